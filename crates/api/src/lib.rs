@@ -1,0 +1,40 @@
+//! The kinds of `quartermaster.dev/v1alpha1`: their specs, statuses and condition names, and the CEL rules that refuse a
+//! wrong spec at `kubectl apply`.
+//!
+//! This crate holds data only: it never talks to a cluster, reads a clock or decides anything. Its doc comments become the
+//! descriptions in the CRDs and in `docs/reference`. Start with [`InferencePoolSpec`].
+
+pub mod conditions;
+mod duration;
+mod inference_pool;
+mod route_policy;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+pub use duration::{BadDuration, Duration};
+pub use inference_pool::{
+    Drain, Engine, EnvVar, Gpu, InferencePool, InferencePoolSpec, InferencePoolStatus, Model, Resources, Scaling,
+    ScalingTarget,
+};
+pub use route_policy::{PoolRef, RoutePolicy, RoutePolicySpec, RoutePolicyStatus, Target};
+
+/// API group of all our kinds.
+pub const GROUP: &str = "quartermaster.dev";
+/// The one API version served and stored.
+pub const VERSION: &str = "v1alpha1";
+
+/// Label on every object and pod made for a pool; its value is the pool's name.
+pub const POOL_LABEL: &str = "quartermaster.dev/pool";
+
+/// TCP port on which an engine pod serves its API, health and metrics.
+pub const ENGINE_PORT: i32 = 8000;
+
+/// Name of the load metric of a pool at `custom.metrics.k8s.io`: requests running and waiting in its replicas.
+pub const IN_FLIGHT_METRIC: &str = "vllm_inflight_requests";
+
+/// The definitions of all kinds, in the order in which they are installed.
+#[must_use]
+pub fn all_crds() -> Vec<CustomResourceDefinition> {
+    vec![InferencePool::crd(), RoutePolicy::crd()]
+}

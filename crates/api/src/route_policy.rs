@@ -1,0 +1,86 @@
+//! RoutePolicy: which requests go where.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The names that applications ask for, and the pools that answer.
+///
+/// Two policies that list the same name: the older one wins, then the one that comes first by namespace and name.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "quartermaster.dev",
+    version = "v1alpha1",
+    kind = "RoutePolicy",
+    plural = "routepolicies",
+    namespaced,
+    status = "RoutePolicyStatus",
+    shortname = "qroute",
+    category = "quartermaster",
+    doc = "The model names that applications ask for, and the pools that answer.",
+    printcolumn(
+        name = "MODELS",
+        type_ = "string",
+        json_path = ".spec.models",
+        description = "Names that applications ask for."
+    ),
+    printcolumn(name = "ACCEPTED", type_ = "string", json_path = ".status.conditions[?(@.type=='Accepted')].status"),
+    printcolumn(
+        name = "RESOLVED",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='ResolvedRefs')].status"
+    ),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.targets.all(t, self.targets.exists_one(o, o.name == t.name))")
+        .message("spec.targets has two entries with the same name; give each its own")
+)]
+pub struct RoutePolicySpec {
+    /// Model names that applications ask for. A trailing `*` stands for any rest: `gpt-4o*`. An exact name wins over a
+    /// pattern, and a longer pattern over a shorter one.
+    #[x_kube(
+        validation = Rule::new("self.all(m, !m.contains('*') || m.indexOf('*') == size(m) - 1)")
+            .message("spec.models may hold '*' only as the last character of a name, for example gpt-4o*")
+    )]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 256)))]
+    pub models: Vec<String>,
+    /// Where requests go: the first target that has a ready replica.
+    #[schemars(length(min = 1, max = 16))]
+    pub targets: Vec<Target>,
+}
+
+/// One place that can answer.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// Name of the target within the policy; it labels metrics.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// The pool that answers.
+    pub pool: PoolRef,
+}
+
+/// An InferencePool in the namespace of the policy.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+}
+
+/// What the operator saw last.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RoutePolicyStatus {
+    /// Generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready, Accepted, ResolvedRefs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
