@@ -4,6 +4,8 @@
 //! This crate holds data only: it never talks to a cluster, reads a clock or decides anything. Its doc comments become the
 //! descriptions in the CRDs and in `docs/reference`. Start with [`InferencePoolSpec`].
 
+#![expect(unreachable_pub, reason = "KubeSchema repeats each type inside a function body, where nothing is reachable")]
+
 pub mod conditions;
 mod duration;
 mod inference_pool;

@@ -1,0 +1,113 @@
+//! The admin pages of a binary: `/healthz`, `/readyz` and `/metrics`, on a port of their own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus::{Encoder, Registry, TextEncoder};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Whether the process wants traffic. Starts as no; shared by all who hold a clone.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Says whether traffic is wanted from now on.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
+    }
+
+    /// Whether traffic is wanted.
+    #[must_use]
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+#[derive(Clone)]
+struct Pages {
+    registry: Registry,
+    ready: Readiness,
+}
+
+/// Serves the pages on `listener` until `stop` is cancelled. `/healthz` says 200 while the process turns at all, `/readyz`
+/// says 200 or 503 by `ready`, and `/metrics` gives the registry in Prometheus' text format.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve(
+    listener: TcpListener,
+    registry: Registry,
+    ready: Readiness,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    axum::serve(listener, pages(registry, ready)).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+fn pages(registry: Registry, ready: Readiness) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(Pages { registry, ready })
+}
+
+async fn readyz(State(pages): State<Pages>) -> Response {
+    if pages.ready.get() {
+        "ok\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+    }
+}
+
+async fn metrics(State(pages): State<Pages>) -> Response {
+    let encoder = TextEncoder::new();
+    let mut page = Vec::new();
+    match encoder.encode(&pages.registry.gather(), &mut page) {
+        Ok(()) => ([(header::CONTENT_TYPE, encoder.format_type().to_owned())], page).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus::IntGauge;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    async fn get_page(at: std::net::SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        let ask = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn pages_tell_health_readiness_and_metrics() {
+        let registry = Registry::new();
+        let gauge = IntGauge::new("things", "How many things.").unwrap();
+        gauge.set(7);
+        registry.register(Box::new(gauge)).unwrap();
+        let (ready, stop) = (Readiness::default(), CancellationToken::new());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve(listener, registry, ready.clone(), stop.clone()));
+
+        assert!(get_page(at, "/healthz").await.starts_with("HTTP/1.1 200"));
+        assert!(get_page(at, "/readyz").await.starts_with("HTTP/1.1 503"));
+        ready.set(true);
+        assert!(get_page(at, "/readyz").await.starts_with("HTTP/1.1 200"));
+        assert!(get_page(at, "/metrics").await.contains("\nthings 7\n"));
+
+        stop.cancel();
+        server.await.unwrap().unwrap();
+    }
+}
