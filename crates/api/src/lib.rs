@@ -5,6 +5,7 @@
 //! descriptions in the CRDs and in `docs/reference`. Start with [`InferencePoolSpec`].
 
 #![expect(unreachable_pub, reason = "KubeSchema repeats each type inside a function body, where nothing is reachable")]
+#![expect(clippy::duplicated_attributes, reason = "each printcolumn has its own type_ and json_path")]
 
 pub mod conditions;
 mod duration;

@@ -1,0 +1,55 @@
+//! Our images, made without a Docker engine: one static program each, in one layer.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::steps::Steps;
+use crate::{Outcome, cluster, places};
+
+/// Registry prefix of images that never left this machine.
+pub(crate) const REGISTRY: &str = "localhost/quartermaster";
+/// Tag of images built from a checkout.
+pub(crate) const TAG: &str = "dev";
+
+/// Every image: the binary of the same name is all it holds.
+const BINARIES: [&str; 3] = ["operator", "router", "vllm-sim"];
+/// Linked statically, a program needs no distribution under it. The flag needs an explicit target, or it would also apply
+/// to procedural macros, which cannot be static.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// User of every container, as distroless images have it.
+const USER: &str = "65532:65532";
+
+/// Builds all images and gives their archives.
+pub(crate) fn build() -> Outcome<Vec<PathBuf>> {
+    let mut steps = Steps::new(places::state().join("logs/images"), Duration::from_secs(5))?;
+    build_in(&mut steps)
+}
+
+/// Builds all images as steps of a larger run.
+pub(crate) fn build_in(steps: &mut Steps) -> Outcome<Vec<PathBuf>> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--release", "--locked", "--target", TARGET]).current_dir(places::root());
+    for binary in BINARIES {
+        cargo.args(["--package", binary]);
+    }
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    steps.run("Build operator, router and simulator (static, release)", Duration::from_secs(420), &mut cargo)?;
+    if !cluster::tool().exists() {
+        cluster::build_tool(steps)?;
+    }
+    let folder = places::root().join("target/images");
+    fs::create_dir_all(&folder)?;
+    BINARIES.iter().map(|binary| pack(binary, &folder.join(format!("{binary}.tar")), steps)).collect()
+}
+
+fn pack(binary: &str, archive: &PathBuf, steps: &mut Steps) -> Outcome<PathBuf> {
+    let program = places::root().join("target").join(TARGET).join("release").join(binary);
+    let mut image = Command::new(cluster::tool());
+    image.arg("image").arg("--out").arg(archive).args(["--tag", &format!("{REGISTRY}/{binary}:{TAG}")]);
+    image.args(["--entrypoint", &format!("/{binary}"), "--user", USER, "--certs"]);
+    image.arg("--file").arg(format!("{}=/{binary}:0755", program.display()));
+    steps.run(&format!("Pack the image of {binary}"), Duration::from_secs(1), &mut image)?;
+    Ok(archive.clone())
+}

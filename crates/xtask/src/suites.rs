@@ -1,0 +1,167 @@
+//! Every check and test of the repository, counted in one line at the end.
+
+mod count;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::cluster::{self, Cluster, Platform};
+use crate::steps::Steps;
+use crate::{Outcome, demo, images, places};
+use count::Count;
+
+/// Name of the cluster that the scenarios run on; it does not touch a demo that is up.
+const NAME: &str = "test";
+/// How often a step gives a sign of life when its output is a file.
+const TICK: Duration = Duration::from_secs(15);
+
+/// A part of `make test`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Suite {
+    /// Formats, clippy, docs, tidiness, dependency policy.
+    Lint,
+    /// Rust and Go tests that need no cluster.
+    Unit,
+    /// The engine contract, against the simulator and, where it is installed, the real vLLM.
+    Contract,
+    /// Scenarios on a real cluster.
+    E2e,
+}
+
+/// Runs the suites in `only`, or all, and fails if anything failed. `keep` leaves the test cluster up.
+pub(crate) fn run(kind: Option<Platform>, only: &[Suite], keep: bool) -> Outcome {
+    let mut steps = Steps::new(places::state().join("logs/test"), TICK)?;
+    let mut total = Count::default();
+    let wanted = |suite| only.is_empty() || only.contains(&suite);
+    if wanted(Suite::Lint) {
+        total += lint(&mut steps)?;
+    }
+    if wanted(Suite::Unit) {
+        total += unit(&mut steps)?;
+    }
+    if wanted(Suite::Contract) {
+        total += contract(&mut steps)?;
+    }
+    if wanted(Suite::E2e) {
+        total += end_to_end(kind.unwrap_or_else(Platform::detect), keep, &mut steps)?;
+    }
+    println!("\n{}", steps.summary());
+    for note in &total.notes {
+        println!("{note}");
+    }
+    println!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.skipped);
+    if total.failed > 0 { Err("something failed, see above".into()) } else { Ok(()) }
+}
+
+fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(args).current_dir(places::root());
+    command
+}
+
+fn lint(steps: &mut Steps) -> Outcome<Count> {
+    let mut count = Count::default();
+    let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"];
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"]);
+    doc.env("RUSTDOCFLAGS", "--deny warnings");
+    count += one(steps, "Rust is formatted", 2, &mut cargo(&["fmt", "--all", "--check"]))?;
+    count += one(steps, "clippy finds nothing", 150, &mut cargo(&clippy))?;
+    count += one(steps, "The documentation builds without warnings", 60, &mut doc)?;
+    count += one(steps, "The repository is tidy", 2, Command::new(std::env::current_exe()?).arg("tidy"))?;
+    let go = places::root().join("tests/cluster");
+    let mut formatted = Command::new("bash");
+    formatted.args(["-c", "found=$(gofmt -l .); echo \"$found\"; test -z \"$found\""]).current_dir(&go);
+    count += one(steps, "Go is formatted", 1, &mut formatted)?;
+    let mut vet = Command::new("go");
+    vet.args(["vet", "./cmd/cluster", "./internal/..."]).current_dir(&go);
+    count += one(steps, "go vet finds nothing", 20, &mut vet)?;
+    if cargo(&["deny", "--version"]).output().is_ok_and(|output| output.status.success()) {
+        let deny = ["deny", "--offline", "check", "bans", "licenses", "sources"];
+        count += one(steps, "Dependencies keep the policy of deny.toml", 5, &mut cargo(&deny))?;
+    } else {
+        count.skip(1, "the dependency policy: cargo-deny is not installed (cargo install --locked cargo-deny)");
+    }
+    Ok(count)
+}
+
+fn unit(steps: &mut Steps) -> Outcome<Count> {
+    let tests = ["test", "--workspace", "--exclude", "e2e", "--locked", "--no-fail-fast"];
+    let mut count = tests_of(steps, "Rust unit and in-process tests", 240, &mut cargo(&tests), Count::of_cargo)?;
+    let mut go = Command::new("go");
+    go.args(["test", "-v", "./cmd/cluster/...", "./internal/..."]).current_dir(places::root().join("tests/cluster"));
+    count += tests_of(steps, "Go tests of the cluster tool", 20, &mut go, Count::of_go)?;
+    Ok(count)
+}
+
+/// The contract runs against the simulator with the unit tests; here it meets the real engine.
+fn contract(steps: &mut Steps) -> Outcome<Count> {
+    let vllm = places::cache().join("vllm-0.32.0");
+    if !vllm.join("venv/bin/vllm").exists() {
+        let mut count = Count::default();
+        count.skip(1, "the engine contract against the real vLLM: it is not installed (bash tests/vllm/install.sh)");
+        return Ok(count);
+    }
+    let mut check = Command::new("bash");
+    check.arg(places::root().join("tests/vllm/contract.sh")).current_dir(places::root());
+    tests_of(steps, "The engine contract against the real vLLM", 120, &mut check, Count::of_cargo)
+}
+
+fn end_to_end(kind: Platform, keep: bool, steps: &mut Steps) -> Outcome<Count> {
+    let cluster = Cluster::start(kind, NAME, steps)?;
+    let archives = images::build_in(steps)?;
+    let registry = cluster.load(&archives, steps)?;
+    demo::install(&cluster, &registry, steps)?;
+    let mut scenarios = cargo(&["test", "--package", "e2e", "--locked", "--", "--test-threads", "1"]);
+    scenarios.env("E2E_REGISTRY", &registry).env("E2E_ROUTED", if cluster.routed() { "yes" } else { "no" });
+    scenarios.env("E2E_TOOL", cluster::tool()).env("E2E_CLUSTER", NAME);
+    if let Some(kubeconfig) = cluster.kubeconfig() {
+        scenarios.env("KUBECONFIG", kubeconfig);
+    }
+    if let Some(bin) = cluster.bin() {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(bin.to_path_buf()).chain(std::env::split_paths(&path));
+        scenarios.env("PATH", std::env::join_paths(folders)?);
+    }
+    let count = tests_of(steps, "Scenarios on the cluster", 240, &mut scenarios, Count::of_cargo)?;
+    if !keep {
+        cluster::remove(kind, NAME, steps)?;
+    }
+    Ok(count)
+}
+
+/// A step that is one check.
+fn one(steps: &mut Steps, title: &str, guess: u64, command: &mut Command) -> Outcome<Count> {
+    tests_of(steps, title, guess, command, |_| Count { passed: 1, ..Count::default() })
+}
+
+/// A step that runs tests; `read` counts them in its log.
+fn tests_of(
+    steps: &mut Steps,
+    title: &str,
+    guess: u64,
+    command: &mut Command,
+    read: impl Fn(&str) -> Count,
+) -> Outcome<Count> {
+    let (status, log) = steps.attempt(title, Duration::from_secs(guess), command)?;
+    let mut count = read(&text_of(&log));
+    if status.success() {
+        if count.passed == 0 {
+            count.fail(title, "it passed, but ran nothing");
+        }
+        return Ok(count);
+    }
+    println!("{}", count::failures(&text_of(&log)));
+    if count.failed == 0 {
+        // It broke before or beside its tests; a lint counts as passed until its status is known.
+        count = Count { passed: count.passed.saturating_sub(1), ..count };
+        count.fail(title, &format!("{status}; the log is {}", log.display()));
+    }
+    Ok(count)
+}
+
+fn text_of(log: &Path) -> String {
+    std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
