@@ -32,8 +32,7 @@ labels:
 {{- define "quartermaster.image" -}}
 {{- $image := .root.Values.image -}}
 {{- $whole := (index .root.Values .component).image -}}
-{{- $path := compact (list $image.registry $image.repository .component) | join "/" -}}
-{{- $whole | default (printf "%s:%s" $path ($image.tag | default .root.Chart.AppVersion)) | quote -}}
+{{- $whole | default (printf "%s/%s:%s" $image.registry .component ($image.tag | default .root.Chart.AppVersion)) | quote -}}
 {{- end }}
 
 {{/* What a pod may do on its node: nothing beyond running its one program. Pod Security "restricted". */}}
