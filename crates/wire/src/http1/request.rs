@@ -1,0 +1,126 @@
+//! The head of a request to an engine, written into the buffer that the body follows in.
+
+use bytes::{BufMut, BytesMut};
+use http::HeaderMap;
+use http::header::{self, HeaderName};
+
+use super::hop::ConnectionTokens;
+
+/// What the head of a request is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// Method, in capitals.
+    pub method: &'a str,
+    /// Path and query, as checked by the server that took the request in.
+    pub target: &'a str,
+    /// Value of `Host`: the engine's authority.
+    pub host: &'a str,
+    /// Value of `X-Request-Id`.
+    pub request_id: &'a str,
+    /// Bytes of body that follow.
+    pub length: usize,
+    /// The client's headers.
+    pub headers: &'a HeaderMap,
+}
+
+/// Headers of the client that an engine never sees, beside the hop-by-hop ones.
+///
+/// Host, length, expectation and request id are ours to write. The rest carry a caller's secret for *this* system or for
+/// another one behind the same client; an engine has no use for them, and its logs are not ours to keep clean.
+const WITHHELD: [HeaderName; 6] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    header::AUTHORIZATION,
+    header::COOKIE,
+    HeaderName::from_static("x-request-id"),
+];
+/// Names under which other APIs carry keys.
+const KEYS: [&str; 2] = ["x-api-key", "api-key"];
+
+/// Appends the head to `out`. Every name and value comes from checked types, so none can break out of its line.
+pub fn write_head(out: &mut BytesMut, head: &RequestHead<'_>) {
+    let tokens = ConnectionTokens::of(head.headers);
+    out.reserve(256 + 64 * head.headers.len());
+    for part in [head.method, " ", head.target, " HTTP/1.1\r\nhost: ", head.host, "\r\nx-request-id: "] {
+        out.put_slice(part.as_bytes());
+    }
+    out.put_slice(head.request_id.as_bytes());
+    out.put_slice(b"\r\ncontent-length: ");
+    put_number(out, head.length);
+    out.put_slice(b"\r\n");
+    for (name, value) in head.headers {
+        if tokens.stops(name) || WITHHELD.contains(name) || KEYS.contains(&name.as_str()) {
+            continue;
+        }
+        out.put_slice(name.as_str().as_bytes());
+        out.put_slice(b": ");
+        out.put_slice(value.as_bytes());
+        out.put_slice(b"\r\n");
+    }
+    out.put_slice(b"\r\n");
+}
+
+fn put_number(out: &mut BytesMut, mut number: usize) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b"0123456789"[number % 10];
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.put_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn passes_on_what_may_pass() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("host", "router.example"),
+            ("content-type", "application/json"),
+            ("content-length", "9999"),
+            ("connection", "keep-alive, x-mine"),
+            ("x-mine", "dropped"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("expect", "100-continue"),
+            ("authorization", "Bearer secret"),
+            ("cookie", "secret"),
+            ("x-api-key", "secret"),
+            ("x-request-id", "theirs"),
+            ("traceparent", "00-1-2-01"),
+            ("x-twice", "a"),
+            ("x-twice", "b"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let mut out = BytesMut::new();
+        let target = "/v1/completions?x=1";
+        let host = "10.0.0.1:8000";
+        let head = RequestHead { method: "POST", target, host, request_id: "r1", length: 120, headers: &headers };
+        write_head(&mut out, &head);
+        let want = "POST /v1/completions?x=1 HTTP/1.1\r\nhost: 10.0.0.1:8000\r\nx-request-id: r1\r\n\
+                    content-length: 120\r\ncontent-type: application/json\r\ntraceparent: 00-1-2-01\r\n\
+                    x-twice: a\r\nx-twice: b\r\n\r\n";
+        assert_eq!(std::str::from_utf8(&out).unwrap(), want);
+    }
+
+    #[test]
+    fn writes_numbers() {
+        for number in [0, 9, 10, 1234, usize::MAX] {
+            let mut out = BytesMut::new();
+            put_number(&mut out, number);
+            assert_eq!(std::str::from_utf8(&out).unwrap(), number.to_string());
+        }
+    }
+}

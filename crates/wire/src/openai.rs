@@ -1,0 +1,9 @@
+//! OpenAI's shapes, as far as a router needs them: a request's few routing fields, the error body, the list of models.
+
+mod error;
+mod models;
+mod scan;
+
+pub use error::ErrorBody;
+pub use models::{ListedModel, model_list};
+pub use scan::{Fields, Model, ScanError, ScanProblem, scan, splice_model};
