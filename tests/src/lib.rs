@@ -1,1 +1,54 @@
-//! e2e
+//! Helpers of the scenarios in `scenarios/`: a namespace of one's own, calls of kubectl, requests to the router, waiting for
+//! a condition.
+//!
+//! The scenarios run against a cluster on which the charts are installed, found by `KUBECONFIG`; `make e2e` prepares one.
+//! Helpers panic when something is off, because a scenario cannot go on then.
+
+#![expect(clippy::panic, clippy::expect_used, reason = "a helper of tests fails the test")]
+
+mod chat;
+mod kubectl;
+mod namespace;
+
+pub use chat::{Chat, Reply, Streamed};
+pub use kubectl::{Kubectl, kubectl, try_kubectl};
+pub use namespace::Namespace;
+
+use std::time::{Duration, Instant};
+
+/// Namespace of operator and router.
+pub const SYSTEM: &str = "quartermaster-system";
+
+/// Longest wait for pods of the simulator to come or go on a busy machine of two cores.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Looks every 200 ms until `look` gives something, and panics with `what` and its last word after `limit`.
+pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
+    let start = Instant::now();
+    loop {
+        match look() {
+            Ok(found) => return found,
+            Err(word) if start.elapsed() > limit => panic!("{what}: not within {limit:?}: {word}"),
+            Err(_) => pause(Duration::from_millis(200)),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the pause between two looks, not a wait for luck")]
+fn pause(length: Duration) {
+    std::thread::sleep(length);
+}
+
+/// A file of the checkout.
+#[must_use]
+pub fn read(path: &str) -> String {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the checkout");
+    std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// A manifest of the checkout, with images from where this cluster has them.
+#[must_use]
+pub fn manifest(path: &str) -> String {
+    let registry = std::env::var("E2E_REGISTRY").unwrap_or_else(|_| "localhost/quartermaster".to_owned());
+    read(path).replace("localhost/quartermaster", &registry)
+}
