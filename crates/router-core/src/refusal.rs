@@ -1,0 +1,263 @@
+//! Every way in which a request ends without an engine's answer, and what the client is told.
+//!
+//! One page maps refusals to HTTP, so that it can be reviewed as one. What the client did wrong, what this system lacks
+//! and what an engine did wrong are different variants, even where the same parser found them.
+
+use std::fmt::{self, Write as _};
+
+use http::StatusCode;
+use wire::http1::{BodyError, HeadError};
+use wire::openai::{ErrorBody, ScanError};
+
+/// Seconds until a client should ask again when no replica is ready. Short beside the minutes that an engine takes to
+/// start, because the first of several can be ready at any moment, and long enough that waiting clients are no load.
+const RETRY_AFTER_NO_REPLICA: u32 = 5;
+/// Most characters of a client's own text that a message repeats.
+const MOST_REPEATED: usize = 128;
+
+/// Why a request was not answered by an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The body is not one JSON object.
+    Malformed(ScanError),
+    /// The body names no model, or its `model` is no text.
+    MissingModel,
+    /// No policy offers this model.
+    UnknownModel {
+        /// The name asked for, shortened.
+        model: String,
+    },
+    /// Nothing is served at this path.
+    UnknownPath {
+        /// The path asked for, shortened.
+        path: String,
+    },
+    /// The path is served, with another method.
+    WrongMethod {
+        /// The method that is served.
+        allow: &'static str,
+    },
+    /// The body is compressed, which could hide any size.
+    EncodedBody,
+    /// The body is larger than it may be.
+    TooLarge {
+        /// Most bytes taken.
+        limit: usize,
+    },
+    /// The body did not come in time.
+    SlowBody {
+        /// Seconds that it had.
+        seconds: u64,
+    },
+    /// The body broke off, or its framing is malformed.
+    BrokenBody,
+    /// No pool of the model's policy has a ready replica.
+    NoReplica {
+        /// The model asked for, shortened.
+        model: String,
+        /// The policy's pools in order, each with why it cannot answer.
+        pools: Vec<(String, Idle)>,
+    },
+    /// No connection to a replica of this pool could be made. The request was not sent.
+    Unreachable {
+        /// Namespace and name of the pool.
+        pool: String,
+    },
+    /// The engine closed or reset the connection before it answered.
+    UpstreamBroke {
+        /// Namespace and name of the pool.
+        pool: String,
+    },
+    /// The engine's answer began with something that is not acceptable HTTP.
+    UpstreamMalformed {
+        /// Namespace and name of the pool.
+        pool: String,
+        /// What was wrong.
+        why: HeadError,
+    },
+    /// The engine broke off its answer, or broke its framing, after it had begun.
+    UpstreamCut {
+        /// Namespace and name of the pool.
+        pool: String,
+        /// What was wrong.
+        why: BodyError,
+    },
+    /// The engine did not begin its answer in time, or fell silent within it.
+    UpstreamSilent {
+        /// Namespace and name of the pool.
+        pool: String,
+        /// Seconds that it had.
+        seconds: u64,
+    },
+}
+
+/// Why a pool has no ready replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// There is no such pool.
+    Missing,
+    /// It has no replicas at all.
+    Empty,
+    /// It has this many, none of which is ready.
+    Starting(usize),
+}
+
+impl Refusal {
+    /// No policy offers `model`.
+    #[must_use]
+    pub fn unknown_model(model: &str) -> Self {
+        Self::UnknownModel { model: shorten(model) }
+    }
+
+    /// No pool can answer for `model`.
+    #[must_use]
+    pub fn no_replica(model: &str, pools: Vec<(String, Idle)>) -> Self {
+        Self::NoReplica { model: shorten(model), pools }
+    }
+
+    /// Nothing is served at `path`.
+    #[must_use]
+    pub fn unknown_path(path: &str) -> Self {
+        Self::UnknownPath { path: shorten(path) }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Malformed(_) | Self::MissingModel | Self::BrokenBody => StatusCode::BAD_REQUEST,
+            Self::UnknownModel { .. } | Self::UnknownPath { .. } => StatusCode::NOT_FOUND,
+            Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::EncodedBody => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::SlowBody { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::NoReplica { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unreachable { .. }
+            | Self::UpstreamBroke { .. }
+            | Self::UpstreamMalformed { .. }
+            | Self::UpstreamCut { .. } => StatusCode::BAD_GATEWAY,
+            Self::UpstreamSilent { .. } => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The exact case, as a word that is stable across versions: the body's `code`, and a label of the metrics.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "invalid_json",
+            Self::MissingModel => "missing_model",
+            Self::UnknownModel { .. } => "model_not_found",
+            Self::UnknownPath { .. } => "unknown_path",
+            Self::WrongMethod { .. } => "method_not_allowed",
+            Self::EncodedBody => "encoded_body",
+            Self::TooLarge { .. } => "body_too_large",
+            Self::SlowBody { .. } => "body_timeout",
+            Self::BrokenBody => "broken_body",
+            Self::NoReplica { .. } => "no_replica_ready",
+            Self::Unreachable { .. } => "upstream_unreachable",
+            Self::UpstreamBroke { .. } => "upstream_broke",
+            Self::UpstreamMalformed { .. } => "upstream_malformed",
+            Self::UpstreamCut { .. } => "upstream_cut",
+            Self::UpstreamSilent { .. } => "upstream_timeout",
+        }
+    }
+
+    /// OpenAI's class of error: the body's `type`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        if self.status().is_client_error() { "invalid_request_error" } else { "server_error" }
+    }
+
+    /// The field of the request at fault: the body's `param`.
+    #[must_use]
+    pub fn param(&self) -> Option<&'static str> {
+        matches!(self, Self::MissingModel | Self::UnknownModel { .. }).then_some("model")
+    }
+
+    /// Seconds after which the same request may succeed: the `Retry-After` header.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u32> {
+        matches!(self, Self::NoReplica { .. }).then_some(RETRY_AFTER_NO_REPLICA)
+    }
+
+    /// The method to use instead: the `Allow` header.
+    #[must_use]
+    pub fn allow(&self) -> Option<&'static str> {
+        if let Self::WrongMethod { allow } = self { Some(allow) } else { None }
+    }
+
+    /// Whether another replica may be tried: only where this one has provably not seen the request.
+    #[must_use]
+    pub fn may_retry(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+
+    /// The body that the client gets, as JSON.
+    #[must_use]
+    pub fn body(&self) -> Vec<u8> {
+        let message = self.to_string();
+        ErrorBody { message: &message, kind: self.kind(), param: self.param(), code: Some(self.code()) }.to_json()
+    }
+}
+
+/// The sentence for the client. It tells nothing of other tenants, and no address of a replica.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(why) => write!(f, "The body is not a valid JSON object: {why}."),
+            Self::MissingModel => {
+                f.write_str("The body must name a model: set \"model\" to one that GET /v1/models lists.")
+            }
+            Self::UnknownModel { model } => {
+                write!(f, "No model named {model:?} is offered here; GET /v1/models lists those that are.")
+            }
+            Self::UnknownPath { path } => write!(f, "Nothing is served at {path:?}."),
+            Self::WrongMethod { allow } => write!(f, "This path takes {allow} only."),
+            Self::EncodedBody => f.write_str("Encoded bodies are not taken: send it without Content-Encoding."),
+            Self::TooLarge { limit } => write!(f, "The body is larger than the {limit} bytes that are taken."),
+            Self::SlowBody { seconds } => write!(f, "The body did not come within {seconds} seconds."),
+            Self::BrokenBody => f.write_str("The body broke off or is framed wrongly."),
+            Self::NoReplica { model, pools } => write_no_replica(f, model, pools),
+            Self::Unreachable { pool } => write!(f, "No replica of pool {pool} could be reached."),
+            Self::UpstreamBroke { pool } => {
+                write!(f, "A replica of pool {pool} closed the connection before it answered.")
+            }
+            Self::UpstreamMalformed { pool, why } => {
+                write!(f, "A replica of pool {pool} gave an answer that cannot be passed on: {why}.")
+            }
+            Self::UpstreamCut { pool, why } => {
+                write!(f, "A replica of pool {pool} did not finish its answer: {why}.")
+            }
+            Self::UpstreamSilent { pool, seconds } => {
+                write!(f, "A replica of pool {pool} sent nothing for {seconds} seconds.")
+            }
+        }
+    }
+}
+
+fn write_no_replica(f: &mut fmt::Formatter<'_>, model: &str, pools: &[(String, Idle)]) -> fmt::Result {
+    write!(f, "No replica can answer for {model:?}: ")?;
+    for (at, (pool, idle)) in pools.iter().enumerate() {
+        if at > 0 {
+            f.write_str("; ")?;
+        }
+        match idle {
+            Idle::Missing => write!(f, "pool {pool} does not exist")?,
+            Idle::Empty => write!(f, "pool {pool} has no replicas")?,
+            Idle::Starting(1) => write!(f, "the one replica of pool {pool} is not ready")?,
+            Idle::Starting(count) => write!(f, "none of the {count} replicas of pool {pool} is ready")?,
+        }
+    }
+    f.write_char('.')
+}
+
+/// A client's text, cut to a length that a message or a log line can carry.
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(MOST_REPEATED) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

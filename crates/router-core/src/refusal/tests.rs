@@ -1,0 +1,74 @@
+use super::*;
+use wire::openai::ScanProblem;
+
+fn every_refusal() -> Vec<Refusal> {
+    let pool = || "ml/llama".to_owned();
+    vec![
+        Refusal::Malformed(ScanError { at: 7, problem: ScanProblem::NoComma }),
+        Refusal::MissingModel,
+        Refusal::unknown_model("gpt"),
+        Refusal::unknown_path("/x"),
+        Refusal::WrongMethod { allow: "POST" },
+        Refusal::EncodedBody,
+        Refusal::TooLarge { limit: 16 },
+        Refusal::SlowBody { seconds: 30 },
+        Refusal::BrokenBody,
+        Refusal::no_replica("m", vec![("a".to_owned(), Idle::Missing)]),
+        Refusal::Unreachable { pool: pool() },
+        Refusal::UpstreamBroke { pool: pool() },
+        Refusal::UpstreamMalformed { pool: pool(), why: HeadError::BothLengths },
+        Refusal::UpstreamCut { pool: pool(), why: BodyError::Cut },
+        Refusal::UpstreamSilent { pool: pool(), seconds: 60 },
+    ]
+}
+
+#[test]
+fn maps_to_http() {
+    let table: Vec<String> = every_refusal()
+        .iter()
+        .map(|r| {
+            let (after, allow) = (r.retry_after().unwrap_or(0), r.allow().unwrap_or("-"));
+            format!("{} {} {} {after} {allow} {}", r.status().as_u16(), r.kind(), r.code(), r.may_retry())
+        })
+        .collect();
+    let want = "400 invalid_request_error invalid_json 0 - false
+400 invalid_request_error missing_model 0 - false
+404 invalid_request_error model_not_found 0 - false
+404 invalid_request_error unknown_path 0 - false
+405 invalid_request_error method_not_allowed 0 POST false
+415 invalid_request_error encoded_body 0 - false
+413 invalid_request_error body_too_large 0 - false
+408 invalid_request_error body_timeout 0 - false
+400 invalid_request_error broken_body 0 - false
+503 server_error no_replica_ready 5 - false
+502 server_error upstream_unreachable 0 - true
+502 server_error upstream_broke 0 - false
+502 server_error upstream_malformed 0 - false
+502 server_error upstream_cut 0 - false
+504 server_error upstream_timeout 0 - false";
+    assert_eq!(table.join("\n"), want);
+}
+
+#[test]
+fn says_it_in_a_sentence() {
+    for refusal in every_refusal() {
+        let message = refusal.to_string();
+        assert!(message.ends_with('.') && message.starts_with(char::is_uppercase), "{message}");
+        let body: serde_json::Value = serde_json::from_slice(&refusal.body()).unwrap();
+        assert_eq!(body["error"]["message"], message);
+        assert_eq!(body["error"]["code"], refusal.code());
+    }
+    let pools = [("a", Idle::Missing), ("b", Idle::Empty), ("c", Idle::Starting(1)), ("d", Idle::Starting(3))];
+    let pools = pools.map(|(name, idle)| (name.to_owned(), idle)).to_vec();
+    assert_eq!(
+        Refusal::no_replica("m", pools).to_string(),
+        "No replica can answer for \"m\": pool a does not exist; pool b has no replicas; the one replica of pool c is \
+         not ready; none of the 3 replicas of pool d is ready."
+    );
+}
+
+#[test]
+fn repeats_no_endless_text() {
+    let message = Refusal::unknown_model(&"é".repeat(100_000)).to_string();
+    assert!(message.chars().count() < 250, "{}", message.len());
+}

@@ -1,0 +1,225 @@
+//! The routing table: an immutable view of policies, pools and endpoints, built in one go from plain inputs.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::Load;
+
+/// A RoutePolicy, as far as routing needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyInput {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// When it was created, in seconds since 1970. The older of two policies that list the same name wins.
+    pub created: i64,
+    /// Names that clients ask for; a trailing `*` stands for any rest.
+    pub models: Vec<String>,
+    /// Where requests go, in order of preference.
+    pub targets: Vec<TargetInput>,
+}
+
+/// A target of a policy: a pool in its namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetInput {
+    /// Name of the target within its policy.
+    pub name: String,
+    /// Name of the pool.
+    pub pool: String,
+}
+
+/// An InferencePool, as far as routing needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolInput {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Name that its engines answer to.
+    pub served_model: String,
+}
+
+/// The address of one replica of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointInput {
+    /// Namespace of the pool.
+    pub namespace: String,
+    /// Name of the pool.
+    pub pool: String,
+    /// Where the engine listens.
+    pub address: SocketAddr,
+    /// Whether it may be sent to. An endpoint that may not only counts towards the explanation of a refusal.
+    pub ready: bool,
+}
+
+/// A policy in the table.
+#[derive(Debug)]
+pub struct Policy {
+    /// Namespace.
+    pub namespace: Box<str>,
+    /// Name.
+    pub name: Box<str>,
+    /// Where requests go, in order of preference.
+    pub targets: Vec<Target>,
+}
+
+/// A target in the table.
+#[derive(Debug)]
+pub struct Target {
+    /// Name of the target within its policy.
+    pub name: Box<str>,
+    /// Name of the pool.
+    pub pool: Box<str>,
+    /// Its place in [`Table::pools`]; `None` when no such pool exists.
+    pub at: Option<usize>,
+}
+
+/// A pool in the table.
+#[derive(Debug)]
+pub struct Pool {
+    /// Namespace.
+    pub namespace: Box<str>,
+    /// Name.
+    pub name: Box<str>,
+    /// Name that its engines answer to.
+    pub served_model: Box<str>,
+    /// Replicas that may be sent to, by address.
+    pub ready: Vec<Arc<Endpoint>>,
+    /// How many more replicas there are that may not.
+    pub not_ready: usize,
+}
+
+/// A replica's address with its load.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Where the engine listens.
+    pub address: SocketAddr,
+    /// The same as text, for `Host` and logs.
+    pub authority: Box<str>,
+    /// What it carries.
+    pub load: Load,
+}
+
+impl Endpoint {
+    /// An endpoint that carries nothing yet.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, authority: address.to_string().into(), load: Load::default() }
+    }
+}
+
+/// The routing table. A request takes one at its start and sees no other, so it never meets half of a change.
+#[derive(Debug, Default)]
+pub struct Table {
+    policies: Vec<Policy>,
+    pools: Vec<Pool>,
+    /// Exact model names, with when they were offered first and the policy that has them.
+    exact: HashMap<Box<str>, (i64, usize)>,
+    /// What stands before the `*` of a pattern, longest first.
+    patterns: Vec<(Box<str>, usize)>,
+}
+
+impl Table {
+    /// Builds the table. Endpoints that `before` knew keep their load counters. The order of the inputs does not matter.
+    #[must_use]
+    pub fn build(
+        mut policies: Vec<PolicyInput>,
+        pools: Vec<PoolInput>,
+        endpoints: Vec<EndpointInput>,
+        before: &Self,
+    ) -> Self {
+        let pools = build_pools(pools, endpoints, before);
+        let places: HashMap<(&str, &str), usize> =
+            pools.iter().enumerate().map(|(at, pool)| ((&*pool.namespace, &*pool.name), at)).collect();
+        // In the order in which policies win, the first to name a model has it.
+        policies.sort_by(|a, b| (a.created, &a.namespace, &a.name).cmp(&(b.created, &b.namespace, &b.name)));
+        let (mut exact, mut patterns) = (HashMap::new(), HashMap::new());
+        let mut built = Vec::with_capacity(policies.len());
+        for (at, policy) in policies.into_iter().enumerate() {
+            for model in policy.models {
+                match model.strip_suffix('*') {
+                    Some(start) => {
+                        patterns.entry(start.into()).or_insert(at);
+                    }
+                    None => {
+                        exact.entry(model.into()).or_insert((policy.created, at));
+                    }
+                }
+            }
+            let place = |pool: &str| places.get(&(policy.namespace.as_str(), pool)).copied();
+            let target = |t: TargetInput| Target { at: place(&t.pool), name: t.name.into(), pool: t.pool.into() };
+            let targets = policy.targets.into_iter().map(target).collect();
+            built.push(Policy { namespace: policy.namespace.as_str().into(), name: policy.name.into(), targets });
+        }
+        let mut patterns: Vec<(Box<str>, usize)> = patterns.into_iter().collect();
+        patterns.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.0.cmp(&b.0)));
+        Self { policies: built, pools, exact, patterns }
+    }
+
+    /// The place of the policy that answers for `model`: by exact name, else by the longest pattern.
+    #[must_use]
+    pub fn policy_for(&self, model: &str) -> Option<usize> {
+        if let Some((_, at)) = self.exact.get(model) {
+            return Some(*at);
+        }
+        self.patterns.iter().find(|(start, _)| model.starts_with(&**start)).map(|(_, at)| *at)
+    }
+
+    /// All policies, in the order in which they win.
+    #[must_use]
+    pub fn policies(&self) -> &[Policy] {
+        &self.policies
+    }
+
+    /// All pools, by namespace and name.
+    #[must_use]
+    pub fn pools(&self) -> &[Pool] {
+        &self.pools
+    }
+
+    /// Model names that clients can ask for, by name, each with when it was offered first. Patterns are left out: they
+    /// name no model.
+    #[must_use]
+    pub fn models(&self) -> Vec<(&str, i64)> {
+        let mut models: Vec<_> = self.exact.iter().map(|(name, (created, _))| (&**name, *created)).collect();
+        models.sort_unstable();
+        models
+    }
+}
+
+fn build_pools(pools: Vec<PoolInput>, endpoints: Vec<EndpointInput>, before: &Table) -> Vec<Pool> {
+    let known: HashMap<SocketAddr, &Arc<Endpoint>> =
+        before.pools.iter().flat_map(|pool| &pool.ready).map(|endpoint| (endpoint.address, endpoint)).collect();
+    let new_pool = |pool: PoolInput| Pool {
+        namespace: pool.namespace.into(),
+        name: pool.name.into(),
+        served_model: pool.served_model.into(),
+        ready: Vec::new(),
+        not_ready: 0,
+    };
+    let mut built: Vec<Pool> = pools.into_iter().map(new_pool).collect();
+    built.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    let mut endpoints = endpoints;
+    // An address can stand in two slices while it moves between them; one that says ready is then enough.
+    endpoints.sort_by_key(|endpoint| (endpoint.address, !endpoint.ready));
+    let mut seen = HashSet::new();
+    for endpoint in endpoints {
+        let key = (endpoint.namespace.as_str(), endpoint.pool.as_str());
+        let Ok(at) = built.binary_search_by(|pool| (&*pool.namespace, &*pool.name).cmp(&key)) else { continue };
+        if !seen.insert((at, endpoint.address)) {
+            continue;
+        }
+        if endpoint.ready {
+            let known = known.get(&endpoint.address).map(|known| Arc::clone(known));
+            built[at].ready.push(known.unwrap_or_else(|| Arc::new(Endpoint::new(endpoint.address))));
+        } else {
+            built[at].not_ready += 1;
+        }
+    }
+    built
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

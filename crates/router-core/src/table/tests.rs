@@ -1,0 +1,99 @@
+use super::*;
+use crate::InFlight;
+
+/// A policy `namespace/name` of some age with one target for each pool.
+pub(crate) fn policy(path: &str, created: i64, models: &[&str], pools: &[&str]) -> PolicyInput {
+    let (namespace, name) = path.split_once('/').unwrap();
+    let target = |pool: &&str| TargetInput { name: format!("to-{pool}"), pool: (*pool).to_owned() };
+    PolicyInput {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        created,
+        models: models.iter().map(|m| (*m).to_owned()).collect(),
+        targets: pools.iter().map(target).collect(),
+    }
+}
+
+pub(crate) fn pool(path: &str) -> PoolInput {
+    let (namespace, name) = path.split_once('/').unwrap();
+    PoolInput { namespace: namespace.to_owned(), name: name.to_owned(), served_model: name.to_owned() }
+}
+
+pub(crate) fn endpoint(path: &str, address: &str, ready: bool) -> EndpointInput {
+    let (namespace, pool) = path.split_once('/').unwrap();
+    EndpointInput { namespace: namespace.to_owned(), pool: pool.to_owned(), address: address.parse().unwrap(), ready }
+}
+
+fn winner(table: &Table, model: &str) -> Option<String> {
+    table.policy_for(model).map(|at| format!("{}/{}", table.policies()[at].namespace, table.policies()[at].name))
+}
+
+#[test]
+fn one_policy_wins_each_name() {
+    let policies = vec![
+        policy("b/young", 20, &["same", "gpt-*"], &["p"]),
+        policy("b/old", 10, &["same", "gpt-4o*", "*"], &["p"]),
+        policy("a/old", 10, &["same", "gpt-4o*"], &["p"]),
+        policy("c/exact", 30, &["gpt-4o-mini", "gpt-4o*"], &["p"]),
+    ];
+    let cases = [
+        ("same", Some("a/old")),
+        ("gpt-4o-mini", Some("c/exact")),
+        ("gpt-4o", Some("a/old")),
+        ("gpt-4o-2024", Some("a/old")),
+        ("gpt-3", Some("b/young")),
+        ("gpt-4o*", Some("a/old")),
+        ("other", Some("b/old")),
+        ("", Some("b/old")),
+    ];
+    let mut reversed = policies.clone();
+    reversed.reverse();
+    for policies in [policies, reversed] {
+        let table = Table::build(policies, vec![], vec![], &Table::default());
+        for (model, want) in cases {
+            assert_eq!(winner(&table, model).as_deref(), want, "{model}");
+        }
+        assert_eq!(table.models(), [("gpt-4o-mini", 30), ("same", 10)]);
+    }
+    let table = Table::build(vec![policy("a/one", 1, &["m"], &["p"])], vec![], vec![], &Table::default());
+    assert_eq!(winner(&table, "M"), None);
+}
+
+#[test]
+fn endpoints_find_their_pool_once() {
+    let endpoints = vec![
+        endpoint("a/p", "10.0.0.2:8000", true),
+        endpoint("a/p", "10.0.0.1:8000", false),
+        endpoint("a/p", "10.0.0.1:8000", true),
+        endpoint("a/p", "10.0.0.3:8000", false),
+        endpoint("a/p", "10.0.0.3:8000", false),
+        endpoint("b/p", "10.0.0.4:8000", true),
+        endpoint("a/gone", "10.0.0.5:8000", true),
+    ];
+    let table = Table::build(
+        vec![policy("a/r", 1, &["m"], &["p", "missing"])],
+        vec![pool("b/p"), pool("a/q"), pool("a/p")],
+        endpoints,
+        &Table::default(),
+    );
+    let ready = |at: usize| table.pools()[at].ready.iter().map(|e| e.address.to_string()).collect::<Vec<_>>();
+    assert_eq!((&*table.pools()[0].name, table.pools()[0].not_ready), ("p", 1));
+    assert_eq!(ready(0), ["10.0.0.1:8000", "10.0.0.2:8000"]);
+    assert!(ready(1).is_empty());
+    assert_eq!(ready(2), ["10.0.0.4:8000"]);
+    let places: Vec<_> = table.policies()[0].targets.iter().map(|t| t.at).collect();
+    assert_eq!(places, [Some(0), None]);
+}
+
+#[test]
+fn load_survives_a_new_table() {
+    let build =
+        |before: &Table| Table::build(vec![], vec![pool("a/p")], vec![endpoint("a/p", "10.0.0.1:8000", true)], before);
+    let old = build(&Table::default());
+    let under_way = InFlight::enter(&old.pools()[0].ready[0]);
+    let new = build(&old);
+    drop(old);
+    assert_eq!(new.pools()[0].ready[0].load.in_flight(), 1);
+    drop(under_way);
+    assert_eq!(new.pools()[0].ready[0].load.in_flight(), 0);
+}
