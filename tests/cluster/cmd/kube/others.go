@@ -3,12 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
+	// CoreDNS offers exactly the plugins that are imported.
 	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/errors"
 	_ "github.com/coredns/coredns/plugin/forward"
@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/crane"
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	helm "helm.sh/helm/v4/pkg/cmd"
+	helmkube "helm.sh/helm/v4/pkg/kube"
 )
 
 func runEtcd() int {
@@ -36,6 +37,7 @@ func runCoreDNS() int {
 
 // runHelm repeats helm's main function, which is not importable.
 func runHelm() int {
+	helmkube.ManagedFieldsManager = "helm" // else it is taken from the name of this program
 	root, err := helm.NewRootCmd(os.Stdout, os.Args[1:], helm.SetupLogging)
 	if err != nil {
 		slog.Warn("command failed", slog.Any("error", err))
@@ -58,8 +60,7 @@ func runCrane() int {
 	defer stop()
 	root := cmd.New("crane", "Crane is a tool for managing container images", []crane.Option{crane.WithContext(ctx)})
 	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		return 1 // the command has said why
 	}
 	return 0
 }
