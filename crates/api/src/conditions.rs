@@ -37,6 +37,14 @@ pub mod reason {
     pub const INVALID_SPEC: &str = "InvalidSpec";
     /// A new pod could not be made or started in time.
     pub const PROGRESS_DEADLINE_EXCEEDED: &str = "ProgressDeadlineExceeded";
+    /// No replica is asked for, and none is there.
+    pub const SCALED_TO_ZERO: &str = "ScaledToZero";
+    /// An object of the pool belongs to somebody else, or somebody else has changed it.
+    pub const BLOCKED: &str = "Blocked";
+    /// The API server will not do what the pool needs, for example for want of rights.
+    pub const REFUSED: &str = "Refused";
+    /// Pods cannot be made, for example because a quota is used up.
+    pub const REPLICA_FAILURE: &str = "ReplicaFailure";
     /// The spec is well-formed.
     pub const VALID: &str = "Valid";
     /// All references resolve.

@@ -231,7 +231,7 @@ pub struct InferencePoolStatus {
     /// Generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Replicas that exist, ready or not.
+    /// Replicas that exist, ready or not, without those that a rollout adds for a while.
     #[serde(default)]
     pub replicas: i32,
     /// Replicas that can serve.

@@ -1,0 +1,77 @@
+//! The HorizontalPodAutoscaler of a pool. It scales the pool, not the Deployment: so the number has one way to go, from the
+//! autoscaler or a person to the pool's `scale`, and from there by the operator to the Deployment.
+
+use api::{GROUP, IN_FLIGHT_METRIC, Scaling, VERSION};
+use k8s_openapi::api::autoscaling::v2::{
+    CrossVersionObjectReference, HPAScalingPolicy, HPAScalingRules, HorizontalPodAutoscaler,
+    HorizontalPodAutoscalerBehavior, HorizontalPodAutoscalerSpec, MetricIdentifier, MetricSpec, MetricTarget,
+    ObjectMetricSource,
+};
+
+use super::children::metadata;
+use super::quantity;
+use super::validate::ValidPool;
+use crate::plan::ChildKind;
+
+pub(super) fn of(pool: &ValidPool) -> Option<HorizontalPodAutoscaler> {
+    let scaling = pool.scaling.as_ref()?;
+    Some(HorizontalPodAutoscaler {
+        metadata: metadata(pool, ChildKind::Autoscaler),
+        spec: Some(HorizontalPodAutoscalerSpec {
+            scale_target_ref: the_pool(pool),
+            min_replicas: Some(scaling.min_replicas),
+            max_replicas: scaling.max_replicas,
+            metrics: Some(vec![in_flight(pool, scaling)]),
+            behavior: Some(behavior(scaling)),
+        }),
+        ..HorizontalPodAutoscaler::default()
+    })
+}
+
+fn the_pool(pool: &ValidPool) -> CrossVersionObjectReference {
+    CrossVersionObjectReference {
+        api_version: Some(format!("{GROUP}/{VERSION}")),
+        kind: "InferencePool".to_owned(),
+        name: pool.name.clone(),
+    }
+}
+
+fn in_flight(pool: &ValidPool, scaling: &Scaling) -> MetricSpec {
+    MetricSpec {
+        type_: "Object".to_owned(),
+        object: Some(ObjectMetricSource {
+            described_object: the_pool(pool),
+            metric: MetricIdentifier { name: IN_FLIGHT_METRIC.to_owned(), selector: None },
+            target: MetricTarget {
+                type_: "AverageValue".to_owned(),
+                average_value: Some(quantity::number(i64::from(scaling.target.in_flight_per_replica))),
+                ..MetricTarget::default()
+            },
+        }),
+        ..MetricSpec::default()
+    }
+}
+
+/// Up at once and in large steps, because requests are waiting and an engine takes minutes to start. Down only after the load
+/// has been lower for a while, and then in steps small enough that a drained replica's cache is not missed everywhere at once.
+fn behavior(scaling: &Scaling) -> HorizontalPodAutoscalerBehavior {
+    HorizontalPodAutoscalerBehavior {
+        scale_up: Some(rules(0, [("Percent", 100, 15), ("Pods", 4, 15)])),
+        scale_down: Some(rules(scaling.scale_down_stabilization.seconds(), [("Percent", 25, 30), ("Pods", 1, 30)])),
+    }
+}
+
+/// Of the policies, given as type, value and period in seconds, the one that allows the larger step holds.
+fn rules(stabilization_seconds: i32, policies: [(&str, i32, i32); 2]) -> HPAScalingRules {
+    let policy = |(type_, value, period_seconds): (&str, i32, i32)| HPAScalingPolicy {
+        type_: type_.to_owned(),
+        value,
+        period_seconds,
+    };
+    HPAScalingRules {
+        stabilization_window_seconds: Some(stabilization_seconds),
+        select_policy: Some("Max".to_owned()),
+        policies: Some(policies.map(policy).into()),
+        ..HPAScalingRules::default()
+    }
+}

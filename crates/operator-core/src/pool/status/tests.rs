@@ -1,0 +1,196 @@
+use super::*;
+use crate::pool::{plan, validate};
+use k8s_openapi::api::apps::v1::DeploymentCondition;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
+
+fn now() -> Time {
+    Time(Timestamp::UNIX_EPOCH)
+}
+
+fn pool(replicas: i32) -> InferencePool {
+    serde_json::from_value(json!({
+        "apiVersion": "quartermaster.dev/v1alpha1", "kind": "InferencePool",
+        "metadata": {"name": "llama", "namespace": "ml", "uid": "u", "generation": 4},
+        "spec": {"model": {"source": "hf://org/name"}, "engine": {"image": "engine:v1"}, "replicas": replicas},
+    }))
+    .unwrap()
+}
+
+/// A pool with its objects in place, whose Deployment was told to have `told` replicas and has `pods` pods, of which
+/// `updated` run the current settings and `ready` are ready.
+fn world(told: i32, pods: i32, updated: i32, ready: i32) -> Observed {
+    let mut seen = Observed::default();
+    let made = plan(&now(), &seen, &validate(&pool(told)).unwrap());
+    for change in made.changes {
+        if let Change::Apply { child, .. } = change {
+            match *child {
+                crate::plan::Child::Service(o) => seen.service = Some(o),
+                crate::plan::Child::Deployment(o) => seen.deployment = Some(*o),
+                crate::plan::Child::Autoscaler(o) => seen.autoscaler = Some(o),
+            }
+        }
+    }
+    let deployment = seen.deployment.as_mut().unwrap();
+    deployment.metadata.generation = Some(2);
+    deployment.status = Some(DeploymentStatus {
+        observed_generation: Some(2),
+        replicas: Some(pods),
+        updated_replicas: Some(updated),
+        ready_replicas: Some(ready),
+        ..DeploymentStatus::default()
+    });
+    seen
+}
+
+fn with_condition(mut seen: Observed, type_: &str, status: &str, reason: &str) -> Observed {
+    let deployment = seen.deployment.as_mut().unwrap().status.as_mut().unwrap();
+    deployment.conditions = Some(vec![DeploymentCondition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: Some(reason.to_owned()),
+        message: Some("the cause".to_owned()),
+        ..DeploymentCondition::default()
+    }]);
+    seen
+}
+
+/// Conditions in short: `Ready=True:Reason`, sorted.
+fn short(status: &InferencePoolStatus) -> Vec<String> {
+    let mut list: Vec<String> =
+        status.conditions.iter().map(|c| format!("{}={}:{}", c.type_, c.status, c.reason)).collect();
+    list.sort();
+    list
+}
+
+fn check(seen: &Observed, desired: i32, counts: (i32, i32), want: &[&str]) {
+    let status = plan(&now(), seen, &validate(&pool(desired)).unwrap()).status;
+    assert_eq!(
+        short(&status),
+        want,
+        "{desired} desired, {:?}",
+        seen.deployment.as_ref().and_then(|d| d.status.clone())
+    );
+    assert_eq!((status.replicas, status.ready_replicas), counts);
+    assert_eq!(status.observed_generation, Some(4));
+    assert_eq!(status.selector, "app.kubernetes.io/component=engine,quartermaster.dev/pool=llama");
+}
+
+#[test]
+fn tells_how_the_pool_is_getting_on() {
+    let nothing = Observed::default();
+    let none = [
+        "Available=False:NoReplicaReady",
+        "Ready=False:NoReplicaReady",
+        "Reconciling=True:NoReplicaReady",
+        "Scaled=False:ScalingUp",
+    ];
+    check(&nothing, 2, (0, 0), &none);
+    check(&world(2, 2, 2, 0), 2, (2, 0), &none);
+    let up =
+        ["Available=True:Serving", "Ready=False:ScalingUp", "Reconciling=True:ScalingUp", "Scaled=False:ScalingUp"];
+    check(&world(2, 2, 2, 1), 2, (2, 1), &up);
+    // Just told to grow: the write is part of this plan.
+    check(&world(1, 1, 1, 1), 3, (1, 1), &up);
+    let down = [
+        "Available=True:Serving",
+        "Ready=False:ScalingDown",
+        "Reconciling=True:ScalingDown",
+        "Scaled=False:ScalingDown",
+    ];
+    check(&world(3, 3, 3, 3), 1, (3, 3), &down);
+    check(&world(1, 3, 3, 3), 1, (1, 3), &down);
+    let rest = ["Available=True:Serving", "Ready=True:AllReplicasReady", "Scaled=True:Settled"];
+    check(&world(2, 2, 2, 2), 2, (2, 2), &rest);
+    check(
+        &world(0, 0, 0, 0),
+        0,
+        (0, 0),
+        &["Available=False:ScaledToZero", "Ready=True:ScaledToZero", "Scaled=True:Settled"],
+    );
+}
+
+#[test]
+fn tells_of_rollouts() {
+    let rolling =
+        ["Available=True:Serving", "Ready=False:RollingOut", "Reconciling=True:RollingOut", "Scaled=True:Settled"];
+    // A surge pod beside the old ones; and the last old one on its way out. Neither is a replica to the autoscaler.
+    check(&world(2, 3, 1, 2), 2, (2, 2), &rolling);
+    check(&world(2, 3, 2, 3), 2, (2, 3), &rolling);
+    check(&world(2, 2, 1, 2), 2, (2, 2), &rolling);
+    // New settings are in this plan, or not yet seen by the Deployment's controller.
+    let mut seen = world(2, 2, 2, 2);
+    seen.deployment.as_mut().unwrap().metadata.generation = Some(3);
+    check(&seen, 2, (2, 2), &rolling);
+}
+
+#[test]
+fn tells_when_a_person_is_needed() {
+    let late = with_condition(world(2, 2, 1, 1), "Progressing", "False", "ProgressDeadlineExceeded");
+    let want = |reason: &str| {
+        vec![
+            "Available=True:Serving".to_owned(),
+            format!("Ready=False:{reason}"),
+            "Scaled=False:ScalingUp".to_owned(),
+            format!("Stalled=True:{reason}"),
+        ]
+    };
+    let status = plan(&now(), &late, &validate(&pool(2)).unwrap()).status;
+    assert_eq!(short(&status), want("ProgressDeadlineExceeded"));
+    let failing = with_condition(world(2, 1, 1, 1), "ReplicaFailure", "True", "FailedCreate");
+    let status = plan(&now(), &failing, &validate(&pool(2)).unwrap()).status;
+    assert_eq!(short(&status), want("ReplicaFailure"));
+    assert!(status.conditions.iter().any(|c| c.type_ == READY && c.message == "the cause"));
+    // A deadline that was missed but made up for.
+    let fine = with_condition(world(2, 2, 2, 2), "Progressing", "False", "ProgressDeadlineExceeded");
+    check(&fine, 2, (2, 2), &["Available=True:Serving", "Ready=True:AllReplicasReady", "Scaled=True:Settled"]);
+}
+
+#[test]
+fn a_bad_spec_is_told_and_the_running_replicas_still_counted() {
+    let faults = [Invalid { path: "spec.x".to_owned(), problem: "must be y".to_owned() }];
+    let status = refused(&now(), &world(2, 2, 2, 2), &pool(2), &faults);
+    assert_eq!(short(&status), ["Available=True:Serving", "Ready=False:InvalidSpec", "Stalled=True:InvalidSpec"]);
+    assert_eq!((status.ready_replicas, status.observed_generation), (2, Some(4)));
+    assert!(status.conditions.iter().any(|c| c.type_ == STALLED && c.message == "spec.x must be y"));
+}
+
+#[test]
+fn notes_are_of_transitions() {
+    let at = |seen: &Observed| plan(&now(), seen, &validate(&pool(2)).unwrap()).status;
+    let (fresh, starting, ready) = (InferencePoolStatus::default(), at(&world(2, 2, 2, 0)), at(&world(2, 2, 2, 2)));
+    let stuck = at(&with_condition(world(2, 2, 1, 1), "Progressing", "False", "ProgressDeadlineExceeded"));
+    let table = [
+        (&fresh, &starting, vec![]),
+        (&starting, &ready, vec![(false, "AllReplicasReady")]),
+        (&ready, &ready, vec![]),
+        (&ready, &starting, vec![(false, "NoReplicaReady")]),
+        (&ready, &stuck, vec![(true, "ProgressDeadlineExceeded")]),
+        (&stuck, &stuck, vec![]),
+        (&stuck, &ready, vec![(false, "AllReplicasReady")]),
+    ];
+    for (old, new, want) in table {
+        let got: Vec<_> = notes(old, new).into_iter().map(|n| (n.warning, n.reason)).collect();
+        let want: Vec<_> = want.into_iter().map(|(warning, reason)| (warning, reason.to_owned())).collect();
+        assert_eq!(got, want);
+    }
+}
+
+#[test]
+fn a_mere_change_of_load_is_written_seldom() {
+    let base = InferencePoolStatus { replicas: 1, ..InferencePoolStatus::default() };
+    let busier = InferencePoolStatus { in_flight: Some(9), ..base.clone() };
+    let bigger = InferencePoolStatus { replicas: 2, in_flight: Some(9), ..base.clone() };
+    let seconds = |s| Some(Duration::from_secs(s));
+    let table = [
+        (&base, seconds(0), Writing::Never),
+        (&busier, None, Writing::Now),
+        (&busier, seconds(2), Writing::In(Duration::from_secs(3))),
+        (&busier, seconds(5), Writing::Now),
+        (&busier, seconds(60), Writing::Now),
+        (&bigger, seconds(0), Writing::Now),
+    ];
+    for (new, since, want) in table {
+        assert_eq!(writing(&base, new, since), want, "{new:?} after {since:?}");
+    }
+}

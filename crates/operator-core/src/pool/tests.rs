@@ -1,0 +1,157 @@
+use super::*;
+use api::InferencePool;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+
+const UID: &str = "pool-uid";
+
+fn now() -> Time {
+    Time(Timestamp::UNIX_EPOCH)
+}
+
+fn valid(spec: &Value) -> ValidPool {
+    let mut object = json!({
+        "apiVersion": "quartermaster.dev/v1alpha1", "kind": "InferencePool",
+        "metadata": {"name": "llama", "namespace": "ml", "uid": UID, "generation": 1},
+        "spec": {"model": {"source": "hf://org/name"}, "engine": {"image": "engine:v1"}},
+    });
+    object["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    let object: InferencePool = serde_json::from_value(object).unwrap();
+    validate(&object).unwrap()
+}
+
+/// What is there after the plan for `pool` was carried out by an API server that gave each object the UID `live`.
+fn carried_out(pool: &ValidPool) -> Observed {
+    let mut seen = Observed::default();
+    for child in children::of(pool) {
+        match child {
+            Child::Service(mut o) => {
+                o.metadata.uid = Some("live".to_owned());
+                seen.service = Some(o);
+            }
+            Child::Deployment(mut o) => {
+                o.metadata.uid = Some("live".to_owned());
+                seen.deployment = Some(*o);
+            }
+            Child::Autoscaler(mut o) => {
+                o.metadata.uid = Some("live".to_owned());
+                seen.autoscaler = Some(o);
+            }
+        }
+    }
+    seen
+}
+
+fn scaling() -> Value {
+    json!({"scaling": {"maxReplicas": 3, "target": {"inFlightPerReplica": 32}}})
+}
+
+/// The writes of a plan in short: `+Kind` makes, `~Kind path,path` changes, `-Kind uid` deletes, `!…` is blocked.
+fn short(plan: &Plan) -> Vec<String> {
+    let change = |change: &Change| match change {
+        Change::Apply { child, uid: None, .. } => format!("+{}", child.kind().as_str()),
+        Change::Apply { child, uid: Some(_), because } => format!("~{} {}", child.kind().as_str(), because.join(",")),
+        Change::Delete { kind, uid, .. } => format!("-{} {uid}", kind.as_str()),
+    };
+    plan.changes.iter().map(change).chain(plan.blocked.iter().map(|why| format!("!{why}"))).collect()
+}
+
+fn check(seen: &Observed, pool: &ValidPool, want: &[&str]) -> Plan {
+    let plan = plan(&now(), seen, pool);
+    let got = short(&plan);
+    assert!(
+        got.len() == want.len() && got.iter().zip(want).all(|(got, want)| got.starts_with(want)),
+        "{got:?}\n{want:?}"
+    );
+    plan
+}
+
+#[test]
+fn writes_only_what_differs() {
+    let (plain, scaled) = (valid(&json!({})), valid(&scaling()));
+    check(&Observed::default(), &plain, &["+Service", "+Deployment"]);
+    check(&Observed::default(), &scaled, &["+Service", "+Deployment", "+HorizontalPodAutoscaler"]);
+    check(&carried_out(&plain), &plain, &[]);
+    check(&carried_out(&scaled), &scaled, &[]);
+    check(&carried_out(&plain), &scaled, &["+HorizontalPodAutoscaler"]);
+    check(&carried_out(&scaled), &plain, &["-HorizontalPodAutoscaler live"]);
+    check(&carried_out(&plain), &valid(&json!({"replicas": 3})), &["~Deployment .spec.replicas"]);
+    let other = json!({"engine": {"image": "engine:v2"}});
+    check(&carried_out(&plain), &valid(&other), &["~Deployment .spec.template.spec.containers[engine].image"]);
+    let quick = json!({"drain": {"timeout": "1s"}});
+    let want =
+        "~Deployment .spec.template.spec.containers[engine].args,.spec.template.spec.terminationGracePeriodSeconds";
+    check(&carried_out(&plain), &valid(&quick), &[want]);
+}
+
+#[test]
+fn leaves_what_is_not_its_own() {
+    let pool = valid(&json!({}));
+    let mut seen = carried_out(&pool);
+    seen.service.as_mut().unwrap().metadata.owner_references = None;
+    let plan = check(&seen, &pool, &["!Service llama-engine exists, but was not made for this pool"]);
+    let stalled = plan.status.conditions.iter().find(|c| c.type_ == "Stalled").unwrap();
+    assert_eq!((stalled.status.as_str(), stalled.reason.as_str()), ("True", "Blocked"));
+
+    // A pool of the same name that was deleted: its children are on their way out, and not this pool's.
+    let mut seen = carried_out(&pool);
+    seen.deployment.as_mut().unwrap().metadata.owner_references.as_mut().unwrap()[0].uid = "earlier".to_owned();
+    check(&seen, &pool, &["!Deployment llama exists"]);
+
+    // An autoscaler that a person made for a pool without `scaling`.
+    let mut seen = carried_out(&valid(&scaling()));
+    seen.autoscaler.as_mut().unwrap().metadata.owner_references = None;
+    check(&seen, &pool, &[]);
+}
+
+#[test]
+fn does_not_fight() {
+    let pool = valid(&json!({"replicas": 3}));
+    let mut seen = carried_out(&pool);
+    let deployment = seen.deployment.as_mut().unwrap();
+    deployment.spec.as_mut().unwrap().replicas = Some(1);
+    deployment.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
+        manager: Some("kubectl".to_owned()),
+        operation: Some("Update".to_owned()),
+        subresource: Some("scale".to_owned()),
+        fields_v1: Some(FieldsV1(json!({"f:spec": {"f:replicas": {}}}))),
+        ..ManagedFieldsEntry::default()
+    }]);
+    check(&seen, &pool, &["!Deployment llama: .spec.replicas was set by \"kubectl\""]);
+}
+
+#[test]
+fn waits_for_what_is_being_deleted() {
+    let pool = valid(&json!({"replicas": 3}));
+    let mut seen = carried_out(&valid(&json!({})));
+    seen.deployment.as_mut().unwrap().metadata.deletion_timestamp = Some(now());
+    let plan = check(&seen, &pool, &[]);
+    let reasons: Vec<_> = plan.status.conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str())).collect();
+    assert!(reasons.contains(&("Reconciling", "True")) && reasons.contains(&("Ready", "False")), "{reasons:?}");
+}
+
+#[test]
+fn a_second_plan_for_the_same_world_is_the_same() {
+    let pool = valid(&scaling());
+    let seen = Observed { in_flight: Some(3), ..carried_out(&pool) };
+    let first = plan(&now(), &seen, &pool);
+    assert_eq!(first, plan(&now(), &seen, &pool));
+    let later = Time(Timestamp::from_second(60).unwrap());
+    let again = plan(&later, &Observed { status: first.status.clone(), ..seen }, &pool);
+    assert_eq!(again.status, first.status, "time alone changes nothing");
+    assert!(again.notes.is_empty());
+}
+
+#[test]
+fn names_cannot_collide() {
+    let kinds = [ChildKind::Service, ChildKind::Deployment, ChildKind::Autoscaler];
+    let pools = ["a", "a-engine", "a-engine-engine", "engine"];
+    for kind in kinds {
+        let mut names: Vec<String> = pools.iter().map(|pool| child_name(kind, pool)).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), pools.len());
+        assert!(child_name(kind, &"a".repeat(52)).len() <= 63);
+    }
+}
