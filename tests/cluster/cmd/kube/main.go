@@ -1,9 +1,15 @@
+//go:build heavy
+
 // Command kube is every program of the test cluster in one file. It runs the
 // one that its own name, or its first argument, asks for.
 //
 // One program instead of ten because they share most of their packages: apart
 // they would compile and link the same libraries again and again, which on two
 // cores is the difference between twelve minutes and half an hour.
+//
+// The build tag keeps `go vet ./...` and `go test ./...` of this module from
+// compiling all of Kubernetes with other settings than `cluster tools` does,
+// which would take as long again.
 package main
 
 import (

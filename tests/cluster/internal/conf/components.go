@@ -160,7 +160,7 @@ func controlPlaneArgs(c layout.Cluster, name string) []string {
 func kubeletArgs(c layout.Cluster, s settings.Settings) []string {
 	args := []string{
 		"--config=" + c.Conf("kubelet.json"), "--kubeconfig=" + c.Conf("kubelet.kubeconfig"),
-		"--root-dir=" + c.Data(Kubelet), "--hostname-override=" + c.NodeName(),
+		"--root-dir=" + c.NodeData(Kubelet), "--hostname-override=" + c.NodeName(),
 		"--node-ip=" + s.Block.Node().String(),
 	}
 	if labels := GPULabels(s.GPUs); len(labels) > 0 {

@@ -107,8 +107,8 @@ func kubelet(c layout.Cluster, s settings.Settings) object {
 		"localStorageCapacityIsolation": false,
 		"imageGCHighThresholdPercent":   100,
 		"imageGCLowThresholdPercent":    99,
-		"podLogsDir":                    c.Data("pod-logs"),
-		"volumePluginDir":               c.Data("volume-plugins"),
+		"podLogsDir":                    c.NodeData("pod-logs"),
+		"volumePluginDir":               c.NodeData("volume-plugins"),
 		"makeIPTablesUtilChains":        false,
 		"readOnlyPort":                  0,
 		"serializeImagePulls":           false,
@@ -182,7 +182,7 @@ disabled_plugins = [
       runtime_type = "io.containerd.runc.v2"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         SystemdCgroup = false
-`, c.Data(Containerd), ContainerdSocket, c.Data("opt"), SandboxImage, c.Conf("cni"))
+`, c.NodeData(Containerd), ContainerdSocket, c.NodeData("opt"), SandboxImage, c.Conf("cni"))
 }
 
 // corefile configures CoreDNS, which runs beside the kubelet, not in a pod: as
@@ -190,8 +190,8 @@ disabled_plugins = [
 // of a cluster. To pods there is no difference, for they ask the address of the
 // service kube-dns, as everywhere.
 //
-// It knows the cluster's names only. Nothing in a test may depend on the
-// outside, and an answer "no such name" comes faster than a timeout.
+// It knows the cluster's names only, and refuses all others at once. Pods have
+// no way to the outside either, so that no test comes to depend on it.
 func corefile(c layout.Cluster) []byte {
 	return fmt.Appendf(nil, `.:53 {
     errors

@@ -70,7 +70,9 @@ func LoadProcess(path string) (Process, error) {
 }
 
 // Kill ends the process at once, and waits until it is gone. As the first
-// process of its namespace it takes all others there with it.
+// process of its namespace it takes all others there with it. Dead, it stays in
+// the list of processes until its parent takes note; that is waited for too,
+// but not for long, since it is not ours to command.
 func (p Process) Kill(patience time.Duration) error {
 	if !p.Alive() {
 		return nil
@@ -83,7 +85,16 @@ func (p Process) Kill(patience time.Duration) error {
 			return fmt.Errorf("process %d lives on %v after it was killed", p.PID, patience)
 		}
 	}
+	for deadline := time.Now().Add(2 * time.Second); p.listed() && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+	}
 	return nil
+}
+
+// listed tells whether the process is in the list, be it dead or alive.
+func (p Process) listed() bool {
+	_, started, err := stat(p.PID)
+	return err == nil && started == p.Started
 }
 
 // InsidePIDs maps the numbers that processes have inside of the namespace of

@@ -206,9 +206,7 @@ func (s Spec) archive(layer []byte) ([]byte, error) {
 		return nil, err
 	}
 	configName, layerName := digest(config)+".json", layerDigest+".tar"
-	manifest, err := json.Marshal([]map[string]any{{
-		"Config": configName, "RepoTags": []string{s.Tag}, "Layers": []string{layerName},
-	}})
+	list, err := json.Marshal([]manifest{{Config: configName, RepoTags: []string{s.Tag}, Layers: []string{layerName}}})
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +215,7 @@ func (s Spec) archive(layer []byte) ([]byte, error) {
 	for _, part := range []struct {
 		name    string
 		content []byte
-	}{{configName, config}, {layerName, layer}, {"manifest.json", manifest}} {
+	}{{configName, config}, {layerName, layer}, {"manifest.json", list}} {
 		header := tar.Header{Typeflag: tar.TypeReg, Name: part.name, Mode: 0o644, Size: int64(len(part.content))}
 		if err := put(writer, header, part.content); err != nil {
 			return nil, err
@@ -227,6 +225,42 @@ func (s Spec) archive(layer []byte) ([]byte, error) {
 		return nil, err
 	}
 	return buffer.Bytes(), nil
+}
+
+// manifest is an entry of an archive's list of images.
+type manifest struct {
+	Config           string
+	RepoTags, Layers []string
+}
+
+// Tags lists the names of the images in an archive.
+func Tags(file string) ([]string, error) {
+	opened, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer opened.Close()
+	for reader := tar.NewReader(opened); ; {
+		header, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("%s is not an archive in Docker's form: it has no manifest.json", file)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		if header.Name != "manifest.json" {
+			continue
+		}
+		var list []manifest
+		if err := json.NewDecoder(reader).Decode(&list); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		var tags []string
+		for _, m := range list {
+			tags = append(tags, m.RepoTags...)
+		}
+		return tags, nil
+	}
 }
 
 func digest(content []byte) string {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -79,15 +80,12 @@ func TestArchive(t *testing.T) {
 		Files: []File{{Source: program(t), Target: "/usr/local/bin/router"}},
 		Dirs:  []Dir{{Path: "/data", Mode: 0o700, UID: NonRoot}},
 	}))
-	var manifest []struct {
-		Config           string
-		RepoTags, Layers []string
-	}
-	if err := json.Unmarshal(outer["manifest.json"], &manifest); err != nil {
+	var list []manifest
+	if err := json.Unmarshal(outer["manifest.json"], &list); err != nil {
 		t.Fatal(err)
 	}
-	if len(manifest) != 1 || len(manifest[0].Layers) != 1 || manifest[0].RepoTags[0] != "localhost/router:1" {
-		t.Fatalf("manifest is %v", manifest)
+	if len(list) != 1 || len(list[0].Layers) != 1 || list[0].RepoTags[0] != "localhost/router:1" {
+		t.Fatalf("manifest is %v", list)
 	}
 	var config struct {
 		Config struct {
@@ -98,10 +96,10 @@ func TestArchive(t *testing.T) {
 			DiffIDs []string `json:"diff_ids"`
 		}
 	}
-	if err := json.Unmarshal(outer[manifest[0].Config], &config); err != nil {
+	if err := json.Unmarshal(outer[list[0].Config], &config); err != nil {
 		t.Fatal(err)
 	}
-	layer := outer[manifest[0].Layers[0]]
+	layer := outer[list[0].Layers[0]]
 	if config.Rootfs.DiffIDs[0] != "sha256:"+digest(layer) {
 		t.Error("the configuration names another layer")
 	}
@@ -118,6 +116,26 @@ func TestArchive(t *testing.T) {
 	}
 	if headers["data/"].Uid != NonRoot {
 		t.Error("the folder is not its owner's")
+	}
+}
+
+func TestTags(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "image.tar")
+	if err := (Spec{Tag: "localhost/router:1", Entrypoint: []string{"/x"}}).Write(file); err != nil {
+		t.Fatal(err)
+	}
+	if tags, err := Tags(file); err != nil || len(tags) != 1 || tags[0] != "localhost/router:1" {
+		t.Errorf("got %v, %v", tags, err)
+	}
+	for name, content := range map[string]string{"empty": "", "text": strings.Repeat("no archive", 100)} {
+		other := filepath.Join(dir, name)
+		if err := os.WriteFile(other, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if tags, err := Tags(other); err == nil {
+			t.Errorf("%s: got %v", name, tags)
+		}
 	}
 }
 

@@ -111,6 +111,17 @@ func (c Cluster) Audit() string { return c.path("audit", "audit.log") }
 // Data is a folder that a component fills.
 func (c Cluster) Data(component string) string { return c.path("data", component) }
 
+// Hold is where the node, in its private /run, keeps what it needs for itself.
+const Hold = "/run/quartermaster"
+
+// HeldDir is this cluster's folder as the node sees it besides Dir.
+const HeldDir = Hold + "/state"
+
+// NodeData is the same folder as Data by the way that only the node knows. It
+// is short whatever the length of Dir, and so fits the components that make
+// sockets below: a socket's path holds 108 bytes.
+func (c Cluster) NodeData(component string) string { return filepath.Join(HeldDir, "data", component) }
+
 // Images is where image archives made for the node itself are kept.
 func (c Cluster) Images(file string) string { return c.path("images", file) }
 

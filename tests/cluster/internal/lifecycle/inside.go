@@ -10,6 +10,7 @@ import (
 
 	"quartermaster.dev/tests/cluster/internal/conf"
 	"quartermaster.dev/tests/cluster/internal/host"
+	"quartermaster.dev/tests/cluster/internal/image"
 	"quartermaster.dev/tests/cluster/internal/layout"
 	"quartermaster.dev/tests/cluster/internal/node"
 	"quartermaster.dev/tests/cluster/internal/say"
@@ -54,7 +55,33 @@ func loadOne(first host.Process, archive string, speaker *say.Speaker) error {
 	if err != nil {
 		return fmt.Errorf("loading %s: %w: %s", archive, err, strings.TrimSpace(string(said)))
 	}
+	if err := awaitManaged(first, archive); err != nil {
+		return err
+	}
 	speaker.Line("loaded %s in %.1fs", filepath.Base(archive), time.Since(begun).Seconds())
+	return nil
+}
+
+// awaitManaged waits until the kubelet can see an image. The runtime's part
+// that serves the kubelet hears of new images a moment later than they are
+// there; a pod that came in between would try to pull.
+func awaitManaged(first host.Process, archive string) error {
+	tags, err := image.Tags(archive)
+	if err != nil {
+		return err
+	}
+	for _, tag := range tags {
+		line := node.Enter(first, "ctr", "--address", conf.ContainerdSocket, "--namespace", "k8s.io", "images", "list", "name=="+tag)
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			said, err := exec.Command(line[0], line[1:]...).CombinedOutput()
+			if err == nil && strings.Contains(string(said), "io.cri-containerd.image=managed") {
+				break
+			}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("%s is loaded, but the kubelet does not see it: %s", tag, strings.TrimSpace(string(said)))
+			}
+		}
+	}
 	return nil
 }
 

@@ -23,6 +23,7 @@ import (
 	"quartermaster.dev/tests/cluster/internal/pki"
 	"quartermaster.dev/tests/cluster/internal/say"
 	"quartermaster.dev/tests/cluster/internal/settings"
+	"quartermaster.dev/tests/cluster/internal/supervise"
 	"quartermaster.dev/tests/cluster/internal/tools"
 )
 
@@ -247,11 +248,11 @@ func watch(ctx context.Context, c layout.Cluster, s settings.Settings, first hos
 				return confirm(ctx, c, s)
 			}
 		}
-		if time.Since(begun) > 4*time.Minute {
+		if time.Since(begun) > 3*time.Minute {
 			return fmt.Errorf("the node is not there after %v; logs are in %s", time.Since(begun).Round(time.Second), filepath.Dir(c.Log("node")))
 		}
 		if time.Since(lastSaid) > 3*time.Second {
-			speaker.Line("waiting for the components …")
+			speaker.Line("waiting for the components …%s", troubles(answer.Components))
 			lastSaid = time.Now()
 		}
 		select {
@@ -260,6 +261,17 @@ func watch(ctx context.Context, c layout.Cluster, s settings.Settings, first hos
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// troubles names the components that end again and again.
+func troubles(components []supervise.State) string {
+	var text string
+	for _, component := range components {
+		if component.Restarts > 1 {
+			text += fmt.Sprintf(" %s has been restarted %d times (%s).", component.Name, component.Restarts, component.Ended)
+		}
+	}
+	return text
 }
 
 // confirm sees for itself that the node is ready, as it may have been long ago,

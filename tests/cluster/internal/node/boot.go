@@ -19,8 +19,8 @@ import (
 	"quartermaster.dev/tests/cluster/internal/supervise"
 )
 
-// bootTimeout is several times what a slow machine needs.
-const bootTimeout = 3 * time.Minute
+// bootTimeout is many times what a slow machine needs.
+const bootTimeout = 2 * time.Minute
 
 // Node is the running node.
 type Node struct {
@@ -49,7 +49,7 @@ func RunSecondStage(c layout.Cluster) error {
 	}
 	env := []string{
 		"PATH=" + s.BinDir + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"HOME=/run/quartermaster", "LANG=C.UTF-8",
+		"HOME=" + layout.Hold, "LANG=C.UTF-8",
 	}
 	reaper := supervise.NewReaper()
 	n := &Node{cluster: c, settings: s, env: env, reaper: reaper}

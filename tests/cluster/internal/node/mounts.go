@@ -11,9 +11,6 @@ import (
 	"quartermaster.dev/tests/cluster/internal/layout"
 )
 
-// hold is where the node keeps what it needs for its own mounts.
-const hold = "/run/quartermaster"
-
 // privateDirs are folders into which some component writes at a path that
 // cannot be changed: device plugins' sockets, links to containers' logs, state
 // of CNI. The node sees the host's through an overlay and writes to memory.
@@ -98,16 +95,15 @@ func holdState(dir string) error {
 	if err := mount("tmpfs", "/run", "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=755"); err != nil {
 		return err
 	}
-	state := filepath.Join(hold, "state")
-	if err := os.MkdirAll(state, 0o700); err != nil {
+	if err := os.MkdirAll(layout.HeldDir, 0o700); err != nil {
 		return err
 	}
-	return mount(fmt.Sprintf("/proc/self/fd/%d", folder.Fd()), state, "", syscall.MS_BIND, "")
+	return mount(fmt.Sprintf("/proc/self/fd/%d", folder.Fd()), layout.HeldDir, "", syscall.MS_BIND, "")
 }
 
 func mountPrivateDirs(dir string) error {
 	for _, target := range privateDirs {
-		layers := filepath.Join(hold, "overlay", strings.ReplaceAll(target, "/", "_"))
+		layers := filepath.Join(layout.Hold, "overlay", strings.ReplaceAll(target, "/", "_"))
 		upper, work := filepath.Join(layers, "upper"), filepath.Join(layers, "work")
 		for _, made := range []string{upper, work} {
 			if err := os.MkdirAll(made, 0o755); err != nil {
@@ -124,7 +120,7 @@ func mountPrivateDirs(dir string) error {
 			if err := os.MkdirAll(dir, 0o700); err != nil {
 				return err
 			}
-			return mount(filepath.Join(hold, "state"), dir, "", syscall.MS_BIND, "")
+			return mount(layout.HeldDir, dir, "", syscall.MS_BIND, "")
 		}
 	}
 	return nil
@@ -132,7 +128,7 @@ func mountPrivateDirs(dir string) error {
 
 func maskTunables() error {
 	for name, value := range tunables {
-		file := filepath.Join(hold, "tunables", name)
+		file := filepath.Join(layout.Hold, "tunables", name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			return err
 		}

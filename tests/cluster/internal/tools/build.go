@@ -208,7 +208,7 @@ func watchBuild(module string, speaker *say.Speaker) *buildProgress {
 
 // countPackages asks how many packages there are to compile; zero if unknown.
 func countPackages(module string) int64 {
-	command := exec.Command("go", "list", "-deps", "./cmd/kube", "./cmd/pause")
+	command := exec.Command("go", "list", "-deps", "-tags", "heavy", "./cmd/kube", "./cmd/pause")
 	command.Dir = module
 	list, err := command.Output()
 	if err != nil {
@@ -227,10 +227,12 @@ func (p *buildProgress) describe(elapsed time.Duration) string {
 	case compiled >= total-5:
 		return "compiled all packages; linking"
 	}
-	// What is in Go's cache already is not counted, so that a build that goes
-	// on after an interruption is done sooner than this says.
+	text := fmt.Sprintf("compiling: %d of at most %d packages", compiled, total)
+	if compiled < total/20 {
+		return text // too early to tell; and what Go has in its cache is not counted
+	}
 	left := time.Duration(float64(elapsed) / float64(compiled) * float64(total-compiled))
-	return fmt.Sprintf("compiling: %d of %d packages (%d%%), at most %s left", compiled, total, compiled*100/total, left.Round(time.Second))
+	return text + fmt.Sprintf(", at most %s left", left.Round(time.Second))
 }
 
 // compile runs the compiler and lets progress read what it says.
@@ -240,7 +242,7 @@ func compile(module, output, logFile string, progress *buildProgress) error {
 		return err
 	}
 	defer logged.Close()
-	command := exec.Command("go", "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", linkerFlags(),
+	command := exec.Command("go", "build", "-v", "-tags", "heavy", "-trimpath", "-buildvcs=false", "-ldflags", linkerFlags(),
 		"-o", output+"/", "./cmd/kube", "./cmd/pause")
 	command.Dir = module
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")
