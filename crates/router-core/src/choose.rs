@@ -19,8 +19,7 @@ pub struct Choice {
 ///
 /// When no policy knows the model, or no pool of its policy has a ready replica; the refusal says why for each.
 pub fn choose(table: &Table, model: &str) -> Result<Choice, Refusal> {
-    let policy = table.policy_for(model).ok_or_else(|| Refusal::unknown_model(model))?;
-    let at = policy;
+    let at = table.policy_for(model).ok_or_else(|| Refusal::unknown_model(model))?;
     let policy = &table.policies()[at];
     let ready = |at: Option<usize>| at.filter(|at| !table.pools()[*at].ready.is_empty());
     let found = policy.targets.iter().enumerate().find_map(|(target, t)| Some((target, ready(t.at)?)));

@@ -51,6 +51,8 @@ pub enum Refusal {
     },
     /// The body broke off, or its framing is malformed.
     BrokenBody,
+    /// The router has not read the cluster's configuration yet, so it can say nothing about any model.
+    Starting,
     /// No pool of the model's policy has a ready replica.
     NoReplica {
         /// The model asked for, shortened.
@@ -131,7 +133,7 @@ impl Refusal {
             Self::EncodedBody => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::NoReplica { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Starting | Self::NoReplica { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable { .. }
             | Self::UpstreamBroke { .. }
             | Self::UpstreamMalformed { .. }
@@ -153,6 +155,7 @@ impl Refusal {
             Self::TooLarge { .. } => "body_too_large",
             Self::SlowBody { .. } => "body_timeout",
             Self::BrokenBody => "broken_body",
+            Self::Starting => "router_starting",
             Self::NoReplica { .. } => "no_replica_ready",
             Self::Unreachable { .. } => "upstream_unreachable",
             Self::UpstreamBroke { .. } => "upstream_broke",
@@ -177,7 +180,11 @@ impl Refusal {
     /// Seconds after which the same request may succeed: the `Retry-After` header.
     #[must_use]
     pub fn retry_after(&self) -> Option<u32> {
-        matches!(self, Self::NoReplica { .. }).then_some(RETRY_AFTER_NO_REPLICA)
+        match self {
+            Self::Starting => Some(1),
+            Self::NoReplica { .. } => Some(RETRY_AFTER_NO_REPLICA),
+            _ => None,
+        }
     }
 
     /// The method to use instead: the `Allow` header.
@@ -217,6 +224,7 @@ impl fmt::Display for Refusal {
             Self::TooLarge { limit } => write!(f, "The body is larger than the {limit} bytes that are taken."),
             Self::SlowBody { seconds } => write!(f, "The body did not come within {seconds} seconds."),
             Self::BrokenBody => f.write_str("The body broke off or is framed wrongly."),
+            Self::Starting => f.write_str("The router is starting and knows no models yet."),
             Self::NoReplica { model, pools } => write_no_replica(f, model, pools),
             Self::Unreachable { pool } => write!(f, "No replica of pool {pool} could be reached."),
             Self::UpstreamBroke { pool } => {

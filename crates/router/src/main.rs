@@ -1,2 +1,9 @@
-//! placeholder
-fn main() {}
+//! The `router` binary.
+
+use clap::Parser;
+use router::args::Args;
+use router::run::{Error, run};
+
+fn main() -> Result<(), Error> {
+    run(Args::parse())
+}

@@ -13,6 +13,7 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::TooLarge { limit: 16 },
         Refusal::SlowBody { seconds: 30 },
         Refusal::BrokenBody,
+        Refusal::Starting,
         Refusal::no_replica("m", vec![("a".to_owned(), Idle::Missing)]),
         Refusal::Unreachable { pool: pool() },
         Refusal::UpstreamBroke { pool: pool() },
@@ -40,6 +41,7 @@ fn maps_to_http() {
 413 invalid_request_error body_too_large 0 - false
 408 invalid_request_error body_timeout 0 - false
 400 invalid_request_error broken_body 0 - false
+503 server_error router_starting 1 - false
 503 server_error no_replica_ready 5 - false
 502 server_error upstream_unreachable 0 - true
 502 server_error upstream_broke 0 - false

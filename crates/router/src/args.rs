@@ -1,0 +1,106 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Parser;
+use telemetry::log::LogFormat;
+
+use crate::settings::Settings;
+
+/// Passes OpenAI-shaped requests to the replicas of InferencePools, as RoutePolicies say.
+///
+/// The cluster is the one of KUBECONFIG, or the one that the router runs in. Each option can also be set by the
+/// environment variable that its help names.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "router", version)]
+pub struct Args {
+    /// Address that clients send to.
+    #[arg(long, env = "QUARTERMASTER_LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// Address of the admin pages /healthz, /readyz and /metrics.
+    #[arg(long, env = "QUARTERMASTER_ADMIN_LISTEN", default_value = "0.0.0.0:9090")]
+    pub admin_listen: SocketAddr,
+    /// Follow the objects of this namespace only. Default: all namespaces.
+    #[arg(long, env = "QUARTERMASTER_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Threads that serve requests. Default: as many as there are processors.
+    #[arg(long, env = "QUARTERMASTER_WORKERS")]
+    pub workers: Option<usize>,
+    /// Most bytes of a request's body.
+    #[arg(long, env = "QUARTERMASTER_MAX_BODY_BYTES", default_value_t = 16 * 1024 * 1024)]
+    pub max_body_bytes: usize,
+    /// Most client connections of one worker; further ones are told 503 and closed.
+    #[arg(long, env = "QUARTERMASTER_MAX_CONNECTIONS", default_value_t = 10_000)]
+    pub max_connections: usize,
+    /// How long the head of a request may take, and how long a connection may rest between two requests.
+    #[arg(long, env = "QUARTERMASTER_HEADER_TIMEOUT", default_value = "30s", value_parser = duration)]
+    pub header_timeout: Duration,
+    /// How long the body of a request may take as a whole.
+    #[arg(long, env = "QUARTERMASTER_BODY_TIMEOUT", default_value = "60s", value_parser = duration)]
+    pub body_timeout: Duration,
+    /// How long a connection to a replica may take.
+    #[arg(long, env = "QUARTERMASTER_CONNECT_TIMEOUT", default_value = "2s", value_parser = duration)]
+    pub connect_timeout: Duration,
+    /// How long a replica may take until its answer begins. A plain answer begins when it is finished.
+    #[arg(long, env = "QUARTERMASTER_FIRST_BYTE_TIMEOUT", default_value = "5m", value_parser = duration)]
+    pub first_byte_timeout: Duration,
+    /// How long a replica may be silent within its answer.
+    #[arg(long, env = "QUARTERMASTER_SILENCE_TIMEOUT", default_value = "60s", value_parser = duration)]
+    pub silence_timeout: Duration,
+    /// How long requests are still accepted after SIGTERM, while those who send here learn of it.
+    #[arg(long, env = "QUARTERMASTER_DRAIN_DELAY", default_value = "5s", value_parser = duration)]
+    pub drain_delay: Duration,
+    /// How long requests under way may take after that.
+    #[arg(long, env = "QUARTERMASTER_DRAIN_TIMEOUT", default_value = "120s", value_parser = duration)]
+    pub drain_timeout: Duration,
+    /// Whether each request writes a line to the log. Bodies and keys are never written.
+    #[arg(long, env = "QUARTERMASTER_LOG_REQUESTS", default_value_t = true, action = clap::ArgAction::Set)]
+    pub log_requests: bool,
+    /// How log lines look: json or text.
+    #[arg(long, env = "QUARTERMASTER_LOG_FORMAT", default_value = "json")]
+    pub log_format: LogFormat,
+    /// What is logged: a level such as info, or a list such as router=debug,info.
+    #[arg(long, env = "QUARTERMASTER_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+}
+
+impl Args {
+    /// What the data plane needs of it.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings {
+            max_body: self.max_body_bytes,
+            max_connections: self.max_connections,
+            header_timeout: self.header_timeout,
+            body_timeout: self.body_timeout,
+            connect_timeout: self.connect_timeout,
+            first_byte_timeout: self.first_byte_timeout,
+            silence_timeout: self.silence_timeout,
+            log_requests: self.log_requests,
+            ..Settings::default()
+        }
+    }
+}
+
+/// A duration as Kubernetes writes it: 90s, 10m.
+fn duration(text: &str) -> Result<Duration, api::BadDuration> {
+    let seconds = text.parse::<api::Duration>()?.seconds();
+    Ok(Duration::from_secs(u64::from(seconds.unsigned_abs())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn defaults_are_those_of_the_settings() {
+        Args::command().debug_assert();
+        let args = Args::parse_from(["router"]);
+        assert_eq!(format!("{:?}", args.settings()), format!("{:?}", Settings::default()));
+        let args = Args::parse_from(["router", "--log-requests=false", "--drain-delay=0s", "--drain-timeout=2m"]);
+        assert!(!args.settings().log_requests);
+        assert_eq!((args.drain_delay, args.drain_timeout), (Duration::ZERO, Duration::from_secs(120)));
+    }
+}

@@ -1,0 +1,105 @@
+//! From the cluster's objects to the plain inputs of the routing table.
+
+use std::net::{IpAddr, SocketAddr};
+
+use api::{InferencePool, POOL_LABEL, RoutePolicy};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use kube::ResourceExt;
+use router_core::{EndpointInput, PolicyInput, PoolInput, TargetInput};
+
+pub(crate) fn policy(policy: &RoutePolicy) -> PolicyInput {
+    let target = |t: &api::Target| TargetInput { name: t.name.clone(), pool: t.pool.name.clone() };
+    PolicyInput {
+        namespace: policy.namespace().unwrap_or_default(),
+        name: policy.name_any(),
+        created: policy.creation_timestamp().map_or(0, |at| at.0.as_second()),
+        models: policy.spec.models.clone(),
+        targets: policy.spec.targets.iter().map(target).collect(),
+    }
+}
+
+pub(crate) fn pool(pool: &InferencePool) -> PoolInput {
+    let name = pool.name_any();
+    // The engine is started with the same names by the operator, which takes the pool's name where there are none.
+    let served_model = pool.spec.model.served_names.first().unwrap_or(&name).clone();
+    PoolInput { namespace: pool.namespace().unwrap_or_default(), name, served_model }
+}
+
+/// The replicas that a slice names. Those that are leaving are left out; they are neither ready nor about to be.
+pub(crate) fn slice(slice: &EndpointSlice) -> Vec<EndpointInput> {
+    let (Some(pool), Some(port)) = (slice.labels().get(POOL_LABEL), port(slice)) else { return Vec::new() };
+    let namespace = slice.namespace().unwrap_or_default();
+    slice.endpoints.iter().filter_map(|endpoint| replica(endpoint, &namespace, pool, port)).collect()
+}
+
+fn replica(endpoint: &Endpoint, namespace: &str, pool: &str, port: u16) -> Option<EndpointInput> {
+    let conditions = endpoint.conditions.clone().unwrap_or_default();
+    if conditions.terminating == Some(true) {
+        return None;
+    }
+    // Consumers are to take the first address only, and an unknown readiness as a yes, says the kind's reference.
+    let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
+    Some(EndpointInput {
+        namespace: namespace.to_owned(),
+        pool: pool.to_owned(),
+        address: SocketAddr::new(address, port),
+        ready: conditions.ready.unwrap_or(true),
+    })
+}
+
+/// The engine's port: a pool's Service has a single one.
+fn port(slice: &EndpointSlice) -> Option<u16> {
+    let tcp = |protocol: &Option<String>| protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
+    let port = slice.ports.iter().flatten().find(|port| tcp(&port.protocol))?;
+    u16::try_from(port.port?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn reads_policies_and_pools() {
+        let object = json!({
+            "metadata": {"name": "r", "namespace": "ml", "creationTimestamp": "1970-01-01T00:01:00Z"},
+            "spec": {"models": ["a", "b*"], "targets": [{"name": "t", "pool": {"name": "p"}}]},
+        });
+        let read = policy(&serde_json::from_value(object).unwrap());
+        assert_eq!((read.namespace.as_str(), read.name.as_str(), read.created), ("ml", "r", 60));
+        assert_eq!(read.models, ["a", "b*"]);
+        assert_eq!(read.targets, [TargetInput { name: "t".to_owned(), pool: "p".to_owned() }]);
+
+        for (names, served) in [(json!([]), "p"), (json!(["x", "y"]), "x")] {
+            let object = json!({
+                "metadata": {"name": "p", "namespace": "ml"},
+                "spec": {"model": {"source": "hf://a/b", "servedNames": names}, "engine": {"image": "vllm:v1"}},
+            });
+            assert_eq!(pool(&serde_json::from_value(object).unwrap()).served_model, served);
+        }
+    }
+
+    #[test]
+    fn reads_slices() {
+        let endpoint =
+            |address: &str, conditions: serde_json::Value| json!({"addresses": [address], "conditions": conditions});
+        let object = json!({
+            "metadata": {"name": "s", "namespace": "ml", "labels": {"quartermaster.dev/pool": "p"}},
+            "addressType": "IPv4",
+            "ports": [{"port": 53, "protocol": "UDP"}, {"port": 8000, "protocol": "TCP", "name": "http"}],
+            "endpoints": [
+                endpoint("10.0.0.1", json!({"ready": true, "serving": true, "terminating": false})),
+                endpoint("10.0.0.2", json!({"ready": false, "serving": false, "terminating": false})),
+                endpoint("10.0.0.3", json!({"ready": false, "serving": true, "terminating": true})),
+                endpoint("10.0.0.4", json!({})),
+                endpoint("not-an-address", json!({"ready": true})),
+            ],
+        });
+        let mut object: EndpointSlice = serde_json::from_value(object).unwrap();
+        let read: Vec<_> = slice(&object).into_iter().map(|e| (e.address.to_string(), e.ready)).collect();
+        let want = [("10.0.0.1:8000", true), ("10.0.0.2:8000", false), ("10.0.0.4:8000", true)];
+        assert_eq!(read, want.map(|(address, ready)| (address.to_owned(), ready)));
+        object.metadata.labels = None;
+        assert!(slice(&object).is_empty());
+    }
+}

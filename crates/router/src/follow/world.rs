@@ -1,0 +1,176 @@
+//! What exists in the cluster, as far as the watches have told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::core::DeserializeGuard;
+use kube::runtime::watcher::Event;
+use kube::{Resource, ResourceExt};
+use router_core::{EndpointInput, PolicyInput, PoolInput, Table};
+
+/// All that a routing table is built from.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    pub(crate) policies: Kept<PolicyInput>,
+    pub(crate) pools: Kept<PoolInput>,
+    pub(crate) slices: Kept<Vec<EndpointInput>>,
+}
+
+impl World {
+    /// Whether all kinds were read once.
+    pub(crate) fn synced(&self) -> bool {
+        self.policies.synced && self.pools.synced && self.slices.synced
+    }
+
+    /// The table of what exists.
+    pub(crate) fn table(&self, before: &Table) -> Table {
+        let slices = self.slices.objects.values().flatten().cloned().collect();
+        Table::build(
+            self.policies.objects.values().cloned().collect(),
+            self.pools.objects.values().cloned().collect(),
+            slices,
+            before,
+        )
+    }
+}
+
+type Key = (String, String);
+
+/// The objects of one kind, each in its last readable state.
+#[derive(Debug)]
+pub(crate) struct Kept<T> {
+    objects: BTreeMap<Key, T>,
+    /// Objects whose present state cannot be read.
+    broken: BTreeSet<Key>,
+    /// While a list is coming in: what it named so far.
+    listed: Option<BTreeSet<Key>>,
+    synced: bool,
+}
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self { objects: BTreeMap::new(), broken: BTreeSet::new(), listed: None, synced: false }
+    }
+}
+
+impl<T: PartialEq> Kept<T> {
+    /// Takes one event in; whether it changed what a table is built from. A list that comes in again only removes what
+    /// it did not name once it is complete, so a relist never looks like a mass deletion.
+    pub(crate) fn take<K>(&mut self, event: Event<DeserializeGuard<K>>, read: impl Fn(&K) -> T) -> bool
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        match event {
+            Event::Init => {
+                self.listed = Some(BTreeSet::new());
+                false
+            }
+            Event::InitApply(object) => {
+                if let Some(listed) = &mut self.listed {
+                    listed.insert(key(&object));
+                }
+                self.apply(object, read)
+            }
+            Event::InitDone => {
+                let listed = self.listed.take().unwrap_or_default();
+                let before = self.objects.len();
+                self.objects.retain(|key, _| listed.contains(key));
+                self.broken.retain(|key| listed.contains(key));
+                let first = !std::mem::replace(&mut self.synced, true);
+                first || self.objects.len() != before
+            }
+            Event::Apply(object) => self.apply(object, read),
+            Event::Delete(object) => {
+                let key = key(&object);
+                self.broken.remove(&key);
+                self.objects.remove(&key).is_some()
+            }
+        }
+    }
+
+    /// How many objects cannot be read.
+    pub(crate) fn broken(&self) -> usize {
+        self.broken.len()
+    }
+
+    fn apply<K>(&mut self, object: DeserializeGuard<K>, read: impl Fn(&K) -> T) -> bool
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let key = key(&object);
+        match object.0 {
+            Ok(object) => {
+                self.broken.remove(&key);
+                let new = read(&object);
+                if self.objects.get(&key) == Some(&new) {
+                    return false;
+                }
+                self.objects.insert(key, new);
+                true
+            }
+            Err(error) => {
+                let (kind, known) = (K::kind(&()), self.objects.contains_key(&key));
+                tracing::warn!(%kind, namespace = key.0, name = key.1, known, %error, "object cannot be read");
+                self.broken.insert(key);
+                false
+            }
+        }
+    }
+}
+
+fn key<K: Resource<DynamicType = ()>>(object: &DeserializeGuard<K>) -> Key {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::InferencePool;
+    use serde_json::json;
+
+    use crate::follow::read;
+
+    fn pool(name: &str, source: &serde_json::Value, served: &str) -> DeserializeGuard<InferencePool> {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": "ml"},
+            "spec": {"model": {"source": source, "servedNames": [served]}, "engine": {"image": "vllm:v1"}},
+        }))
+        .unwrap()
+    }
+
+    fn good(name: &str, served: &str) -> DeserializeGuard<InferencePool> {
+        pool(name, &json!("hf://a/b"), served)
+    }
+
+    fn broken(name: &str) -> DeserializeGuard<InferencePool> {
+        pool(name, &json!(["not a text"]), "x")
+    }
+
+    #[test]
+    fn keeps_the_last_readable_state() {
+        let mut kept = Kept::default();
+        // Each event with: does it change anything, what is known after it, how many are broken.
+        let story = [
+            (Event::Init, false, "", 0),
+            (Event::InitApply(good("a", "a1")), true, "a1", 0),
+            (Event::InitApply(broken("b")), false, "a1", 1),
+            (Event::InitDone, true, "a1", 1),
+            (Event::Apply(good("b", "b1")), true, "a1 b1", 0),
+            (Event::Apply(good("b", "b1")), false, "a1 b1", 0),
+            (Event::Apply(broken("a")), false, "a1 b1", 1),
+            (Event::Apply(good("a", "a2")), true, "a2 b1", 0),
+            (Event::Init, false, "a2 b1", 0),
+            (Event::InitApply(broken("a")), false, "a2 b1", 1),
+            (Event::InitDone, true, "a2", 1),
+            (Event::Init, false, "a2", 1),
+            (Event::InitApply(good("a", "a2")), false, "a2", 0),
+            (Event::InitDone, false, "a2", 0),
+            (Event::Delete(broken("a")), true, "", 0),
+        ];
+        for (step, (event, changes, known, unreadable)) in story.into_iter().enumerate() {
+            assert_eq!(kept.take(event, read::pool), changes, "step {step}");
+            let models: Vec<&str> = kept.objects.values().map(|p| p.served_model.as_str()).collect();
+            assert_eq!((models.join(" ").as_str(), kept.broken()), (known, unreadable), "step {step}");
+        }
+        assert!(kept.synced);
+    }
+}

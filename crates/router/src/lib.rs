@@ -1,0 +1,21 @@
+//! The router: takes OpenAI-shaped requests in, and passes each to a replica of the pool that a RoutePolicy names.
+//!
+//! Decisions are made in `router-core`, bytes are framed in `wire`; this crate holds the sockets, the clock and the watch
+//! on the cluster. It never buffers a stream, never hands a token from one task to another, and never writes a body or a
+//! key to a log. Start with [`answer`](crate::answer), the path of one request; then [`worker`](crate::worker), which
+//! accepts connections, and [`follow`](crate::follow), which keeps the routing table.
+
+pub mod args;
+pub mod follow;
+pub mod live;
+pub mod metrics;
+pub mod run;
+pub mod settings;
+pub mod worker;
+
+mod answer;
+mod connection;
+mod respond;
+mod stage;
+mod surface;
+mod upstream;

@@ -1,0 +1,56 @@
+//! The routing table together with what hangs on it: handles of metrics, and the ready-made list of models.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use router_core::Table;
+use wire::openai::{ListedModel, model_list};
+
+use crate::metrics::{Metrics, RouteHandles};
+
+/// Who owns every model in the list, as far as clients are told.
+const OWNER: &str = "quartermaster";
+
+/// One state of the configuration, never changed once it is shared.
+#[derive(Debug)]
+pub struct Live {
+    /// Where requests go.
+    pub table: Table,
+    /// Whether the cluster's configuration was read at all. Until then nothing can be said about any model.
+    pub synced: bool,
+    /// Handles for each target of each policy, by their places in the table.
+    pub(crate) routes: Vec<Vec<RouteHandles>>,
+    /// The answer of `GET /v1/models`.
+    pub(crate) models: Bytes,
+}
+
+/// The current [`Live`], replaced as a whole by one writer and read by every worker.
+pub type Shared = Arc<ArcSwap<Live>>;
+
+impl Live {
+    /// The view before anything is known.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self { table: Table::default(), synced: false, routes: Vec::new(), models: Bytes::new() }
+    }
+
+    /// A view of this table. Looks up each metric once, so that no request has to.
+    #[must_use]
+    pub fn new(table: Table, metrics: &Metrics) -> Self {
+        let routes = table
+            .policies()
+            .iter()
+            .map(|policy| policy.targets.iter().map(|target| metrics.route(policy, target)).collect())
+            .collect();
+        let listed = table.models().into_iter().map(|(id, created)| ListedModel { id, created });
+        let models = model_list(listed, OWNER).into();
+        Self { table, synced: true, routes, models }
+    }
+
+    /// Makes this the first view of a new [`Shared`].
+    #[must_use]
+    pub fn shared(self) -> Shared {
+        Arc::new(ArcSwap::from_pointee(self))
+    }
+}

@@ -1,0 +1,258 @@
+//! What the router counts. Labels come from closed sets: surfaces, codes, and the policies and pools that exist.
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+use router_core::{Policy, Target};
+
+use crate::live::Shared;
+use crate::surface::Surface;
+
+/// Upper bounds in seconds, from an answer out of a cache to one of many minutes.
+const SECONDS: [f64; 17] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+
+/// All metrics of one router, and the registry that serves them. Cheap to clone; clones count into the same figures.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Serves what is counted here.
+    pub registry: Registry,
+    requests: IntCounterVec,
+    refusals: IntCounterVec,
+    seconds: HistogramVec,
+    first_token: HistogramVec,
+    retries: IntCounterVec,
+    cut: IntCounterVec,
+    pub(crate) connections: IntGauge,
+    pub(crate) shed_connections: IntCounter,
+    pub(crate) upstream_connects: IntCounter,
+    pub(crate) stale_connections: IntCounter,
+    pub(crate) table_changes: IntCounter,
+    pub(crate) table_changed: Gauge,
+    pub(crate) broken_objects: IntGaugeVec,
+    pub(crate) watch_errors: IntCounterVec,
+}
+
+/// Handles for the requests that one target of one policy answers.
+#[derive(Debug)]
+pub(crate) struct RouteHandles {
+    /// Namespace and name of the policy, as a label.
+    pub(crate) policy: String,
+    /// Namespace and name of the pool, as a label.
+    pub(crate) pool: String,
+    pub(crate) retries: IntCounter,
+    pub(crate) cut: IntCounter,
+    pub(crate) first_token: Histogram,
+    surfaces: [SurfaceHandles; Surface::ENGINE.len()],
+    requests: IntCounterVec,
+}
+
+#[derive(Debug)]
+struct SurfaceHandles {
+    ok: IntCounter,
+    seconds: Histogram,
+}
+
+impl Metrics {
+    /// A new set in a registry of its own.
+    ///
+    /// # Errors
+    ///
+    /// When two metrics share a name, which a test rules out.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new_custom(Some("quartermaster_router".to_owned()), None)?;
+        let r = &registry;
+        let timed = |name: &str, help: &str| HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+        let of_route = &["surface", "policy", "pool", "code"];
+        let help = "Requests by what served them and the status they were answered with; refusals have no policy.";
+        let requests = kept(r, IntCounterVec::new(Opts::new("requests_total", help), of_route)?)?;
+        let help = "Requests that no engine answered, by reason.";
+        let refusals = kept(r, IntCounterVec::new(Opts::new("refusals_total", help), &["surface", "reason"])?)?;
+        let opts = timed("request_seconds", "Time from a request's head to the end of its answer.");
+        let seconds = kept(r, HistogramVec::new(opts, &["surface", "policy", "pool"])?)?;
+        let opts = timed("first_token_seconds", "Time from a request's head to the first bytes of a streamed answer.");
+        let first_token = kept(r, HistogramVec::new(opts, &["policy", "pool"])?)?;
+        let help = "Attempts on a further replica because one could not be reached.";
+        let retries = kept(r, IntCounterVec::new(Opts::new("retries_total", help), &["policy", "pool"])?)?;
+        let help = "Answers that an engine did not finish.";
+        let cut = kept(r, IntCounterVec::new(Opts::new("cut_answers_total", help), &["policy", "pool"])?)?;
+        let connections = kept(r, IntGauge::new("connections", "Client connections that are open.")?)?;
+        let help = "Client connections that were closed at once because too many were open.";
+        let shed_connections = kept(r, IntCounter::new("shed_connections_total", help)?)?;
+        let help = "Connections made to engines.";
+        let upstream_connects = kept(r, IntCounter::new("upstream_connects_total", help)?)?;
+        let help = "Kept connections that an engine had closed, seen only when one was used again.";
+        let stale_connections = kept(r, IntCounter::new("stale_connections_total", help)?)?;
+        let table_changes = kept(r, IntCounter::new("table_changes_total", "New routing tables put to use.")?)?;
+        let help = "When the routing table changed last, in seconds since 1970.";
+        let table_changed = kept(r, Gauge::new("table_changed_timestamp_seconds", help)?)?;
+        let help = "Objects that could not be read; their last readable state stays in use.";
+        let broken_objects = kept(r, IntGaugeVec::new(Opts::new("broken_objects", help), &["kind"])?)?;
+        let help = "Failures of watches on the API server.";
+        let watch_errors = kept(r, IntCounterVec::new(Opts::new("watch_errors_total", help), &["kind"])?)?;
+        Ok(Self {
+            registry,
+            requests,
+            refusals,
+            seconds,
+            first_token,
+            retries,
+            cut,
+            connections,
+            shed_connections,
+            upstream_connects,
+            stale_connections,
+            table_changes,
+            table_changed,
+            broken_objects,
+            watch_errors,
+        })
+    }
+
+    /// Adds the figures that are read off the routing table when somebody asks, rather than counted.
+    ///
+    /// # Errors
+    ///
+    /// When called twice for one registry.
+    pub fn observe(&self, live: &Shared) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(TableFigures::new(live)?))
+    }
+
+    /// Handles for one target of a policy.
+    pub(crate) fn route(&self, policy: &Policy, target: &Target) -> RouteHandles {
+        let pool = format!("{}/{}", policy.namespace, target.pool);
+        let policy = format!("{}/{}", policy.namespace, policy.name);
+        let labels = [policy.as_str(), pool.as_str()];
+        let of_surface = |surface: Surface| SurfaceHandles {
+            ok: self.requests.with_label_values(&[surface.label(), labels[0], labels[1], "200"]),
+            seconds: self.seconds.with_label_values(&[surface.label(), labels[0], labels[1]]),
+        };
+        RouteHandles {
+            retries: self.retries.with_label_values(&labels),
+            cut: self.cut.with_label_values(&labels),
+            first_token: self.first_token.with_label_values(&labels),
+            surfaces: Surface::ENGINE.map(of_surface),
+            requests: self.requests.clone(),
+            policy,
+            pool,
+        }
+    }
+
+    /// Counts a request that ended without an engine: refused, or served by the router itself.
+    pub(crate) fn count_own(&self, surface: Option<Surface>, status: u16, reason: Option<&'static str>) {
+        let surface = surface.map_or("unknown", Surface::label);
+        self.requests.with_label_values(&[surface, "", "", code(status)]).inc();
+        if let Some(reason) = reason {
+            self.refusals.with_label_values(&[surface, reason]).inc();
+        }
+    }
+}
+
+impl RouteHandles {
+    /// Counts a request that an engine answered with this status.
+    pub(crate) fn count(&self, surface: Surface, status: u16, seconds: f64) {
+        let Some(handles) = surface.index().map(|at| &self.surfaces[at]) else { return };
+        handles.seconds.observe(seconds);
+        if status == 200 {
+            handles.ok.inc();
+        } else {
+            self.requests.with_label_values(&[surface.label(), &self.policy, &self.pool, code(status)]).inc();
+        }
+    }
+}
+
+/// A status as a label: those that engines and this router use, the rest by their class.
+fn code(status: u16) -> &'static str {
+    match status {
+        200 => "200",
+        400 => "400",
+        401 => "401",
+        403 => "403",
+        404 => "404",
+        405 => "405",
+        408 => "408",
+        413 => "413",
+        415 => "415",
+        422 => "422",
+        429 => "429",
+        499 => "499",
+        500 => "500",
+        502 => "502",
+        503 => "503",
+        504 => "504",
+        _ => match status / 100 {
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            _ => "5xx",
+        },
+    }
+}
+
+/// Registers a metric and gives it back.
+fn kept<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+/// Gauges that are the table's own state. Reading them at each scrape costs requests nothing, and a pool that is gone
+/// leaves no figure behind.
+struct TableFigures {
+    live: Shared,
+    in_flight: IntGaugeVec,
+    replicas: IntGaugeVec,
+}
+
+impl TableFigures {
+    fn new(live: &Shared) -> Result<Self, prometheus::Error> {
+        let help = "Requests under way at the replicas of a pool.";
+        let in_flight = IntGaugeVec::new(Opts::new("in_flight", help), &["pool"])?;
+        let help = "Replicas of a pool that this router knows.";
+        let replicas = IntGaugeVec::new(Opts::new("replicas", help), &["pool", "state"])?;
+        Ok(Self { live: live.clone(), in_flight, replicas })
+    }
+}
+
+impl Collector for TableFigures {
+    fn desc(&self) -> Vec<&Desc> {
+        self.in_flight.desc().into_iter().chain(self.replicas.desc()).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.in_flight.reset();
+        self.replicas.reset();
+        let live = self.live.load();
+        for pool in live.table.pools() {
+            let name = format!("{}/{}", pool.namespace, pool.name);
+            let in_flight = pool.ready.iter().map(|endpoint| i64::from(endpoint.load.in_flight())).sum();
+            self.in_flight.with_label_values(&[&name]).set(in_flight);
+            for (state, count) in [("ready", pool.ready.len()), ("not_ready", pool.not_ready)] {
+                let count = i64::try_from(count).unwrap_or(i64::MAX);
+                self.replicas.with_label_values(&[name.as_str(), state]).set(count);
+            }
+        }
+        self.in_flight.collect().into_iter().chain(self.replicas.collect()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::Live;
+
+    #[test]
+    fn every_name_is_used_once() {
+        let metrics = Metrics::new().unwrap();
+        let live = Live::unknown().shared();
+        metrics.observe(&live).unwrap();
+        metrics.count_own(None, 404, Some("unknown_path"));
+        let text = prometheus::TextEncoder::new().encode_to_string(&metrics.registry.gather()).unwrap();
+        assert!(
+            text.contains(r#"quartermaster_router_requests_total{code="404",policy="",pool="",surface="unknown"} 1"#),
+            "{text}"
+        );
+        assert!(metrics.observe(&live).is_err());
+    }
+}

@@ -1,0 +1,98 @@
+//! The whole process: workers on threads of their own, and here, on one more, the watches and the admin pages.
+
+use std::io;
+use std::num::NonZero;
+
+use rustls::crypto::ring;
+use telemetry::admin::{self, Readiness};
+use telemetry::log::{self, LogError};
+use telemetry::shutdown;
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::Args;
+use crate::follow::{ClientError, client, follow};
+use crate::live::Live;
+use crate::metrics::Metrics;
+use crate::worker::Workers;
+
+/// Why the router could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Logging could not be started.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A metric could not be made.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The API server cannot be reached even in principle.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// An address could not be bound, or a thread not be made.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Runs the router until it is told to stop and has drained.
+///
+/// # Errors
+///
+/// When it cannot start; nothing that happens later ends it.
+pub fn run(args: Args) -> Result<(), Error> {
+    log::init(args.log_format, &args.log_level)?;
+    // Only the first provider counts; that another was installed first would be as good.
+    let _ = ring::default_provider().install_default();
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(doing("the runtime"))?;
+    runtime.block_on(serve(args))
+}
+
+async fn serve(args: Args) -> Result<(), Error> {
+    let stop = shutdown::on_signal().map_err(doing("the signal handlers"))?;
+    let metrics = Metrics::new()?;
+    let live = Live::unknown().shared();
+    metrics.observe(&live)?;
+    let (ready, ended) = (Readiness::default(), CancellationToken::new());
+    let admin_listener =
+        TcpListener::bind(args.admin_listen).await.map_err(doing(format!("listening on {}", args.admin_listen)))?;
+    let pages = tokio::spawn(admin::serve(admin_listener, metrics.registry.clone(), ready.clone(), ended.clone()));
+    let client = client().await?;
+    let count = args.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
+    let workers = Workers::start(args.listen, count, &args.settings(), &live, &metrics, args.drain_timeout)
+        .map_err(doing(format!("listening on {}", args.listen)))?;
+    tracing::info!(listen = %workers.address(), admin = %args.admin_listen, workers = count, "serving");
+
+    let following = follow(client, args.namespace.as_deref(), &live, &metrics, &ready);
+    tokio::select! {
+        () = following => {}
+        () = drain(&args, workers, &stop, &ready) => {}
+    }
+    ended.cancel();
+    if let Ok(Err(error)) = pages.await {
+        tracing::warn!(%error, "admin pages ended");
+    }
+    Ok(())
+}
+
+/// Waits to be told to stop, and then for everyone to leave: those who send here first, then their requests.
+async fn drain(args: &Args, workers: Workers, stop: &CancellationToken, ready: &Readiness) {
+    stop.cancelled().await;
+    workers.leave();
+    ready.set(false);
+    tokio::time::sleep(args.drain_delay).await;
+    workers.close();
+    if let Err(error) = tokio::task::spawn_blocking(move || workers.join()).await {
+        tracing::error!(%error, "workers could not be waited for");
+    }
+    tracing::info!("drained");
+}
+
+fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+    let what = what.into();
+    move |source| Error::Io { what, source }
+}

@@ -1,0 +1,244 @@
+//! Last step: what became of a request, counted and logged exactly once, however it ended.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderMap, HeaderValue, StatusCode};
+use router_core::{Choice, Endpoint, Refusal};
+
+use super::parse::Ask;
+use crate::live::Live;
+use crate::metrics::{Metrics, RouteHandles};
+use crate::surface::Surface;
+
+/// Status in the log of a request whose client left before any answer. Nobody ever receives it.
+const CLIENT_LEFT: u16 = 499;
+/// Most characters of a model's name in the log. Whoever sends requests chooses it.
+const MOST_MODEL: usize = 128;
+/// Header of the id that a request is known by on both sides.
+pub(crate) const REQUEST_ID: &str = "x-request-id";
+/// Longest id that is taken over from a client.
+const MOST_ID: usize = 128;
+
+/// What is known of a request so far. Dropping it counts and logs the request; what nobody said by then did not happen,
+/// so a record that is dropped early is one of a client that left.
+#[derive(Debug)]
+pub(crate) struct Record {
+    metrics: Metrics,
+    log: bool,
+    started: Instant,
+    request_id: HeaderValue,
+    surface: Option<Surface>,
+    status: Option<StatusCode>,
+    outcome: Outcome,
+    route: Option<(Arc<Live>, Choice)>,
+    endpoint: Option<Box<str>>,
+    model: String,
+    stream: bool,
+    max_tokens: Option<i64>,
+    n: Option<i64>,
+    retries: u32,
+    first_token: Option<Instant>,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+enum Outcome {
+    /// The client left, or nothing was said yet.
+    Left,
+    /// Answered to the end.
+    Answered,
+    /// Not answered by an engine, or not to the end.
+    Refused(Refusal),
+}
+
+impl Record {
+    /// Begins the record of a request that came with these headers.
+    pub(crate) fn begin(metrics: &Metrics, log: bool, headers: &HeaderMap) -> Self {
+        Self {
+            metrics: metrics.clone(),
+            log,
+            started: Instant::now(),
+            request_id: request_id(headers),
+            surface: None,
+            status: None,
+            outcome: Outcome::Left,
+            route: None,
+            endpoint: None,
+            model: String::new(),
+            stream: false,
+            max_tokens: None,
+            n: None,
+            retries: 0,
+            first_token: None,
+            bytes: 0,
+        }
+    }
+
+    pub(crate) fn asked_at(&mut self, surface: Surface) {
+        self.surface = Some(surface);
+    }
+
+    pub(crate) fn understood(&mut self, ask: &Ask) {
+        self.model = ask.model.chars().take(MOST_MODEL).collect();
+        (self.stream, self.max_tokens, self.n) = (ask.stream, ask.max_tokens, ask.n);
+    }
+
+    pub(crate) fn chosen(&mut self, live: &Arc<Live>, choice: Choice) {
+        self.route = Some((Arc::clone(live), choice));
+    }
+
+    pub(crate) fn sent_to(&mut self, endpoint: &Endpoint) {
+        self.endpoint = Some(endpoint.authority.clone());
+    }
+
+    pub(crate) fn retried(&mut self) {
+        self.retries += 1;
+        if let Some(route) = self.handles() {
+            route.retries.inc();
+        }
+    }
+
+    pub(crate) fn answers_with(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    /// Bytes of the answer were passed on.
+    pub(crate) fn passed(&mut self, bytes: usize) {
+        if self.first_token.is_none() {
+            self.first_token = Some(Instant::now());
+        }
+        self.bytes += bytes as u64;
+    }
+
+    /// The answer is whole.
+    pub(crate) fn finished(&mut self) {
+        self.outcome = Outcome::Answered;
+    }
+
+    /// The answer is this refusal, or ended in it.
+    pub(crate) fn refused(&mut self, refusal: Refusal) {
+        self.status = self.status.or_else(|| Some(refusal.status()));
+        self.outcome = Outcome::Refused(refusal);
+    }
+
+    /// The id as text.
+    pub(crate) fn request_id(&self) -> &str {
+        self.request_id.to_str().unwrap_or_default()
+    }
+
+    /// The id as a header.
+    pub(crate) fn request_id_header(&self) -> HeaderValue {
+        self.request_id.clone()
+    }
+
+    /// Namespace and name of the chosen pool.
+    pub(crate) fn pool(&self) -> String {
+        self.handles().map(|route| route.pool.clone()).unwrap_or_default()
+    }
+
+    fn handles(&self) -> Option<&RouteHandles> {
+        self.route.as_ref().map(|(live, choice)| &live.routes[choice.policy][choice.target])
+    }
+
+    fn count(&self, status: u16, seconds: f64) {
+        let reason = if let Outcome::Refused(refusal) = &self.outcome { Some(refusal.code()) } else { None };
+        match (self.surface, self.handles()) {
+            (Some(surface), Some(route)) => {
+                route.count(surface, status, seconds);
+                if let (true, Some(first)) = (self.stream, self.first_token) {
+                    route.first_token.observe((first - self.started).as_secs_f64());
+                }
+                match &self.outcome {
+                    Outcome::Refused(Refusal::UpstreamCut { .. } | Refusal::UpstreamSilent { .. })
+                        if self.bytes > 0 =>
+                    {
+                        route.cut.inc();
+                    }
+                    _ => {}
+                }
+            }
+            (surface, _) => self.metrics.count_own(surface, status, reason),
+        }
+    }
+
+    fn write_line(&self, status: u16, seconds: f64) {
+        let route = self.handles();
+        let (outcome, reason) = match &self.outcome {
+            Outcome::Left => ("client_left", None),
+            Outcome::Answered => ("answered", None),
+            Outcome::Refused(refusal) => (refusal.code(), Some(refusal)),
+        };
+        tracing::info!(
+            request_id = self.request_id(),
+            surface = self.surface.map(Surface::label),
+            status,
+            outcome,
+            reason = reason.map(tracing::field::display),
+            model = (!self.model.is_empty()).then_some(self.model.as_str()),
+            policy = route.map(|route| route.policy.as_str()),
+            pool = route.map(|route| route.pool.as_str()),
+            endpoint = self.endpoint.as_deref(),
+            stream = self.stream,
+            max_tokens = self.max_tokens,
+            n = self.n,
+            retries = self.retries,
+            bytes = self.bytes,
+            first_token_ms = self.first_token.map(|first| (first - self.started).as_secs_f64() * 1e3),
+            total_ms = seconds * 1e3,
+            "request"
+        );
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let status = self.status.map_or(CLIENT_LEFT, |status| status.as_u16());
+        self.count(status, seconds);
+        if self.log {
+            self.write_line(status, seconds);
+        }
+    }
+}
+
+/// The client's id for the request, if it is one that can stand in a header and a log unharmed; else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let harmless = |id: &HeaderValue| {
+        let id = id.as_bytes();
+        !id.is_empty() && id.len() <= MOST_ID && id.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(b))
+    };
+    match headers.get(REQUEST_ID) {
+        Some(id) if harmless(id) => id.clone(),
+        _ => new_request_id(rand::random()),
+    }
+}
+
+/// 128 bits as 32 hexadecimal digits.
+fn new_request_id(luck: u128) -> HeaderValue {
+    let mut digits = [0; 32];
+    for (at, digit) in digits.iter_mut().enumerate() {
+        *digit = b"0123456789abcdef"[(luck >> (4 * at)) as usize & 0xf];
+    }
+    // Hexadecimal digits always make a header, so the fallback is never seen.
+    HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_over_only_harmless_ids() {
+        let cases = [("abc-1.2:x", true), ("", false), ("a b", false), ("a\"b", false), ("é", false)];
+        let long = "x".repeat(MOST_ID + 1);
+        for (id, taken) in cases.into_iter().chain([(long.as_str(), false)]) {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_bytes(id.as_bytes()).unwrap());
+            let given = request_id(&headers);
+            assert_eq!(given.as_bytes() == id.as_bytes(), taken, "{id}");
+            assert!(taken || given.len() == 32);
+        }
+        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
+    }
+}

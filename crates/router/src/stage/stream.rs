@@ -1,0 +1,222 @@
+//! Fourth step: the answer's body, read from the engine by the very task that writes it to the client.
+//!
+//! A frame is what one read from the engine brought. Nothing lies between the two sockets: no queue, no task, no timer
+//! that is set for each token. A client that reads slowly stops the reading here, and thereby the engine's writing; a
+//! client that leaves drops the body, and thereby the connection to the engine, which ends the engine's work.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use router_core::{InFlight, Refusal};
+use tokio::time::{Instant, Sleep};
+use wire::http1::{BodyDecoder, BodyError, Framing, Step};
+use wire::sse::{WholeEvents, event};
+
+use super::send::Reply;
+use super::settle::{REQUEST_ID, Record};
+use crate::upstream::Conn;
+use crate::worker::Worker;
+
+/// The body of any answer.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// One that the router made itself.
+    Whole(Bytes),
+    /// One that an engine sends.
+    Relay(Box<Relay>),
+}
+
+/// An answer was cut, in a way that only closing the connection can tell the client.
+#[derive(Debug, thiserror::Error)]
+#[error("the engine did not finish its answer: {0}")]
+pub(crate) struct Cut(String);
+
+/// An engine's body on its way through.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    /// Gone once the body has ended, either way.
+    conn: Option<Conn>,
+    decoder: BodyDecoder,
+    framing: Framing,
+    reusable: bool,
+    /// Present for a stream of events whose end can be told apart from a cut.
+    events: Option<WholeEvents>,
+    /// Runs out when the engine was silent for too long. It is moved only when it runs out, not for each token.
+    silence: Pin<Box<Sleep>>,
+    heard: Instant,
+    record: Record,
+    _in_flight: InFlight,
+    worker: Rc<Worker>,
+}
+
+/// The client's answer to an engine's.
+pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> Response<Body> {
+    let Reply { head, conn, in_flight } = reply;
+    record.answers_with(head.status);
+    let mut headers = head.headers;
+    headers.insert(REQUEST_ID, record.request_id_header());
+    let now = Instant::now();
+    let mut relay = Relay {
+        conn: Some(conn),
+        decoder: BodyDecoder::new(head.framing),
+        framing: head.framing,
+        reusable: head.reusable,
+        events: (is_events(&headers) && !matches!(head.framing, Framing::Length(_))).then(WholeEvents::default),
+        silence: Box::pin(tokio::time::sleep_until(now + worker.settings.silence_timeout)),
+        heard: now,
+        record,
+        _in_flight: in_flight,
+        worker: Rc::clone(worker),
+    };
+    if relay.decoder.ended() {
+        relay.end();
+    }
+    let mut response = Response::new(Body::Relay(Box::new(relay)));
+    *response.status_mut() = head.status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Whether the answer is a stream of server-sent events in clear text.
+fn is_events(headers: &HeaderMap) -> bool {
+    let is = |value: &[u8]| value.get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"));
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| is(value.as_bytes()))
+        && !headers.contains_key(header::CONTENT_ENCODING)
+}
+
+impl Relay {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        loop {
+            let Some(conn) = &mut self.conn else { return Poll::Ready(None) };
+            match conn.decode(&mut self.decoder) {
+                Ok(Step::Data(data)) => {
+                    let mut data = if let Some(events) = &mut self.events { events.pass(data) } else { data };
+                    if self.decoder.ended() {
+                        data = self.rest_after(data);
+                        self.end();
+                    }
+                    if !data.is_empty() {
+                        return Poll::Ready(Some(Ok(self.frame(data))));
+                    }
+                }
+                Ok(Step::End) => {
+                    let data = self.rest_after(Bytes::new());
+                    self.end();
+                    return Poll::Ready((!data.is_empty()).then(|| Ok(self.frame(data))));
+                }
+                Ok(Step::NeedMore) => match conn.poll_read(cx) {
+                    Poll::Ready(Ok(count)) if count > 0 => self.heard = Instant::now(),
+                    Poll::Ready(closed) => match self.closed(closed.is_ok()) {
+                        Ok(()) => {}
+                        Err(why) => return Poll::Ready(self.break_off(&why)),
+                    },
+                    Poll::Pending => {
+                        ready!(self.poll_silence(cx));
+                        let seconds = self.worker.settings.silence_timeout.as_secs();
+                        let pool = self.record.pool();
+                        return Poll::Ready(self.break_off(&Refusal::UpstreamSilent { pool, seconds }));
+                    }
+                },
+                Err(why) => {
+                    let pool = self.record.pool();
+                    return Poll::Ready(self.break_off(&Refusal::UpstreamCut { pool, why }));
+                }
+            }
+        }
+    }
+
+    fn frame(&mut self, data: Bytes) -> Frame<Bytes> {
+        self.record.passed(data.len());
+        Frame::data(data)
+    }
+
+    /// The engine closed the connection: in order, or by a reset.
+    fn closed(&mut self, in_order: bool) -> Result<(), Refusal> {
+        let cut = |why| Refusal::UpstreamCut { pool: self.record.pool(), why };
+        if !in_order {
+            return Err(cut(BodyError::Cut));
+        }
+        // Without another sign of its end, a stream that stops looks like one that ended.
+        if self.framing == Framing::UntilClose && self.events.as_ref().is_some_and(|events| !events.done()) {
+            return Err(cut(BodyError::Cut));
+        }
+        self.decoder.close().map_err(cut)
+    }
+
+    /// What was held back as an unfinished event belongs to the stream after all when that ended in order.
+    fn rest_after(&mut self, data: Bytes) -> Bytes {
+        let rest = self.events.as_mut().map(WholeEvents::finish).unwrap_or_default();
+        if rest.is_empty() {
+            data
+        } else if data.is_empty() {
+            rest
+        } else {
+            [data, rest].concat().into()
+        }
+    }
+
+    /// The body is whole: the connection can serve another request.
+    fn end(&mut self) {
+        self.record.finished();
+        if let Some(conn) = self.conn.take().filter(|_| self.reusable).and_then(Conn::rest) {
+            self.worker.kept.put(conn);
+        }
+    }
+
+    /// The body is not whole. A client between two events is told by one more; any other by a closed connection, because
+    /// an answer that ends in good order looks complete.
+    fn break_off(&mut self, why: &Refusal) -> Option<Result<Frame<Bytes>, Cut>> {
+        self.conn = None;
+        self.record.refused(why.clone());
+        if self.events.as_ref().is_some_and(WholeEvents::between_events) {
+            return Some(Ok(Frame::data(event(&why.body()))));
+        }
+        Some(Err(Cut(why.to_string())))
+    }
+
+    /// Ready when nothing came for the whole of the allowed silence.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.silence.as_mut().poll(cx));
+            let until = self.heard + self.worker.settings.silence_timeout;
+            if until <= Instant::now() {
+                return Poll::Ready(());
+            }
+            self.silence.as_mut().reset(until);
+        }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match &mut *self {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Relay(relay) => relay.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Relay(relay) => relay.conn.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Relay(relay) => match relay.framing {
+                Framing::Length(length) => SizeHint::with_exact(length),
+                Framing::Chunked | Framing::UntilClose => SizeHint::default(),
+            },
+        }
+    }
+}

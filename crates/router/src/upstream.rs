@@ -1,0 +1,7 @@
+//! Connections to engines: made, kept, and spoken over.
+
+mod conn;
+mod kept;
+
+pub(crate) use conn::{AskError, Conn};
+pub(crate) use kept::KeptConns;

@@ -1,0 +1,279 @@
+//! The threads that serve. Each runs a runtime of its own, accepts on a socket of its own, and shares nothing on the path
+//! of a request but the routing table, which it reads, and counters.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Waker};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use arc_swap::Cache;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::serve;
+use crate::live::{Live, Shared};
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::upstream::KeptConns;
+
+/// Connections that the kernel queues for a worker.
+const BACKLOG: i32 = 1024;
+/// How often kept connections are looked through for old ones.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How long accepting rests when the process has no file descriptor left: until some connection has likely ended.
+const BREATH: Duration = Duration::from_millis(50);
+/// What a client hears when there are too many. It fits into the empty buffer of a new socket.
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
+connection: close\r\ncontent-length: 119\r\n\r\n\
+{\"error\":{\"message\":\"Too many connections are open.\",\"type\":\"server_error\",\"param\":null,\"code\":\"too_many_connections\"}}";
+
+/// All workers of this process.
+#[derive(Debug)]
+pub struct Workers {
+    address: SocketAddr,
+    leaving: Arc<AtomicBool>,
+    closing: CancellationToken,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Starts `count` workers on `listen`. When its port is 0, all share the one that the first is given.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be bound, or a thread or its runtime cannot be made.
+    pub fn start(
+        listen: SocketAddr,
+        count: usize,
+        settings: &Settings,
+        live: &Shared,
+        metrics: &Metrics,
+        drain_timeout: Duration,
+    ) -> io::Result<Self> {
+        let leaving = Arc::new(AtomicBool::new(false));
+        let closing = CancellationToken::new();
+        let mut workers = Self { address: listen, leaving, closing, threads: Vec::new() };
+        for number in 0..count.max(1) {
+            let listener = listen_on(workers.address)?;
+            workers.address = listener.local_addr()?;
+            let runtime_for = Start {
+                settings: settings.clone(),
+                live: Arc::clone(live),
+                metrics: metrics.clone(),
+                leaving: Arc::clone(&workers.leaving),
+                closing: workers.closing.clone(),
+                drain_timeout,
+            };
+            let thread = thread::Builder::new().name(format!("worker-{number}"));
+            workers.threads.push(thread.spawn(move || runtime_for.run(listener))?);
+        }
+        Ok(workers)
+    }
+
+    /// Where the workers accept.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on every answer asks its client to close the connection. Accepting goes on, because those who send here
+    /// learn late that they should not.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Stops accepting, closes resting connections, and lets the others finish within the drain timeout.
+    pub fn close(&self) {
+        self.leave();
+        self.closing.cancel();
+    }
+
+    /// Waits until all workers have ended. They do so only after [`Workers::close`].
+    pub fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker ended in a panic");
+            }
+        }
+    }
+}
+
+/// A listening socket on an address that several sockets share; the kernel spreads new connections over them.
+fn listen_on(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// What a worker's thread is given.
+struct Start {
+    settings: Settings,
+    live: Shared,
+    metrics: Metrics,
+    leaving: Arc<AtomicBool>,
+    closing: CancellationToken,
+    drain_timeout: Duration,
+}
+
+impl Start {
+    fn run(self, listener: std::net::TcpListener) {
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let ended = runtime.and_then(|runtime| runtime.block_on(self.serve(listener)));
+        if let Err(error) = ended {
+            tracing::error!(%error, "a worker could not serve");
+        }
+    }
+
+    async fn serve(self, listener: std::net::TcpListener) -> io::Result<()> {
+        let listener = TcpListener::from_std(listener)?;
+        let worker = Rc::new(Worker {
+            settings: self.settings,
+            live: RefCell::new(Cache::new(self.live)),
+            metrics: self.metrics,
+            kept: KeptConns::default(),
+            leaving: self.leaving,
+            connections: Connections::default(),
+        });
+        let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+        self.closing.run_until_cancelled(accept(&worker, &listener)).await;
+        drop(listener);
+        worker.connections.close();
+        if tokio::time::timeout(self.drain_timeout, worker.connections.none_left()).await.is_err() {
+            tracing::warn!(connections = worker.connections.open.borrow().len(), "drain timeout is over");
+        }
+        sweeper.abort();
+        Ok(())
+    }
+}
+
+/// What the tasks of one worker share.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) settings: Settings,
+    live: RefCell<Cache<Shared, Arc<Live>>>,
+    pub(crate) metrics: Metrics,
+    pub(crate) kept: KeptConns,
+    leaving: Arc<AtomicBool>,
+    connections: Connections,
+}
+
+impl Worker {
+    /// The configuration as of now. A request asks once and keeps the answer.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        Arc::clone(self.live.borrow_mut().load())
+    }
+
+    /// Whether clients are to be sent elsewhere.
+    pub(crate) fn leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+}
+
+async fn accept(worker: &Rc<Worker>, listener: &TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) if worker.connections.count() >= worker.settings.max_connections => shed(worker, &stream),
+            Ok((stream, _)) => {
+                let open = Open::new(worker);
+                tokio::task::spawn_local(serve(Rc::clone(worker), stream, open));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "connection not accepted");
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+}
+
+fn shed(worker: &Worker, stream: &TcpStream) {
+    worker.metrics.shed_connections.inc();
+    // A client that cannot take these few bytes is closed without a word.
+    let _ = stream.try_write(TOO_MANY);
+}
+
+async fn sweep(worker: Rc<Worker>) {
+    let mut turns = tokio::time::interval(SWEEP);
+    loop {
+        turns.tick().await;
+        worker.kept.sweep(worker.settings.idle_timeout);
+    }
+}
+
+/// The client connections of one worker, so that each can be told to close.
+#[derive(Debug, Default)]
+struct Connections {
+    open: RefCell<HashMap<u64, Option<Waker>>>,
+    next: Cell<u64>,
+    closing: Cell<bool>,
+    changed: Notify,
+}
+
+impl Connections {
+    fn count(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    fn close(&self) {
+        self.closing.set(true);
+        for waker in self.open.borrow_mut().values_mut().filter_map(Option::take) {
+            waker.wake();
+        }
+    }
+
+    async fn none_left(&self) {
+        while self.count() > 0 {
+            self.changed.notified().await;
+        }
+    }
+}
+
+/// One open connection; it counts until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Open {
+    worker: Rc<Worker>,
+    number: u64,
+    known: Cell<bool>,
+}
+
+impl Open {
+    fn new(worker: &Rc<Worker>) -> Self {
+        let connections = &worker.connections;
+        let number = connections.next.get();
+        connections.next.set(number + 1);
+        connections.open.borrow_mut().insert(number, None);
+        worker.metrics.connections.inc();
+        Self { worker: Rc::clone(worker), number, known: Cell::new(false) }
+    }
+
+    /// Whether to close. Asked by the connection's task; the first time it asks, it arranges to be woken for a yes. A
+    /// task's waker stays good for as long as the task lives.
+    pub(crate) fn should_close(&self, cx: &Context<'_>) -> bool {
+        let connections = &self.worker.connections;
+        if !self.known.replace(true) {
+            connections.open.borrow_mut().insert(self.number, Some(cx.waker().clone()));
+        }
+        connections.closing.get()
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let connections = &self.worker.connections;
+        connections.open.borrow_mut().remove(&self.number);
+        connections.changed.notify_one();
+        self.worker.metrics.connections.dec();
+    }
+}
