@@ -5,8 +5,6 @@ What it says is noise, but the engine treats it as it treats every model: it tok
 prefixes. About 2 MB, nothing is downloaded. The same call gives the same weights.
 """
 
-import os
-import shutil
 import sys
 
 import torch
@@ -64,15 +62,10 @@ def make_model(words: int) -> LlamaForCausalLM:
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit("usage: tiny-model.py FOLDER")
-    folder = sys.argv[1].rstrip("/")
-    part = f"{folder}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    os.makedirs(part)
+    folder = sys.argv[1]
     tokenizer = train_tokenizer()
-    tokenizer.save_pretrained(part)
-    make_model(len(tokenizer)).save_pretrained(part)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.rename(part, folder)
+    tokenizer.save_pretrained(folder)
+    make_model(len(tokenizer)).save_pretrained(folder)
 
 
 if __name__ == "__main__":

@@ -44,20 +44,19 @@ async fn try_answer(app: Arc<App>, kind: Kind, request: Request) -> Result<Respo
     let in_flight = app.enter().ok_or_else(Refusal::draining)?;
     let reply = Reply::new(kind, &unique, app.now(), &app.args.served_names[0], app.args.prompt_details);
     let answers = plans(&ask, &app);
-    let usage = Usage {
-        prompt: ask.prompts.iter().map(|prompt| u64::from(prompt.tokens)).sum(),
-        completion: answers.iter().map(|answer| u64::from(answer.plan.tokens)).sum(),
-    };
+    let prompt_tokens = ask.prompts.iter().map(|prompt| u64::from(prompt.tokens)).sum();
     let lined_up: Vec<(Answer, Sequence)> =
         answers.into_iter().map(|answer| (answer, app.engine.queue(answer.plan))).collect();
     if ask.stream {
-        let events = events(reply, lined_up, ask.include_usage.then_some(usage), in_flight);
+        let events = events(reply, lined_up, ask.include_usage.then_some(prompt_tokens), in_flight);
         return Ok(respond(200, "text/event-stream; charset=utf-8", Body::from_stream(events)));
     }
-    let texts = try_join_all(lined_up.into_iter().map(|(answer, sequence)| finish(answer, sequence)))
+    let finished = try_join_all(lined_up.into_iter().map(|(answer, sequence)| finish(answer, sequence)))
         .await
         .map_err(|Aborted| Refusal::aborted())?;
-    Ok(json(200, reply.whole(&texts, usage)))
+    let completion = finished.iter().map(|(tokens, ..)| u64::from(*tokens)).sum();
+    let texts: Vec<(String, Finish)> = finished.into_iter().map(|(_, text, why)| (text, why)).collect();
+    Ok(json(200, reply.whole(&texts, Usage { prompt: prompt_tokens, completion })))
 }
 
 fn is_json(request: &Request) -> bool {
@@ -97,11 +96,16 @@ fn plans(ask: &Ask, app: &App) -> Vec<Answer> {
     ask.prompts.iter().flat_map(|prompt| (0..ask.n).map(move |number| one(prompt, number))).collect()
 }
 
-async fn finish(answer: Answer, mut sequence: Sequence) -> Result<(String, Finish), Aborted> {
-    while sequence.next().await?.is_some() {}
+/// Waits for the end of an answer: its length, its text, and why it ended.
+async fn finish(answer: Answer, mut sequence: Sequence) -> Result<(u32, String, Finish), Aborted> {
+    let mut last = Batch { tokens: 0..0, finish: None };
+    while let Some(batch) = sequence.next().await? {
+        last = batch;
+    }
+    let tokens = last.tokens.end;
     let mut text = String::new();
-    (0..answer.plan.tokens).for_each(|position| answer.push(&mut text, position));
-    Ok((text, answer.plan.finish))
+    (0..tokens).for_each(|position| answer.push(&mut text, position));
+    Ok((tokens, text, last.finish.unwrap_or(answer.plan.finish)))
 }
 
 type Batches = BoxStream<'static, (usize, Answer, Result<Batch, Aborted>)>;
@@ -113,14 +117,17 @@ struct Writer {
     unfinished: usize,
     answers: usize,
     opened: bool,
-    usage: Option<Usage>,
+    /// Tokens written so far.
+    completion_tokens: u64,
+    /// Tokens of the prompts, when the client wants the usage.
+    usage_of: Option<u64>,
     _in_flight: InFlight,
 }
 
 fn events(
     reply: Reply,
     lined_up: Vec<(Answer, Sequence)>,
-    usage: Option<Usage>,
+    usage_of: Option<u64>,
     in_flight: InFlight,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let answers = lined_up.len();
@@ -131,7 +138,16 @@ fn events(
         });
         Box::pin(batches.map(move |batch| (index, answer, batch)))
     }));
-    let writer = Writer { reply, batches, unfinished: answers, answers, opened: false, usage, _in_flight: in_flight };
+    let writer = Writer {
+        reply,
+        batches,
+        unfinished: answers,
+        answers,
+        opened: false,
+        completion_tokens: 0,
+        usage_of,
+        _in_flight: in_flight,
+    };
     stream::unfold(writer, |mut writer| async move {
         let bytes = writer.next().await?;
         Some((Ok(bytes), writer))
@@ -161,19 +177,24 @@ impl Writer {
         if !std::mem::replace(&mut self.opened, true) {
             (0..self.answers).for_each(|index| self.reply.push_opening(out, index));
         }
+        let usage_follows = self.usage_of.is_some();
         let mut text = String::new();
         for position in batch.tokens.clone() {
             text.clear();
             answer.push(&mut text, position);
             let end = batch.finish.filter(|_| position + 1 == batch.tokens.end);
-            self.reply.push_token(out, index, &text, end, self.usage.is_some());
+            self.reply.push_token(out, index, &text, end, usage_follows);
         }
+        if batch.tokens.is_empty() {
+            self.reply.push_token(out, index, "", batch.finish, usage_follows);
+        }
+        self.completion_tokens += u64::from(batch.tokens.end - batch.tokens.start);
         if batch.finish.is_some() {
             self.unfinished -= 1;
         }
         if self.unfinished == 0 {
-            if let Some(usage) = self.usage {
-                self.reply.push_usage(out, usage);
+            if let Some(prompt) = self.usage_of {
+                self.reply.push_usage(out, Usage { prompt, completion: self.completion_tokens });
             }
             out.push_str(DONE);
         }

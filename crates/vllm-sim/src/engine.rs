@@ -8,12 +8,12 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{Finish, Metrics};
+use crate::settings::{CutOff, Settings};
 
 /// What all sequences share.
 pub(crate) struct Engine {
     slots: Arc<Semaphore>,
-    token_gap: Duration,
-    prefill_gap: Duration,
+    settings: Settings,
     /// Ends every sequence when it is cancelled.
     pub(crate) abort: CancellationToken,
     pub(crate) metrics: Metrics,
@@ -32,11 +32,11 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Batch {
     pub(crate) tokens: std::ops::Range<u32>,
-    /// Set with the last token.
+    /// Set with the last token, or without one when the sequence is cut off.
     pub(crate) finish: Option<Finish>,
 }
 
-/// The engine was ended while the sequence ran.
+/// The engine was ended while the sequence ran, and says so by an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Aborted;
 
@@ -56,10 +56,10 @@ enum Stage {
 }
 
 impl Engine {
-    /// An engine with `slots` slots; the gaps are as in [`crate::settings::Settings`].
-    pub(crate) fn new(slots: u32, token_gap: Duration, prefill_gap: Duration, metrics: Metrics) -> Self {
+    /// An engine with `slots` slots.
+    pub(crate) fn new(slots: u32, settings: Settings, metrics: Metrics) -> Self {
         let most = usize::try_from(slots).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { slots: Arc::new(Semaphore::new(most)), token_gap, prefill_gap, abort: CancellationToken::new(), metrics }
+        Self { slots: Arc::new(Semaphore::new(most)), settings, abort: CancellationToken::new(), metrics }
     }
 
     /// Lines a sequence up. It runs when [`Sequence::next`] is called.
@@ -78,8 +78,20 @@ impl Sequence {
         let abort = self.engine.abort.clone();
         tokio::select! {
             biased;
-            () = abort.cancelled() => Err(Aborted),
+            () = abort.cancelled() => self.cut_off(),
             batch = self.advance() => Ok(batch),
+        }
+    }
+
+    fn cut_off(&mut self) -> Result<Option<Batch>, Aborted> {
+        match (self.engine.settings.cut_off, &self.stage) {
+            (_, Stage::Over) => Ok(None),
+            (CutOff::Error, _) => Err(Aborted),
+            (CutOff::Abort, _) => {
+                self.engine.metrics.finish(Finish::Abort);
+                self.leave();
+                Ok(Some(Batch { tokens: self.sent..self.sent, finish: Some(Finish::Abort) }))
+            }
         }
     }
 
@@ -89,7 +101,7 @@ impl Sequence {
             self.begin(slot);
         }
         let Stage::Running { first_due, .. } = self.stage else { return None };
-        let due = first_due + self.engine.token_gap * self.sent;
+        let due = first_due + self.engine.settings.token_gap * self.sent;
         if due > Instant::now() {
             sleep_until(due).await;
         }
@@ -102,13 +114,13 @@ impl Sequence {
         metrics.running.inc();
         metrics.hold(i64::from(self.plan.prompt_tokens));
         metrics.queued.observe(now.duration_since(self.arrived).as_secs_f64());
-        let first_due = now + self.engine.prefill_gap * self.plan.prompt_tokens;
+        let first_due = now + self.engine.settings.prefill_gap * self.plan.prompt_tokens;
         self.stage = Stage::Running { _slot: slot, first_due, last_sent: None };
     }
 
     /// Takes the tokens that are due at `now`: one, or more when their time has passed meanwhile.
     fn emit(&mut self, first_due: Instant, now: Instant) -> Batch {
-        let due = due_by(now.duration_since(first_due), self.engine.token_gap);
+        let due = due_by(now.duration_since(first_due), self.engine.settings.token_gap);
         let to = due.clamp(self.sent + 1, self.plan.tokens);
         let tokens = self.sent..to;
         let metrics = &self.engine.metrics;
@@ -127,28 +139,30 @@ impl Sequence {
         let finish = (to == self.plan.tokens).then_some(self.plan.finish);
         if let Some(why) = finish {
             metrics.whole.observe(now.duration_since(self.arrived).as_secs_f64());
-            self.leave(why);
+            metrics.finish(why);
+            self.leave();
         }
         Batch { tokens, finish }
     }
 
-    fn leave(&mut self, why: Finish) {
+    /// Gives the slot, or the place in the queue, back.
+    fn leave(&mut self) {
         let metrics = &self.engine.metrics;
         match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Over => return,
+            Stage::Over => {}
             Stage::Waiting => metrics.waiting.dec(),
             Stage::Running { .. } => {
                 metrics.running.dec();
                 metrics.hold(-i64::from(self.plan.prompt_tokens) - i64::from(self.sent));
             }
         }
-        metrics.finish(why);
     }
 }
 
 impl Drop for Sequence {
+    /// A client that leaves is not counted: vLLM counts it neither as finished nor as aborted.
     fn drop(&mut self) {
-        self.leave(Finish::Abort);
+        self.leave();
     }
 }
 

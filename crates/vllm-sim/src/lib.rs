@@ -2,7 +2,7 @@
 //! operators can tell, and no model behind them. Its text is made up, at a set speed, the same for the same seed.
 //!
 //! It must never be taken for vLLM by a person: its log, its `--version`, its `server` header, `owned_by` and the text of
-//! its answers name the simulator. How far it is like vLLM is written down in `tests/contract.rs`, which is run against
+//! its answers name the simulator. How far it is like vLLM is written down in `tests/contract`, which is run against
 //! both. Start reading at [`server::serve`], then `engine.rs`.
 
 pub mod args;

@@ -26,7 +26,7 @@ pub(crate) enum Finish {
     Stop,
     /// It reached its limit.
     Length,
-    /// Its client left.
+    /// It was cut off.
     Abort,
 }
 

@@ -151,7 +151,7 @@ pub(crate) fn read(kind: Kind, body: &[u8], served: Served<'_>) -> Result<Ask, R
     }
     let longest = prompts.iter().map(|prompt| prompt.tokens).max().unwrap_or(0);
     if longest >= served.max_model_len {
-        return Err(too_long(longest, served.max_model_len));
+        return Err(too_long(served.max_model_len));
     }
     Ok(Ask { kind, prompts, n, max_tokens: limit, stream, include_usage })
 }
@@ -262,7 +262,9 @@ fn limit(kind: Kind, fields: &Fields<'_>, max_model_len: u32) -> Result<Option<u
     }
 }
 
-fn too_long(tokens: u32, most: u32) -> Refusal {
+/// vLLM stops counting one token past the limit.
+fn too_long(most: u32) -> Refusal {
+    let tokens = u64::from(most) + 1;
     Refusal::bad(
         format!(
             "This model's maximum context length is {most} tokens. However, your prompt contains at least {tokens} input \

@@ -152,7 +152,7 @@ impl App {
     fn new(args: Args, settings: Settings, started: SystemTime) -> Result<Self, prometheus::Error> {
         let capacity = u64::from(args.max_num_seqs) * u64::from(args.max_model_len);
         let metrics = Metrics::new(&args.served_names[0], capacity)?;
-        let engine = Engine::new(args.max_num_seqs, settings.token_gap, settings.prefill_gap, metrics);
+        let engine = Engine::new(args.max_num_seqs, settings, metrics);
         let since = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Ok(Self {
             engine: Arc::new(engine),

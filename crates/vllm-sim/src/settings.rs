@@ -17,9 +17,21 @@ pub struct Settings {
     /// What the text is drawn from, from `VLLM_SIM_SEED` (default 0). The same prompt gets the same answer for the same
     /// seed.
     pub seed: u64,
+    /// How requests end that still run when the engine is ended, from `VLLM_SIM_CUT_OFF`: `error` (default) or `abort`.
+    pub cut_off: CutOff,
     /// How long a connection may be idle between two requests before it is closed, from vLLM's own
     /// `VLLM_HTTP_TIMEOUT_KEEP_ALIVE` in seconds (default 5).
     pub keep_alive: Duration,
+}
+
+/// How vLLM ends running requests when it must: which of the two, is a race within it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CutOff {
+    /// HTTP 500; within a stream an error event, and `[DONE]` all the same.
+    #[default]
+    Error,
+    /// HTTP 200 with what there is, and `abort` for the reason why it ends.
+    Abort,
 }
 
 /// A variable whose value cannot be used.
@@ -61,6 +73,11 @@ impl Settings {
                     value.parse().map_err(|_| wrong("VLLM_SIM_SEED", "it must be a whole number")(&value))?
                 }
             },
+            cut_off: match lookup("VLLM_SIM_CUT_OFF").as_deref() {
+                None | Some("error") => CutOff::Error,
+                Some("abort") => CutOff::Abort,
+                Some(other) => return Err(wrong("VLLM_SIM_CUT_OFF", "it must be error or abort")(&other.to_owned())),
+            },
             keep_alive: seconds("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", 5.0)?,
         })
     }
@@ -82,6 +99,7 @@ mod tests {
             prefill_gap: Duration::from_micros(100),
             start_delay: Duration::ZERO,
             seed: 0,
+            cut_off: CutOff::Error,
             keep_alive: Duration::from_secs(5),
         };
         check("", "", Ok(usual));
@@ -89,6 +107,8 @@ mod tests {
         check("VLLM_SIM_TOKENS_PER_SECOND", "0", Ok(Settings { token_gap: Duration::ZERO, ..usual }));
         check("VLLM_SIM_START_DELAY", "1.5", Ok(Settings { start_delay: Duration::from_millis(1500), ..usual }));
         check("VLLM_SIM_SEED", "7", Ok(Settings { seed: 7, ..usual }));
+        check("VLLM_SIM_CUT_OFF", "abort", Ok(Settings { cut_off: CutOff::Abort, ..usual }));
+        check("VLLM_SIM_CUT_OFF", "x", Err("VLLM_SIM_CUT_OFF=x: it must be error or abort"));
         let wrong = "VLLM_SIM_TOKENS_PER_SECOND=fast: it must be a rate from 0 to 1000000000";
         check("VLLM_SIM_TOKENS_PER_SECOND", "fast", Err(wrong));
         let wrong = "VLLM_SIM_TOKENS_PER_SECOND=NaN: it must be a rate from 0 to 1000000000";

@@ -3,7 +3,13 @@ use super::*;
 const GAP: Duration = Duration::from_millis(20);
 
 fn engine(slots: u32, gap: Duration) -> Arc<Engine> {
-    Arc::new(Engine::new(slots, gap, Duration::from_millis(1), Metrics::new("m", 1000).unwrap()))
+    engine_with(slots, gap, CutOff::Error)
+}
+
+fn engine_with(slots: u32, token_gap: Duration, cut_off: CutOff) -> Arc<Engine> {
+    let usual = Settings::read(|_| None).unwrap();
+    let settings = Settings { token_gap, prefill_gap: Duration::from_millis(1), cut_off, ..usual };
+    Arc::new(Engine::new(slots, settings, Metrics::new("m", 1000).unwrap()))
 }
 
 fn plan(tokens: u32) -> Plan {
@@ -99,16 +105,23 @@ async fn a_client_that_leaves_frees_its_slot_and_its_place() {
     drop(running);
     assert_eq!(waiting.next().await.unwrap().unwrap().finish, Some(Finish::Length));
     assert_eq!(load(&engine), (0, 0));
-    let aborted = r#"vllm:request_success_total{engine="0",finished_reason="abort",model_name="m"} 2"#;
-    assert!(engine.metrics.page().unwrap().contains(aborted));
+    let aborted = r#"vllm:request_success_total{engine="0",finished_reason="abort",model_name="m"} 0"#;
+    assert!(engine.metrics.page().unwrap().contains(aborted), "vLLM does not count those who leave");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_the_engine_ends_running_and_waiting_sequences() {
-    let engine = engine(1, GAP);
-    let (mut running, mut waiting) = (engine.queue(plan(100)), engine.queue(plan(100)));
-    running.next().await.unwrap();
-    engine.abort.cancel();
-    assert_eq!(running.next().await, Err(Aborted));
-    assert_eq!(waiting.next().await, Err(Aborted));
+    let aborted = |at| Ok(Some(Batch { tokens: at..at, finish: Some(Finish::Abort) }));
+    for (cut_off, running_ends, waiting_ends) in
+        [(CutOff::Error, Err(Aborted), Err(Aborted)), (CutOff::Abort, aborted(1), aborted(0))]
+    {
+        let engine = engine_with(1, GAP, cut_off);
+        let (mut running, mut waiting) = (engine.queue(plan(100)), engine.queue(plan(100)));
+        running.next().await.unwrap();
+        engine.abort.cancel();
+        assert_eq!(running.next().await, running_ends, "{cut_off:?}");
+        assert_eq!(waiting.next().await, waiting_ends, "{cut_off:?}");
+        drop((running, waiting));
+        assert_eq!(load(&engine), (0, 0), "{cut_off:?}");
+    }
 }

@@ -1,0 +1,136 @@
+//! Load: the figures on the metrics page, the queue, clients that leave, connections that are kept.
+
+use std::time::{Duration, Instant};
+
+use crate::engine::{engine, get, metric, post, wait_until};
+use crate::http::Connection;
+
+const COMPLETION: &str = "/v1/completions";
+
+#[test]
+fn the_figures_that_are_read_are_there() {
+    let answer = get("/metrics");
+    assert_eq!(answer.header("content-type"), Some("text/plain; version=1.0.0; charset=utf-8"));
+    for (kind, name, labels) in [
+        ("gauge", "num_requests_running", &[""][..]),
+        ("gauge", "num_requests_waiting", &[""]),
+        ("gauge", "num_requests_waiting_by_reason", &[r#"reason="capacity""#, r#"reason="deferred""#]),
+        ("gauge", "kv_cache_usage_perc", &[""]),
+        ("counter", "prompt_tokens_total", &[""]),
+        ("counter", "generation_tokens_total", &[""]),
+        (
+            "counter",
+            "request_success_total",
+            &[
+                r#"finished_reason="stop""#,
+                r#"finished_reason="length""#,
+                r#"finished_reason="abort""#,
+                r#"finished_reason="error""#,
+                r#"finished_reason="repetition""#,
+            ],
+        ),
+        ("histogram", "time_to_first_token_seconds", &[""]),
+        ("histogram", "inter_token_latency_seconds", &[""]),
+        ("histogram", "e2e_request_latency_seconds", &[""]),
+        ("histogram", "request_queue_time_seconds", &[""]),
+    ] {
+        assert!(answer.body.contains(&format!("# TYPE vllm:{name} {kind}\n")), "{name} is a {kind}");
+        let series = if kind == "histogram" { format!("vllm:{name}_count{{") } else { format!("vllm:{name}{{") };
+        for label in labels {
+            let found = answer.body.lines().find(|line| line.starts_with(&series) && line.contains(label));
+            let line = found.unwrap_or_else(|| panic!("{name} with {label:?}"));
+            assert!(line.contains(r#"engine="0""#) && line.contains(r#"model_name="tiny""#), "{line}");
+        }
+    }
+}
+
+#[test]
+fn histograms_have_the_buckets_that_dashboards_know() {
+    let page = get("/metrics").body;
+    for (name, expected) in [
+        (
+            "time_to_first_token_seconds",
+            "0.001 0.005 0.01 0.02 0.04 0.06 0.08 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10 20 40 80 160 640 2560",
+        ),
+        ("inter_token_latency_seconds", "0.01 0.025 0.05 0.075 0.1 0.15 0.2 0.3 0.4 0.5 0.75 1 2.5 5 7.5 10 20 40 80"),
+        ("e2e_request_latency_seconds", "0.3 0.5 0.8 1 1.5 2 2.5 5 10 15 20 30 40 50 60 120 240 480 960 1920 7680"),
+        ("request_queue_time_seconds", "0.3 0.5 0.8 1 1.5 2 2.5 5 10 15 20 30 40 50 60 120 240 480 960 1920 7680"),
+    ] {
+        let buckets = page.lines().filter(|line| line.starts_with(&format!("vllm:{name}_bucket{{")));
+        let edges = buckets.map(|line| line.split_once("le=\"").unwrap().1.split('"').next().unwrap());
+        let edges: Vec<String> = edges.map(|edge| edge.trim_end_matches(".0").to_owned()).collect();
+        assert_eq!(edges.join(" "), format!("{expected} +Inf"), "{name}");
+    }
+}
+
+#[test]
+fn the_figures_move() {
+    let figures = || {
+        [
+            metric("prompt_tokens_total", ""),
+            metric("generation_tokens_total", ""),
+            metric("request_success_total", r#"finished_reason="length""#),
+            metric("time_to_first_token_seconds_count", ""),
+            metric("inter_token_latency_seconds_count", ""),
+            metric("e2e_request_latency_seconds_count", ""),
+            metric("request_queue_time_seconds_count", ""),
+        ]
+    };
+    let before = figures();
+    assert_eq!(post(COMPLETION, r#"{"prompt":[5,6,7,8],"ignore_eos":true,"max_tokens":10,"n":2}"#).status, 200);
+    // Two answers; the real engine does not read the second prompt again, but counts it.
+    let at_least = [8.0, 20.0, 2.0, 2.0, 2.0, 2.0, 2.0];
+    wait_until("the figures have moved", || {
+        figures().iter().zip(before).zip(at_least).all(|((after, before), by)| after - before >= by)
+    });
+}
+
+/// A connection on which a stream of `n` long answers has begun.
+fn begin_stream(n: u32) -> Connection {
+    let mut connection = Connection::open(engine()).unwrap();
+    let body = format!(r#"{{"prompt":"x","ignore_eos":true,"max_tokens":1900,"stream":true,"n":{n}}}"#);
+    connection.send("POST", COMPLETION, "application/json", "", &body).unwrap();
+    assert_eq!(connection.head().unwrap().status, 200);
+    connection
+}
+
+#[test]
+fn more_than_the_slots_wait_and_those_who_leave_are_forgotten() {
+    let mut streams: Vec<Connection> = (0..4).map(|_| begin_stream(2)).collect();
+    wait_until("four run and others wait", || {
+        let running = metric("num_requests_running", "");
+        assert!(running <= 4.0, "{running} run in 4 slots");
+        // Another check may have a request in the queue as well.
+        let waiting = metric("num_requests_waiting", "");
+        running == 4.0 && waiting >= 4.0 && metric("kv_cache_usage_perc", "") > 0.0
+    });
+    streams[0].chunk().unwrap();
+    drop(streams);
+    let left = Instant::now();
+    wait_until("nobody waits", || metric("num_requests_waiting", "") == 0.0);
+    assert_eq!(post(COMPLETION, r#"{"prompt":"x","ignore_eos":true,"max_tokens":1}"#).status, 200);
+    // Those who left would have run for longer.
+    assert!(left.elapsed() < Duration::from_secs(3), "the slots are free again after {:?}", left.elapsed());
+    assert_eq!(metric("request_success_total", r#"finished_reason="abort""#), 0.0, "they are not counted");
+}
+
+#[test]
+fn tokens_are_sent_as_they_come() {
+    let mut stream = begin_stream(1);
+    let first = String::from_utf8(stream.chunk().unwrap()).unwrap();
+    // All 1900 tokens take seconds; the first must not wait for them.
+    assert!(first.starts_with("data: ") && !first.contains("[DONE]"), "{first}");
+}
+
+#[test]
+fn a_connection_is_kept_for_five_idle_seconds() {
+    let mut connection = Connection::open(engine()).unwrap();
+    for _ in 0..3 {
+        connection.send("GET", "/health", "", "", "").unwrap();
+        assert_eq!(connection.answer().unwrap().status, 200);
+    }
+    let began = Instant::now();
+    assert!(connection.closed_by_peer().unwrap());
+    let idle = began.elapsed();
+    assert!((4..9).contains(&idle.as_secs()), "closed after {idle:?}");
+}

@@ -1,0 +1,165 @@
+//! How an engine stops: what its clients see between the signal and its end. Each check starts an engine of its own.
+
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use crate::engine::{ARGUMENTS, wait_until, wait_within};
+use crate::http::{Answer, Connection, ask};
+
+const CHAT: &str = "/v1/chat/completions";
+/// The real engine needs most of a minute to start, more on a busy machine.
+const START: Duration = Duration::from_secs(300);
+
+struct Process {
+    child: Child,
+    at: String,
+}
+
+impl Process {
+    /// Starts the engine that `ENGINE_COMMAND` names, or the simulator, and waits until it answers.
+    fn start(shutdown_timeout: u32, cut_off: &str) -> Self {
+        let command = std::env::var("ENGINE_COMMAND");
+        let command = command.unwrap_or_else(|_| format!("{} m", env!("CARGO_BIN_EXE_vllm-sim")));
+        let mut words = command.split(' ');
+        // The port is free now, and nobody else asks for one of its kind in the meantime.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Command::new(words.next().unwrap())
+            .args(words)
+            .args(ARGUMENTS.split(' '))
+            .args(["--port", &port.to_string(), "--shutdown-timeout", &shutdown_timeout.to_string()])
+            .envs([("VLLM_SIM_TOKENS_PER_SECOND", "1000"), ("VLLM_SIM_CUT_OFF", cut_off)])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let process = Self { child, at: format!("127.0.0.1:{port}") };
+        wait_within(START, &format!("{command} answers"), || {
+            ask(&process.at, "GET", "/health", "").is_ok_and(|answer| answer.status == 200)
+        });
+        process
+    }
+
+    fn signal(&self) {
+        let done = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(done.success());
+    }
+
+    fn end(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until("the engine has ended", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    /// Sends a long request and waits until it runs.
+    fn begin(&self, stream: bool) -> Connection {
+        let mut connection = Connection::open(&self.at).unwrap();
+        let body = format!(
+            r#"{{"messages":[{{"role":"user","content":"hi"}}],"max_tokens":1900,"n":2,"ignore_eos":true,"stream":{stream}}}"#
+        );
+        connection.send("POST", CHAT, "application/json", "", &body).unwrap();
+        connection
+    }
+
+    fn wait_for_running(&self, count: u32) {
+        let line = format!("vllm:num_requests_running{{engine=\"0\",model_name=\"tiny\"}} {count}");
+        wait_until(&line, || ask(&self.at, "GET", "/metrics", "").is_ok_and(|answer| answer.body.contains(&line)));
+    }
+
+    fn chat(&self) -> std::io::Result<Answer> {
+        ask(&self.at, "POST", CHAT, r#"{"messages":[{"role":"user","content":"hi"}],"max_tokens":1}"#)
+    }
+}
+
+impl Drop for Process {
+    /// The real engine is several processes.
+    fn drop(&mut self) {
+        let group = format!("-{}", self.child.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+        let _ = self.child.wait();
+    }
+}
+
+/// How a request ended that was running when the engine was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// An error object: with HTTP 500, or as an event before `[DONE]`.
+    Error,
+    /// HTTP 200, and `abort` for the reason why it ended, as if all were well.
+    Abort,
+    /// The connection was closed before the answer was whole.
+    Broken,
+}
+
+fn ending_of(answer: std::io::Result<Answer>) -> Ending {
+    let Ok(answer) = answer else { return Ending::Broken };
+    let plain = r#"{"error":{"message":"EngineCore encountered an issue. See stack trace (above) for the root cause.","type":"InternalServerError","param":null,"code":500}}"#;
+    // Within a stream it is written with spaces.
+    let event = r#"{"error": {"message": "EngineCore encountered an issue. See stack trace (above) for the root cause.", "type": "InternalServerError", "param": null, "code": 500}}"#;
+    if answer.status == 500 {
+        assert_eq!(answer.body, plain);
+        return Ending::Error;
+    }
+    assert_eq!(answer.status, 200);
+    if answer.header("content-type") == Some("application/json") {
+        assert!(answer.body.contains(r#""finish_reason":"abort","stop_reason":null"#), "{}", answer.body);
+        return Ending::Abort;
+    }
+    let events = answer.events();
+    assert_eq!(events.last(), Some(&"[DONE]"), "[DONE] says nothing about success");
+    let last = events[events.len() - 2];
+    if last == event {
+        return Ending::Error;
+    }
+    assert!(last.contains(r#""finish_reason":"abort","stop_reason":null"#), "{last}");
+    Ending::Abort
+}
+
+/// In vLLM it is a race: the engine may be killed before it has aborted its requests, or after, or the server may go first.
+#[test]
+fn without_a_shutdown_timeout_running_requests_are_cut_off() {
+    let real = std::env::var_os("ENGINE_COMMAND").is_some();
+    for (cut_off, simulated) in [("error", Ending::Error), ("abort", Ending::Abort)] {
+        let mut process = Process::start(0, cut_off);
+        let (mut plain, mut stream) = (process.begin(false), process.begin(true));
+        process.wait_for_running(4);
+        process.signal();
+        let endings = [ending_of(plain.answer()), ending_of(stream.answer())];
+        assert!(process.end().success());
+        assert!(process.chat().is_err(), "nobody listens any more");
+        if real {
+            println!("the real engine ended them so: {endings:?}");
+            return;
+        }
+        assert_eq!(endings, [simulated; 2], "{cut_off}");
+    }
+}
+
+#[test]
+fn with_a_shutdown_timeout_running_requests_end_well_and_new_ones_do_not_begin() {
+    let mut process = Process::start(60, "error");
+    let (mut plain, mut stream) = (process.begin(false), process.begin(true));
+    process.wait_for_running(4);
+    process.signal();
+    let error = r#"{"error":{"message":"cannot schedule new futures after shutdown","type":"InternalServerError","param":null,"code":500}}"#;
+    // The signal takes a moment to arrive.
+    wait_until("new requests are refused", || process.chat().unwrap().status != 200);
+    let refused = process.chat().unwrap();
+    assert_eq!((refused.status, refused.body.as_str()), (500, error));
+    for path in ["/health", "/v1/models", "/metrics"] {
+        assert_eq!(ask(&process.at, "GET", path, "").unwrap().status, 200, "{path} while it drains");
+    }
+    let plain = plain.answer().unwrap();
+    assert_eq!(plain.status, 200, "{}", plain.body);
+    assert!(plain.body.contains(r#""completion_tokens":3800"#), "{}", plain.body);
+    let stream = stream.answer().unwrap();
+    let events = stream.events();
+    assert_eq!(events.iter().filter(|event| event.contains(r#""finish_reason":"length""#)).count(), 2);
+    assert_eq!(events.last(), Some(&"[DONE]"));
+    assert!(process.end().success());
+}
