@@ -38,6 +38,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, open: Open) {
             .timer(TokioTimer::new())
             .header_read_timeout(worker.settings.header_timeout)
             .max_buf_size(BUFFER)
+            .max_header_size(BUFFER)
             .serve_connection(ClientIo::new(stream, Rc::clone(&client)), service)
     );
     let mut told = false;

@@ -48,6 +48,8 @@ pub(crate) struct Relay {
     /// Runs out when the engine was silent for too long. It is moved only when it runs out, not for each token.
     silence: Pin<Box<Sleep>>,
     heard: Instant,
+    /// The client is to be told of a cut by a closed connection, once it has what came before.
+    cut: Option<Cut>,
     record: Record,
     _in_flight: InFlight,
     worker: Rc<Worker>,
@@ -68,6 +70,7 @@ pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> R
         events: (is_events(&headers) && !matches!(head.framing, Framing::Length(_))).then(WholeEvents::default),
         silence: Box::pin(tokio::time::sleep_until(now + worker.settings.silence_timeout)),
         heard: now,
+        cut: None,
         record,
         _in_flight: in_flight,
         worker: Rc::clone(worker),
@@ -91,7 +94,7 @@ fn is_events(headers: &HeaderMap) -> bool {
 impl Relay {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         loop {
-            let Some(conn) = &mut self.conn else { return Poll::Ready(None) };
+            let Some(conn) = &mut self.conn else { return Poll::Ready(self.cut.take().map(Err)) };
             match conn.decode(&mut self.decoder) {
                 Ok(Step::Data(data)) => {
                     let mut data = if let Some(events) = &mut self.events { events.pass(data) } else { data };
@@ -112,18 +115,18 @@ impl Relay {
                     Poll::Ready(Ok(count)) if count > 0 => self.heard = Instant::now(),
                     Poll::Ready(closed) => match self.closed(closed.is_ok()) {
                         Ok(()) => {}
-                        Err(why) => return Poll::Ready(self.break_off(&why)),
+                        Err(why) => return self.break_off(&why, cx),
                     },
                     Poll::Pending => {
                         ready!(self.poll_silence(cx));
                         let seconds = self.worker.settings.silence_timeout.as_secs();
                         let pool = self.record.pool();
-                        return Poll::Ready(self.break_off(&Refusal::UpstreamSilent { pool, seconds }));
+                        return self.break_off(&Refusal::UpstreamSilent { pool, seconds }, cx);
                     }
                 },
                 Err(why) => {
                     let pool = self.record.pool();
-                    return Poll::Ready(self.break_off(&Refusal::UpstreamCut { pool, why }));
+                    return self.break_off(&Refusal::UpstreamCut { pool, why }, cx);
                 }
             }
         }
@@ -169,13 +172,16 @@ impl Relay {
 
     /// The body is not whole. A client between two events is told by one more; any other by a closed connection, because
     /// an answer that ends in good order looks complete.
-    fn break_off(&mut self, why: &Refusal) -> Option<Result<Frame<Bytes>, Cut>> {
+    fn break_off(&mut self, why: &Refusal, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         self.conn = None;
         self.record.refused(why.clone());
         if self.events.as_ref().is_some_and(WholeEvents::between_events) {
-            return Some(Ok(Frame::data(event(&why.body()))));
+            return Poll::Ready(Some(Ok(Frame::data(event(&why.body())))));
         }
-        Some(Err(Cut(why.to_string())))
+        // An error makes the server drop what it has not written yet; a pause before it lets it write first.
+        self.cut = Some(Cut(why.to_string()));
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Ready when nothing came for the whole of the allowed silence.
@@ -206,7 +212,7 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Relay(relay) => relay.conn.is_none(),
+            Self::Relay(relay) => relay.conn.is_none() && relay.cut.is_none(),
         }
     }
 

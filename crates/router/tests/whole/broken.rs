@@ -1,0 +1,223 @@
+//! Engines that break off, fall silent or speak nonsense, and clients that leave.
+
+use std::time::Duration;
+
+use router::settings::Settings;
+use tokio::sync::mpsc;
+
+use crate::bed::{ASK, Bed, Engine, STREAM, chunk, plain, post, soon, status, until};
+
+const EVENTS: [&str; 3] = ["data: {\"a\":1}\n\n", "data: {\"b\":2}\n\n", "data: [DONE]\n\n"];
+
+/// How an engine ends before its answer does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    Close,
+    Reset,
+}
+
+/// What a client gets of an answer that an engine ends after so many bytes.
+async fn cut(answer: &str, after: usize, end: End) -> (String, Bed) {
+    let part = answer[..after].to_owned();
+    let engine = Engine::new(move |_, mut wire| {
+        let part = part.clone();
+        async move {
+            wire.message().await;
+            wire.send(part).await;
+            if end == End::Reset {
+                wire.reset();
+            }
+        }
+    })
+    .await;
+    let bed = Bed::new(&[engine.address]);
+    let mut client = bed.client().await;
+    client.send(post("/v1/chat/completions", "connection: close\r\n", ASK)).await;
+    (client.read_all().await, bed)
+}
+
+#[tokio::test]
+async fn a_stream_that_is_cut_anywhere_ends_in_an_error_event() {
+    let body: String = EVENTS.map(chunk).concat() + "0\r\n\r\n";
+    let answer = format!("{STREAM}{body}");
+    for after in (STREAM.len()..answer.len()).step_by(3) {
+        let (got, bed) = cut(&answer, after, End::Close).await;
+        let (head, got) = got.split_once("\r\n\r\n").unwrap();
+        assert_eq!(status(head), 200);
+        assert!(got.ends_with("\n\n\r\n0\r\n\r\n"), "cut after {after}: {got:?}");
+        let events: Vec<&str> = got.lines().filter(|line| line.starts_with("data: ")).collect();
+        let (last, whole) = events.split_last().unwrap();
+        assert!(last.contains("\"code\":\"upstream_cut\""), "cut after {after}: {got:?}");
+        for (event, want) in whole.iter().zip(EVENTS) {
+            assert_eq!(*event, want.trim_end(), "cut after {after}");
+        }
+        bed.settled().await;
+    }
+}
+
+#[tokio::test]
+async fn a_cut_never_looks_like_an_end() {
+    let sse = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    let until_close = format!("{sse}{}", EVENTS[..2].concat());
+    let whole = format!("{sse}{}", EVENTS.concat());
+    let chunked = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{}", chunk("hello"));
+    let plain = plain("hello");
+    // The answer, how much of it comes, how it ends; then what the client's bytes must and must not end with.
+    let cases = [
+        (&until_close, until_close.len(), End::Close, "0\r\n\r\n", "upstream_cut"),
+        (&until_close, until_close.len(), End::Reset, "0\r\n\r\n", "upstream_cut"),
+        (&whole, whole.len(), End::Close, "data: [DONE]\n\n\r\n0\r\n\r\n", "[DONE]"),
+        (&chunked, chunked.len(), End::Close, "hello\r\n", "hello"),
+        (&chunked, chunked.len(), End::Reset, "", ""),
+        (&plain, plain.len() - 1, End::Close, "hell", "hell"),
+    ];
+    for (answer, after, end, tail, holds) in cases {
+        let (got, _bed) = cut(answer, after, end).await;
+        assert!(got.ends_with(tail) && got.contains(holds), "{end:?} {answer:?} gave {got:?}");
+        if answer == &chunked {
+            assert!(!got.ends_with("0\r\n\r\n"), "{got:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nonsense_from_an_engine_is_a_502_and_is_not_used_again() {
+    let ok = "HTTP/1.1 200 OK\r\n";
+    let cases = [
+        "garbage\r\n\r\n".to_owned(),
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n".to_owned(),
+        "HTTP/1.1 100 Continue\r\n\r\n".repeat(20),
+        format!("{ok}content-length: 1\r\ncontent-length: 1\r\n\r\nx"),
+        format!("{ok}content-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
+        format!("{ok}content-length: one\r\n\r\nx"),
+        format!("{ok}transfer-encoding: gzip\r\n\r\nx"),
+        format!("{ok}x: y\r\n folded\r\n\r\n"),
+        format!("{ok}x: {}\r\n\r\n", "y".repeat(100_000)),
+        "HTTP/1.1 204 No Content\r\ncontent-length: 1\r\n\r\nx".to_owned(),
+        "HTTP/1.1 200 OK\n\n".to_owned(),
+    ];
+    for answer in cases {
+        let name = answer[..answer.len().min(70)].to_owned();
+        let engine = Engine::answering(answer).await;
+        let bed = Bed::new(&[engine.address]);
+        let mut client = bed.asking(ASK).await;
+        for connections in 1..=2 {
+            let (head, body) = client.message().await;
+            assert_eq!(status(&head), 502, "{name:?}");
+            assert!(body.contains("upstream_malformed"), "{name:?}: {body}");
+            assert_eq!(engine.connections(), connections, "{name:?}");
+            client.send(crate::bed::chat(ASK)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn bytes_after_an_answer_are_never_another_s() {
+    let engine = Engine::answering(format!("{}HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil", plain("good"))).await;
+    let bed = Bed::new(&[engine.address]);
+    let mut client = bed.client().await;
+    for asked in 1..=5 {
+        client.send(crate::bed::chat(ASK)).await;
+        assert_eq!(client.message().await.1, "good");
+        assert_eq!(engine.connections(), asked);
+    }
+}
+
+#[tokio::test]
+async fn a_silent_engine_is_given_up() {
+    let timeout = Duration::from_millis(200);
+    let settings = Settings { first_byte_timeout: timeout, silence_timeout: timeout, ..Settings::default() };
+    let (gone, mut left) = mpsc::unbounded_channel();
+    let engine = Engine::new(move |number, mut wire| {
+        let gone = gone.clone();
+        async move {
+            wire.message().await;
+            match number {
+                0 => {}
+                1 => wire.send(format!("{STREAM}{}", chunk(EVENTS[0]))).await,
+                _ => wire.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel").await,
+            }
+            wire.read_all().await;
+            gone.send(()).unwrap();
+        }
+    })
+    .await;
+    let bed = Bed::with(&settings, &[engine.address]);
+    let (head, body) = bed.asking(ASK).await.message().await;
+    assert_eq!(status(&head), 504);
+    assert!(body.contains("upstream_timeout"), "{body}");
+    let got = bed.asking(ASK).await.read_to("0\r\n\r\n").await;
+    assert!(got.contains(EVENTS[0]) && got.contains("upstream_timeout"), "{got:?}");
+    let got = bed.asking(ASK).await.read_all().await;
+    assert!(got.ends_with("\r\n\r\nhel"), "{got:?}");
+    for _ in 0..3 {
+        soon(left.recv()).await.unwrap();
+    }
+    bed.settled().await;
+    assert!(
+        (bed.figure(r#"quartermaster_router_cut_answers_total{policy="ml/route",pool="ml/p"}"#) - 2.0).abs() < 1e-9
+    );
+}
+
+#[tokio::test]
+async fn a_stream_outlives_the_allowed_silence_while_it_speaks() {
+    let settings = Settings { silence_timeout: Duration::from_millis(300), ..Settings::default() };
+    let engine = Engine::new(move |_, mut wire| async move {
+        wire.message().await;
+        wire.send(STREAM).await;
+        let mut beat = tokio::time::interval(Duration::from_millis(50));
+        for _ in 0..15 {
+            beat.tick().await;
+            wire.send(chunk(EVENTS[0])).await;
+        }
+        wire.send("0\r\n\r\n").await;
+    })
+    .await;
+    let bed = Bed::with(&settings, &[engine.address]);
+    let got = bed.asking(ASK).await.read_to("0\r\n\r\n").await;
+    assert_eq!(got.matches(EVENTS[0]).count(), 15);
+    assert!(!got.contains("error"), "{got:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_the_engine_s_work() {
+    // What the engine has said by then: nothing, the head of a stream, some of a plain answer.
+    let said = [
+        "".to_owned(),
+        format!("{STREAM}{}", chunk(EVENTS[0])),
+        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal".to_owned(),
+    ];
+    for said in said {
+        for reset in [false, true] {
+            let (seen, mut engine_saw) = mpsc::unbounded_channel();
+            let text = said.clone();
+            let engine = Engine::new(move |_, mut wire| {
+                let (seen, text) = (seen.clone(), text.clone());
+                async move {
+                    wire.message().await;
+                    wire.send(text).await;
+                    seen.send("asked").unwrap();
+                    wire.read_all().await;
+                    seen.send("left alone").unwrap();
+                }
+            })
+            .await;
+            let bed = Bed::new(&[engine.address]);
+            let mut client = bed.asking(ASK).await;
+            assert_eq!(soon(engine_saw.recv()).await, Some("asked"));
+            if !said.is_empty() {
+                client.read_to("\r\n\r\n").await;
+            }
+            if reset {
+                client.reset();
+            } else {
+                drop(client);
+            }
+            let before = tokio::time::Instant::now();
+            assert_eq!(soon(engine_saw.recv()).await, Some("left alone"));
+            assert!(before.elapsed() < Duration::from_secs(2), "after {:?}", before.elapsed());
+            bed.settled().await;
+            until("the connection is gone", || bed.figure("quartermaster_router_connections ") < 0.5).await;
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The whole data plane, in process, between raw sockets: what a client sends and gets, and what an engine sees and says,
+//! byte for byte.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod bed;
+mod broken;
+mod closing;
+mod pass;
+mod refuse;
+mod retry;
