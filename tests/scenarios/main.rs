@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a scenario fails by panicking")]
 
+mod charts;
 mod delete;
 mod install;
 mod refuse;

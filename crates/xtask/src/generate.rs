@@ -4,6 +4,7 @@ mod reference;
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
@@ -28,6 +29,24 @@ pub(crate) fn run(check: bool) -> Outcome {
         fs::write(full, text)?;
         println!("wrote {}", path.display());
     }
+    install_manifests()
+}
+
+/// Renders the charts into manifests/install, where helm is at hand; a scenario on the cluster compares them.
+fn install_manifests() -> Outcome {
+    for (chart, file) in [("quartermaster-crds", "crds"), ("quartermaster", "quartermaster")] {
+        let mut helm = Command::new("helm");
+        helm.args(["template", chart, &format!("charts/{chart}"), "--namespace", "quartermaster-system"]);
+        let Ok(output) = helm.current_dir(places::root()).output() else {
+            println!("manifests/install was not made again: helm is not on the PATH (`make demo` says where one is)");
+            return Ok(());
+        };
+        if !output.status.success() {
+            return Err(format!("helm template {chart}: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        fs::write(places::root().join(format!("manifests/install/{file}.yaml")), output.stdout)?;
+    }
+    println!("rendered manifests/install");
     Ok(())
 }
 

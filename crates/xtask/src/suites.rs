@@ -79,7 +79,7 @@ fn lint(steps: &mut Steps) -> Outcome<Count> {
     vet.args(["vet", "./cmd/cluster", "./internal/..."]).current_dir(&go);
     count += one(steps, "go vet finds nothing", 20, &mut vet)?;
     if cargo(&["deny", "--version"]).output().is_ok_and(|output| output.status.success()) {
-        let deny = ["deny", "--offline", "check", "bans", "licenses", "sources"];
+        let deny = ["deny", "check", "bans", "licenses", "sources"];
         count += one(steps, "Dependencies keep the policy of deny.toml", 5, &mut cargo(&deny))?;
     } else {
         count.skip(1, "the dependency policy: cargo-deny is not installed (cargo install --locked cargo-deny)");
