@@ -5,6 +5,9 @@
 
 use std::time::{Duration, Instant};
 
+use api::POOL_LABEL;
+use k8s_openapi::api::core::v1::Pod;
+
 /// Figures older than this are not used.
 pub const FRESH_FOR: Duration = Duration::from_secs(5);
 
@@ -38,6 +41,21 @@ pub struct Load {
     pub oldest: Instant,
 }
 
+/// A replica that takes requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// Namespace of the pool.
+    pub namespace: String,
+    /// Name of the pool.
+    pub pool: String,
+    /// Name of the pod.
+    pub name: String,
+    /// UID of the pod.
+    pub uid: String,
+    /// Address of the pod.
+    pub ip: String,
+}
+
 /// Why a load is not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unknown {
@@ -66,6 +84,23 @@ pub enum BadPage {
         /// What stands in the place of its value.
         value: String,
     },
+}
+
+/// The replica that a pod is, if it is one that takes requests: ready, and not on its way out.
+#[must_use]
+pub fn replica(pod: &Pod) -> Option<Replica> {
+    let (meta, status) = (&pod.metadata, pod.status.as_ref()?);
+    let ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
+    if !ready || meta.deletion_timestamp.is_some() {
+        return None;
+    }
+    Some(Replica {
+        namespace: meta.namespace.clone()?,
+        pool: meta.labels.as_ref()?.get(POOL_LABEL)?.clone(),
+        name: meta.name.clone()?,
+        uid: meta.uid.clone()?,
+        ip: status.pod_ip.clone()?,
+    })
 }
 
 /// Reads a page in Prometheus' text format. Series of one metric are added up, because an engine with data parallelism has
@@ -157,6 +192,27 @@ mod tests {
         for (page, want) in table {
             assert_eq!(parse(page), want.map(|(running, waiting)| Sample { running, waiting }), "{page}");
         }
+    }
+
+    #[test]
+    fn only_ready_pods_that_stay_are_asked() {
+        let check = |change: serde_json::Value, want: bool| {
+            let mut pod = serde_json::json!({
+                "metadata": {"namespace": "ml", "name": "llama-1", "uid": "u", "labels": {"quartermaster.dev/pool": "llama"}},
+                "status": {"podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]},
+            });
+            for (part, fields) in change.as_object().unwrap() {
+                pod[part].as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            }
+            let pod: Pod = serde_json::from_value(pod).unwrap();
+            assert_eq!(replica(&pod).is_some(), want, "{change}");
+        };
+        check(serde_json::json!({}), true);
+        check(serde_json::json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}}), false);
+        check(serde_json::json!({"status": {"conditions": null}}), false);
+        check(serde_json::json!({"status": {"podIP": null}}), false);
+        check(serde_json::json!({"metadata": {"deletionTimestamp": "2026-11-21T10:00:00Z"}}), false);
+        check(serde_json::json!({"metadata": {"labels": {}}}), false);
     }
 
     #[test]

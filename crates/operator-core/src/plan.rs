@@ -16,8 +16,6 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// The whole new status.
     pub status: InferencePoolStatus,
-    /// What to tell people, because it has changed since the last status.
-    pub notes: Vec<Note>,
     /// Children that cannot be brought into shape without a person. Nothing is sent for them.
     pub blocked: Vec<Blocked>,
     /// When to look again even if nothing happens.
@@ -152,6 +150,9 @@ impl Child {
 }
 
 impl ChildKind {
+    /// All of them, in the order in which they are written.
+    pub const ALL: [Self; 3] = [Self::Service, Self::Deployment, Self::Autoscaler];
+
     /// The kind's name in Kubernetes.
     #[must_use]
     pub fn as_str(self) -> &'static str {

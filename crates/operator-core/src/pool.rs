@@ -61,8 +61,7 @@ pub fn plan(now: &Time, seen: &Observed, pool: &ValidPool) -> Plan {
     }
     changes.extend(unwanted_autoscaler(seen, pool));
     let status = status::of(now, seen, pool, &changes, &blocked);
-    let notes = notes(&seen.status, &status);
-    Plan { changes, status, notes, blocked, requeue: SAFETY_LOOK }
+    Plan { changes, status, blocked, requeue: SAFETY_LOOK }
 }
 
 enum Step {
@@ -118,6 +117,12 @@ impl Observed {
 }
 
 impl ValidPool {
+    /// Name of the pool.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// UID of the pool.
     #[must_use]
     pub fn uid(&self) -> &str {

@@ -1,0 +1,93 @@
+//! When an object whose reconcile failed is looked at again. Each object has its own count of failures, so a broken one
+//! never slows the others down.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::Class;
+
+/// Longest wait after errors that pass by themselves.
+const LONGEST: u64 = 256;
+/// Objects that were deleted while they failed are forgotten after this long; it must be longer than any wait.
+const REMEMBER: Duration = Duration::from_secs(3600);
+
+/// Counts of failures in a row, by object.
+#[derive(Debug, Default)]
+pub(crate) struct Backoff(Mutex<HashMap<String, Failures>>);
+
+#[derive(Debug)]
+struct Failures {
+    in_a_row: u32,
+    last: Instant,
+}
+
+impl Backoff {
+    /// Counts a failure of the object `key` and says how long to wait. `luck` lies in 0..1 and spreads objects that failed
+    /// together.
+    pub(crate) fn failed(&self, key: &str, class: Class, now: Instant, luck: f64) -> Duration {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, failures| now.saturating_duration_since(failures.last) < REMEMBER);
+        let failures = all.entry(key.to_owned()).or_insert(Failures { in_a_row: 0, last: now });
+        failures.in_a_row = failures.in_a_row.saturating_add(1);
+        failures.last = now;
+        wait(class, failures.in_a_row, luck)
+    }
+
+    /// Forgets the failures of the object `key`.
+    pub(crate) fn succeeded(&self, key: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+/// The wait after the `in_a_row`th failure, counted from one.
+fn wait(class: Class, in_a_row: u32, luck: f64) -> Duration {
+    let growing = |most: u64| {
+        let seconds = 1_u64.checked_shl(in_a_row.saturating_sub(1)).unwrap_or(most).min(most);
+        Duration::from_secs(seconds).mul_f64(0.75 + luck / 2.0)
+    };
+    match class {
+        // A change of the object triggers a look by itself; these looks are for changes elsewhere that nobody tells of.
+        Class::Invalid => Duration::from_secs(600),
+        Class::Waiting => Duration::from_secs(10),
+        Class::Conflict => growing(64),
+        Class::Transient => growing(LONGEST),
+        Class::Bug => Duration::from_secs(300),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_by_class_and_count() {
+        let table = [
+            (Class::Invalid, 1, 600.0),
+            (Class::Invalid, 9, 600.0),
+            (Class::Waiting, 3, 10.0),
+            (Class::Bug, 1, 300.0),
+            (Class::Conflict, 1, 1.0),
+            (Class::Conflict, 30, 64.0),
+            (Class::Transient, 1, 1.0),
+            (Class::Transient, 4, 8.0),
+            (Class::Transient, 9, 256.0),
+            (Class::Transient, 1000, 256.0),
+        ];
+        for (class, count, seconds) in table {
+            assert_eq!(wait(class, count, 0.5), Duration::from_secs_f64(seconds), "{class:?} {count}");
+        }
+        assert_eq!(wait(Class::Transient, 3, 0.0), Duration::from_secs(3));
+    }
+
+    #[test]
+    fn counts_each_object_for_itself() {
+        let (backoff, start) = (Backoff::default(), Instant::now());
+        let fail =
+            |key, after: u64| backoff.failed(key, Class::Transient, start + Duration::from_secs(after), 0.5).as_secs();
+        assert_eq!([fail("a", 0), fail("a", 1), fail("b", 1), fail("a", 2)], [1, 2, 1, 4]);
+        backoff.succeeded("a");
+        assert_eq!([fail("a", 3), fail("b", 3)], [1, 2]);
+        assert_eq!(fail("b", 3 + REMEMBER.as_secs()), 1, "forgotten by then");
+    }
+}

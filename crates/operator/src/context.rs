@@ -1,0 +1,90 @@
+//! What every reconcile has at hand.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use api::InferencePoolStatus;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Client;
+use kube::runtime::controller::Action;
+use kube::runtime::events::Recorder;
+use operator_core::plan::{Child, ChildKind};
+
+use crate::backoff::Backoff;
+use crate::error::{Class, Error};
+use crate::metrics::Metrics;
+use crate::overlay::Overlay;
+use crate::scrape::Loads;
+use crate::watch::Stores;
+
+/// How long a reconcile waits for the first lists before it tries again later.
+const FIRST_LISTS: Duration = Duration::from_secs(30);
+
+/// A child of a pool: its kind, namespace and name.
+pub(crate) type ChildKey = (ChildKind, String, String);
+
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    /// The time, in whole seconds, as Kubernetes stores it.
+    pub(crate) clock: fn() -> Time,
+    pub(crate) stores: Stores,
+    pub(crate) loads: Arc<Loads>,
+    pub(crate) metrics: Metrics,
+    pub(crate) events: Recorder,
+    pub(crate) backoff: Backoff,
+    /// Children that were written, until their watch echoes it.
+    pub(crate) written: Overlay<ChildKey, Child>,
+    /// Statuses that were written, by the pool's UID.
+    pub(crate) reported: Overlay<String, InferencePoolStatus>,
+    /// When the status of a pool was written last, by its UID.
+    pub(crate) last_report: Mutex<HashMap<String, Instant>>,
+}
+
+impl Context {
+    /// Waits for the watches' first lists: before them nothing can be told from nothing.
+    pub(crate) async fn synced(&self) -> Result<(), Error> {
+        match tokio::time::timeout(FIRST_LISTS, self.stores.synced()).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(Error::NotSynced),
+        }
+    }
+
+    /// Counts a reconcile's end, and decides when the object is looked at again after `error`.
+    pub(crate) fn failed(&self, kind: &'static str, key: &str, error: &Error) -> Action {
+        let class = error.class();
+        self.metrics.failed(kind, class);
+        let wait = self.backoff.failed(&format!("{kind} {key}"), class, Instant::now(), rand::random());
+        let seconds = wait.as_secs_f64();
+        match class {
+            Class::Bug => {
+                tracing::error!(kind, object = key, class = class.as_str(), retry_in = seconds, %error, "failed");
+            }
+            Class::Transient | Class::Invalid => {
+                tracing::warn!(kind, object = key, class = class.as_str(), retry_in = seconds, %error, "failed");
+            }
+            Class::Waiting | Class::Conflict => {
+                tracing::info!(kind, object = key, class = class.as_str(), retry_in = seconds, %error, "not yet");
+            }
+        }
+        Action::requeue(wait)
+    }
+
+    /// Counts a reconcile that got to its end.
+    pub(crate) fn succeeded(&self, kind: &'static str, key: &str) {
+        self.backoff.succeeded(&format!("{kind} {key}"));
+    }
+
+    /// How long ago the status of the pool with this UID was written; `None` when that is long past, or never was.
+    pub(crate) fn since_report(&self, uid: &str) -> Option<Duration> {
+        let all = self.last_report.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(uid).map(Instant::elapsed)
+    }
+
+    /// Remembers that the status of the pool with this UID was written now.
+    pub(crate) fn note_report(&self, uid: &str) {
+        let mut all = self.last_report.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, at| at.elapsed() < Duration::from_secs(60));
+        all.insert(uid.to_owned(), Instant::now());
+    }
+}

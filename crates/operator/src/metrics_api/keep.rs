@@ -1,0 +1,176 @@
+//! Keeps the metrics API reachable: its certificate in a Secret, that certificate's authority in the APIService objects, and
+//! the authority of the API server's own certificate in what the server trusts.
+//!
+//! All of it is looked at once a minute and written only where it differs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use operator_core::FIELD_MANAGER;
+use operator_core::metrics_api::VERSIONS;
+use rustls::ServerConfig;
+use rustls::crypto::ring::default_provider;
+use rustls::server::WebPkiClientVerifier;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::Identity;
+use super::certificate::Serving;
+use super::front_proxy::{self, FrontProxy};
+use crate::call::call;
+use crate::error::Error;
+
+/// How often everything is looked at.
+const EVERY: Duration = Duration::from_secs(60);
+/// How soon after a failure.
+const AGAIN: Duration = Duration::from_secs(3);
+
+/// Who the server is.
+pub(crate) struct Keeper {
+    pub(crate) client: Client,
+    pub(crate) clock: fn() -> Time,
+    /// Namespace of the operator.
+    pub(crate) namespace: String,
+    /// The Service by which the API server reaches the operator.
+    pub(crate) service: String,
+    /// The Secret that holds the certificate.
+    pub(crate) secret: String,
+    /// Where the server takes its identity from.
+    pub(crate) identity: watch::Sender<Option<Identity>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum KeepError {
+    #[error("{0}")]
+    Cluster(#[from] Error),
+    #[error("a certificate cannot be made: {0}")]
+    Issue(#[from] rcgen::Error),
+    #[error("the certificate cannot be used: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("the authority of the API server's certificate cannot be used: {0}")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+    #[error("the certificate's Secret holds no certificate and key that can be used")]
+    Unusable,
+}
+
+impl Keeper {
+    /// Keeps looking until `stop`.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut shown: Option<(Serving, FrontProxy)> = None;
+        loop {
+            let wait = match self.look(&mut shown).await {
+                Ok(()) => EVERY,
+                Err(error) => {
+                    tracing::warn!(%error, "the metrics API is not as it should be");
+                    AGAIN
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    async fn look(&self, shown: &mut Option<(Serving, FrontProxy)>) -> Result<(), KeepError> {
+        let now = (self.serving().await?, self.front_proxy().await?);
+        if shown.as_ref() != Some(&now) {
+            self.identity.send_replace(Some(identify(&now.0, &now.1)?));
+            tracing::info!(secret = self.secret, "the metrics API has a new certificate or takes new callers");
+            *shown = Some(now.clone());
+        }
+        for version in VERSIONS {
+            self.register(&version.api_service(), &now.0).await?;
+        }
+        Ok(())
+    }
+
+    /// The certificate in the Secret; a new one when that is missing, for another name, or near its end.
+    async fn serving(&self) -> Result<Serving, KeepError> {
+        let secrets = Api::<Secret>::namespaced(self.client.clone(), &self.namespace);
+        let what = format!("read the Secret {}/{}", self.namespace, self.secret);
+        let found = call(&what, secrets.get_opt(&self.secret)).await?;
+        let names =
+            [format!("{}.{}.svc", self.service, self.namespace), format!("{}.{}", self.service, self.namespace)];
+        let Time(now) = (self.clock)();
+        let stored = found.as_ref().and_then(|secret| Serving::read(secret.data.as_ref()?));
+        if let Some(stored) = stored.filter(|stored| stored.serves(&names[0], now)) {
+            return Ok(stored);
+        }
+        let secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(self.secret.clone()),
+                // Of two operators that find the old one wanting, the second is told so and takes what the first has made.
+                resource_version: found.and_then(|secret| secret.metadata.resource_version),
+                ..ObjectMeta::default()
+            },
+            type_: Some("kubernetes.io/tls".to_owned()),
+            data: Some(Serving::issue(&names, now)?.data()),
+            ..Secret::default()
+        };
+        let what = format!("write the Secret {}/{}", self.namespace, self.secret);
+        let by = PatchParams::apply(FIELD_MANAGER);
+        let written = call(&what, secrets.patch(&self.secret, &by, &Patch::Apply(&secret))).await?;
+        tracing::info!(secret = self.secret, "made a certificate for the metrics API");
+        written.data.as_ref().and_then(Serving::read).ok_or(KeepError::Unusable)
+    }
+
+    async fn front_proxy(&self) -> Result<FrontProxy, KeepError> {
+        let maps = Api::<ConfigMap>::namespaced(self.client.clone(), front_proxy::NAMESPACE);
+        let what = format!("read the ConfigMap {}/{}", front_proxy::NAMESPACE, front_proxy::CONFIG_MAP);
+        let found = call(&what, maps.get_opt(front_proxy::CONFIG_MAP)).await?;
+        Ok(found.and_then(|map| map.data).map(|data| FrontProxy::read(&data)).unwrap_or_default())
+    }
+
+    /// Lets the API server trust the certificate, if the API is ours to serve.
+    async fn register(&self, name: &str, serving: &Serving) -> Result<(), KeepError> {
+        let services = Api::<APIService>::all(self.client.clone());
+        let Some(found) = call(&format!("read the APIService {name}"), services.get_opt(name)).await? else {
+            tracing::warn!(name, "there is no such APIService, so the API server does not know of the metrics API");
+            return Ok(());
+        };
+        let spec = found.spec.unwrap_or_default();
+        let at = spec.service.unwrap_or_default();
+        if (at.namespace.as_ref(), at.name.as_ref()) != (Some(&self.namespace), Some(&self.service)) {
+            tracing::warn!(name, namespace = at.namespace, service = at.name, "another server has this API");
+            return Ok(());
+        }
+        let authority = ByteString(serving.authority.clone().into_bytes());
+        if spec.ca_bundle.as_ref() == Some(&authority) {
+            return Ok(());
+        }
+        let patch = json!({
+            "metadata": {"resourceVersion": found.metadata.resource_version},
+            "spec": {"caBundle": authority},
+        });
+        let by = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        call(&format!("write the APIService {name}"), services.patch(name, &by, &Patch::Merge(patch))).await?;
+        tracing::info!(name, "the API server now trusts the metrics API");
+        Ok(())
+    }
+}
+
+/// What the server shows and takes, from its certificate and the API servers' authority.
+pub(super) fn identify(serving: &Serving, proxy: &FrontProxy) -> Result<Identity, KeepError> {
+    let provider = Arc::new(default_provider());
+    let config = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let roots = Arc::new(proxy.roots());
+    let config = if roots.is_empty() {
+        tracing::warn!("the cluster publishes no authority for API servers, so nobody may ask the metrics API");
+        config.with_no_client_auth()
+    } else {
+        // A client without a certificate may still ask whether the server is up.
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).allow_unauthenticated();
+        config.with_client_cert_verifier(verifier.build()?)
+    };
+    let key = serving.key().ok_or(KeepError::Unusable)?;
+    let tls = Arc::new(config.with_single_cert(serving.chain(), key)?);
+    Ok(Identity { tls, callers: Arc::new(proxy.callers()) })
+}

@@ -1,0 +1,119 @@
+//! Watches and the stores that they fill.
+//!
+//! A store is filled by the same stream that triggers the reconciles, so that a reconcile never sees less than what
+//! triggered it.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use api::{InferencePool, POOL_LABEL};
+use futures::Stream;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource};
+use operator_core::plan::{Child, ChildKind};
+use serde::de::DeserializeOwned;
+
+/// A watch that says nothing for longer than this is begun again. A connection that died without a word is noticed only
+/// then, so it is short; to begin again costs one request and no list.
+const WATCH_SECONDS: u32 = 25;
+
+/// The objects of all pools as the watches last told.
+#[derive(Clone)]
+pub(crate) struct Stores {
+    pub(crate) services: Store<Service>,
+    pub(crate) deployments: Store<Deployment>,
+    pub(crate) autoscalers: Store<HorizontalPodAutoscaler>,
+    pub(crate) pods: Store<Pod>,
+    /// Which pools there are, for those who refer to them.
+    pub(crate) pools: Store<PartialObjectMeta<InferencePool>>,
+}
+
+/// Where to look: one namespace, or all.
+#[derive(Clone)]
+pub(crate) struct Scope {
+    pub(crate) client: Client,
+    pub(crate) namespace: Option<String>,
+}
+
+impl Scope {
+    /// All objects of a kind in the scope.
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = kube::core::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        }
+    }
+}
+
+/// How objects that people write are watched.
+pub(crate) fn all() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
+}
+
+/// How objects made for pools are watched.
+pub(crate) fn of_pools() -> watcher::Config {
+    all().labels(POOL_LABEL)
+}
+
+/// A store, and the stream of changes that fills it while it is read.
+pub(crate) fn reflect<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    prune: impl FnMut(&mut K) + Send + 'static,
+) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
+{
+    let (store, writer) = reflector::store();
+    (store, watcher(api, config).default_backoff().modify(prune).reflect(writer).touched_objects())
+}
+
+/// Leaves of a pod only what [`operator_core::load::replica`] reads: pods are by far the largest objects watched.
+pub(crate) fn prune_pod(pod: &mut Pod) {
+    pod.metadata.managed_fields = None;
+    pod.metadata.annotations = None;
+    pod.spec = None;
+    if let Some(status) = &mut pod.status {
+        status.container_statuses = None;
+        status.init_container_statuses = None;
+    }
+}
+
+impl Stores {
+    /// The child of this kind and name with its version, if there is one.
+    pub(crate) fn child(&self, kind: ChildKind, namespace: &str, name: &str) -> Option<(Child, Option<String>)> {
+        fn get<K>(store: &Store<K>, namespace: &str, name: &str) -> Option<(K, Option<String>)>
+        where
+            K: Resource<DynamicType = ()> + Clone + 'static,
+        {
+            let found = store.get(&ObjectRef::new(name).within(namespace))?;
+            Some((K::clone(&found), found.meta().resource_version.clone()))
+        }
+        match kind {
+            ChildKind::Service => get(&self.services, namespace, name).map(|(o, v)| (Child::Service(o), v)),
+            ChildKind::Deployment => {
+                get(&self.deployments, namespace, name).map(|(o, v)| (Child::Deployment(Box::new(o)), v))
+            }
+            ChildKind::Autoscaler => get(&self.autoscalers, namespace, name).map(|(o, v)| (Child::Autoscaler(o), v)),
+        }
+    }
+
+    /// Waits until every watch has delivered its first list. False when one has ended instead.
+    pub(crate) async fn synced(&self) -> bool {
+        self.services.wait_until_ready().await.is_ok()
+            && self.deployments.wait_until_ready().await.is_ok()
+            && self.autoscalers.wait_until_ready().await.is_ok()
+            && self.pods.wait_until_ready().await.is_ok()
+            && self.pools.wait_until_ready().await.is_ok()
+    }
+}
