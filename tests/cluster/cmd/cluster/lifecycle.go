@@ -17,7 +17,7 @@ func defineTools(c *call) func() error {
 		if err := c.none(); err != nil {
 			return err
 		}
-		bin, err := tools.Get(say.New())
+		bin, err := tools.Get(c.ctx, say.New())
 		if err != nil {
 			return err
 		}

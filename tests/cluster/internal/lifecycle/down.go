@@ -16,8 +16,8 @@ import (
 // How long to wait for others.
 const (
 	// patience with another command on the same cluster; making one is the
-	// longest, and may have to build everything first.
-	lockPatience = 30 * time.Minute
+	// longest.
+	lockPatience = 5 * time.Minute
 	killPatience = 20 * time.Second
 )
 

@@ -51,6 +51,13 @@ func Up(ctx context.Context, c layout.Cluster, options Options, speaker *say.Spe
 	if err := RequireRoot(); err != nil {
 		return err
 	}
+	// Building comes before the lock, so that nobody has to wait for it who
+	// only wants to take the cluster down.
+	if _, err := First(c); err != nil {
+		if _, err := tools.Get(ctx, speaker); err != nil {
+			return err
+		}
+	}
 	held, err := lock(c, speaker)
 	if err != nil {
 		return err
@@ -129,7 +136,7 @@ func create(ctx context.Context, c layout.Cluster, options Options, speaker *say
 	if err := clean(c); err != nil {
 		return err
 	}
-	bin, err := tools.Get(speaker)
+	bin, err := tools.Get(ctx, speaker)
 	if err != nil {
 		return err
 	}

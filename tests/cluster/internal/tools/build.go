@@ -3,6 +3,7 @@ package tools
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -38,7 +39,7 @@ var Commands = []string{
 var sources = []string{"cmd/kube", "cmd/pause"}
 
 // Get makes sure that everything is there and returns the folder of programs.
-func Get(speaker *say.Speaker) (string, error) {
+func Get(ctx context.Context, speaker *say.Speaker) (string, error) {
 	cache, err := layout.CacheRoot()
 	if err != nil {
 		return "", err
@@ -53,10 +54,10 @@ func Get(speaker *say.Speaker) (string, error) {
 		return "", err
 	}
 	defer lock.Close()
-	if err := acquire(lock, speaker); err != nil {
+	if err := acquire(ctx, lock, speaker); err != nil {
 		return "", err
 	}
-	if err := installPackages(filepath.Join(cache, "apt.log"), speaker); err != nil {
+	if err := installPackages(ctx, filepath.Join(cache, "apt.log"), speaker); err != nil {
 		return "", err
 	}
 	module, err := moduleDir()
@@ -71,10 +72,10 @@ func Get(speaker *say.Speaker) (string, error) {
 	if _, err := os.Stat(bin); err == nil {
 		return bin, nil
 	}
-	return bin, build(module, cache, bin, speaker)
+	return bin, build(ctx, module, cache, bin, speaker)
 }
 
-func acquire(lock *os.File, speaker *say.Speaker) error {
+func acquire(ctx context.Context, lock *os.File, speaker *say.Speaker) error {
 	stop := func() {}
 	defer func() { stop() }()
 	for told := false; ; told = true {
@@ -83,10 +84,13 @@ func acquire(lock *os.File, speaker *say.Speaker) error {
 			return err
 		}
 		if !told {
-			speaker.Line("another command is building; waiting for it")
-			stop = say.Every(5*time.Second, func() { speaker.Line("waiting for the other build …") })
+			stop = say.Every(3*time.Second, func() { speaker.Line("another command is building; waiting for it …") })
 		}
-		time.Sleep(200 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
 }
 
@@ -145,7 +149,7 @@ func cacheKey(module string) (string, error) {
 
 // build builds into a folder beside the final one and renames it, so that a
 // build that was killed leaves nothing that looks finished.
-func build(module, cache, bin string, speaker *say.Speaker) error {
+func build(ctx context.Context, module, cache, bin string, speaker *say.Speaker) error {
 	if err := removeUnfinished(cache); err != nil {
 		return err
 	}
@@ -157,7 +161,7 @@ func build(module, cache, bin string, speaker *say.Speaker) error {
 	logFile := filepath.Join(cache, "build.log")
 	speaker.Line("building Kubernetes %s from source; about 7 to 12 minutes on two cores the first time (log: %s)", kubernetesVersion, logFile)
 	progress := watchBuild(module, speaker)
-	err = compile(module, partial, logFile, progress)
+	err = compile(ctx, module, partial, logFile, progress)
 	progress.stop()
 	if err != nil {
 		return err
@@ -236,13 +240,13 @@ func (p *buildProgress) describe(elapsed time.Duration) string {
 }
 
 // compile runs the compiler and lets progress read what it says.
-func compile(module, output, logFile string, progress *buildProgress) error {
+func compile(ctx context.Context, module, output, logFile string, progress *buildProgress) error {
 	logged, err := os.Create(logFile)
 	if err != nil {
 		return err
 	}
 	defer logged.Close()
-	command := exec.Command("go", "build", "-v", "-tags", "heavy", "-trimpath", "-buildvcs=false", "-ldflags", linkerFlags(),
+	command := exec.CommandContext(ctx, "go", "build", "-v", "-tags", "heavy", "-trimpath", "-buildvcs=false", "-ldflags", linkerFlags(),
 		"-o", output+"/", "./cmd/kube", "./cmd/pause")
 	command.Dir = module
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")

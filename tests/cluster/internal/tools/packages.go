@@ -3,6 +3,7 @@
 package tools
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -58,7 +59,7 @@ func present(file string) bool {
 }
 
 // installPackages installs what is missing, and nothing else.
-func installPackages(logFile string, speaker *say.Speaker) error {
+func installPackages(ctx context.Context, logFile string, speaker *say.Speaker) error {
 	packages := missing(present)
 	if len(packages) == 0 {
 		return nil
@@ -79,7 +80,7 @@ func installPackages(logFile string, speaker *say.Speaker) error {
 		{"update"},
 		append([]string{"install", "--yes", "--no-install-recommends"}, packages...),
 	} {
-		command := exec.Command("apt-get", arguments...)
+		command := exec.CommandContext(ctx, "apt-get", arguments...)
 		command.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		command.Stdout, command.Stderr = output, output
 		if err := command.Run(); err != nil {
