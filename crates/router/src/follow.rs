@@ -161,3 +161,6 @@ where
         .map(move |event| event.map_or_else(|error| Change::Failed(kind, error), |event| wrap(Box::new(event))))
         .boxed()
 }
+
+#[cfg(test)]
+mod tests;

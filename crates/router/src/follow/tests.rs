@@ -1,0 +1,173 @@
+use super::*;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use futures::channel::mpsc::{UnboundedSender, unbounded};
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use serde_json::{Value, json};
+
+const KINDS: [&str; 3] = ["routepolicies", "inferencepools", "endpointslices"];
+
+/// An API server that answers lists from what it is given, and watches with what it is told.
+#[derive(Default)]
+struct Cluster {
+    lists: Mutex<HashMap<&'static str, Vec<Value>>>,
+    /// The latest watch of each kind.
+    watches: Mutex<HashMap<&'static str, UnboundedSender<Bytes>>>,
+    away: AtomicBool,
+    /// How often something was not answered.
+    refused: Mutex<HashMap<&'static str, usize>>,
+}
+
+impl Cluster {
+    fn client(self: &Arc<Self>) -> Client {
+        let cluster = Arc::clone(self);
+        let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+            let answer = cluster.answer(&request);
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        Client::new(service, "default")
+    }
+
+    fn answer(&self, request: &Request<kube::client::Body>) -> Response<BoxBody<Bytes, Infallible>> {
+        let uri = request.uri().to_string();
+        let kind = KINDS.into_iter().find(|kind| uri.contains(kind)).unwrap();
+        let here = !self.away.load(Ordering::SeqCst);
+        if here && uri.contains("watch=true") {
+            let (sender, lines) = unbounded();
+            self.watches.lock().unwrap().insert(kind, sender);
+            return Response::new(BodyExt::boxed(StreamBody::new(lines.map(|line| Ok(Frame::data(line))))));
+        }
+        if let Some(items) = self.lists.lock().unwrap().get(kind).filter(|_| here) {
+            let list =
+                json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": items});
+            return Response::new(Full::from(list.to_string()).boxed());
+        }
+        *self.refused.lock().unwrap().entry(kind).or_default() += 1;
+        let mut unwell = Response::new(Full::from("{}").boxed());
+        *unwell.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+        unwell
+    }
+
+    fn refused(&self, kind: &str) -> usize {
+        self.refused.lock().unwrap().get(kind).copied().unwrap_or(0)
+    }
+
+    fn give(&self, kind: &'static str, items: Vec<Value>) {
+        self.lists.lock().unwrap().insert(kind, items);
+    }
+
+    async fn tell(&self, kind: &'static str, type_: &str, object: &Value) {
+        until(&format!("{kind} are watched"), || self.watches.lock().unwrap().contains_key(kind)).await;
+        let line = json!({"type": type_, "object": object}).to_string() + "\n";
+        self.watches.lock().unwrap()[kind].unbounded_send(line.into()).unwrap();
+    }
+
+    /// Ends the watches, and until it is back answers nothing.
+    fn go_away(&self) {
+        self.away.store(true, Ordering::SeqCst);
+        self.watches.lock().unwrap().clear();
+    }
+
+    fn come_back(&self) {
+        self.away.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Waits until `holds` does; reaching the end of the patience fails the test.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let give_up = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < give_up, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+fn metadata(name: &str, version: &str) -> Value {
+    let labels = json!({"quartermaster.dev/pool": "p"});
+    json!({"name": name, "namespace": "ml", "uid": name, "resourceVersion": version, "labels": labels})
+}
+
+fn policy(version: &str, models: &Value) -> Value {
+    json!({
+        "apiVersion": "quartermaster.dev/v1alpha1", "kind": "RoutePolicy", "metadata": metadata("r", version),
+        "spec": {"models": models, "targets": [{"name": "t", "pool": {"name": "p"}}]},
+    })
+}
+
+fn pool() -> Value {
+    json!({
+        "apiVersion": "quartermaster.dev/v1alpha1", "kind": "InferencePool", "metadata": metadata("p", "1"),
+        "spec": {"model": {"source": "hf://a/b"}, "engine": {"image": "vllm:v1"}},
+    })
+}
+
+fn slice(version: &str, ready: &[&str]) -> Value {
+    let endpoints: Vec<Value> =
+        ready.iter().map(|address| json!({"addresses": [address], "conditions": {"ready": true}})).collect();
+    json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata("s", version),
+        "addressType": "IPv4", "ports": [{"port": 8000, "protocol": "TCP"}], "endpoints": endpoints,
+    })
+}
+
+/// The models that the live table offers, and the endpoints of its first pool.
+fn seen(live: &Shared) -> (Vec<String>, Vec<String>) {
+    let live = live.load();
+    let models = live.table.models().into_iter().map(|(name, _)| name.to_owned()).collect();
+    let ready = live.table.pools().first().map(|pool| pool.ready.iter().map(|e| e.authority.to_string()).collect());
+    (models, ready.unwrap_or_default())
+}
+
+#[tokio::test]
+async fn the_table_follows_the_cluster_and_outlives_it() {
+    let cluster = Arc::new(Cluster::default());
+    let live = Live::unknown().shared();
+    let (metrics, ready) = (Metrics::new().unwrap(), Readiness::default());
+    let client = cluster.client();
+    let (shared, counted, told) = (Arc::clone(&live), metrics.clone(), ready.clone());
+    let following = tokio::spawn(async move { follow(client, None, &shared, &counted, &told).await });
+    let wait_for = async |models: &[&str], endpoints: &[&str]| {
+        until(&format!("{models:?} {endpoints:?}"), || {
+            let (m, e) = seen(&live);
+            m == models && e == endpoints
+        })
+        .await;
+    };
+
+    cluster.give("routepolicies", vec![policy("1", &json!(["m"]))]);
+    cluster.give("inferencepools", vec![pool()]);
+    until("the slices are asked for again", || cluster.refused("endpointslices") > 1).await;
+    assert!(!ready.get() && !live.load().synced, "the slices are not known yet");
+    cluster.give("endpointslices", vec![slice("1", &["10.0.0.1"])]);
+    wait_for(&["m"], &["10.0.0.1:8000"]).await;
+    assert!(ready.get() && live.load().synced);
+
+    cluster.tell("endpointslices", "MODIFIED", &slice("2", &["10.0.0.1", "10.0.0.2"])).await;
+    wait_for(&["m"], &["10.0.0.1:8000", "10.0.0.2:8000"]).await;
+    let broken = metrics.broken_objects.with_label_values(&["RoutePolicy"]);
+    cluster.tell("routepolicies", "MODIFIED", &policy("2", &json!("no list"))).await;
+    cluster.tell("endpointslices", "MODIFIED", &slice("3", &["10.0.0.2"])).await;
+    wait_for(&["m"], &["10.0.0.2:8000"]).await;
+    assert_eq!(broken.get(), 1, "the last readable state stays in use");
+    cluster.tell("routepolicies", "MODIFIED", &policy("3", &json!(["m", "n"]))).await;
+    wait_for(&["m", "n"], &["10.0.0.2:8000"]).await;
+    assert_eq!(broken.get(), 0);
+
+    cluster.go_away();
+    let errors = metrics.watch_errors.with_label_values(&["RoutePolicy"]);
+    until("a watch fails", || errors.get() > 0).await;
+    wait_for(&["m", "n"], &["10.0.0.2:8000"]).await;
+    assert!(ready.get());
+    cluster.come_back();
+    cluster.tell("routepolicies", "MODIFIED", &policy("9", &json!(["back"]))).await;
+    wait_for(&["back"], &["10.0.0.2:8000"]).await;
+    following.abort();
+}
