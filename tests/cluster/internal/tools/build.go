@@ -69,12 +69,34 @@ func Get(ctx context.Context, speaker *say.Speaker) (string, error) {
 		return "", err
 	}
 	bin := filepath.Join(cache, "kube-"+key)
-	if _, err := os.Stat(bin); err == nil {
-		return bin, nil
+	now := time.Now()
+	if err := os.Chtimes(bin, now, now); err == nil {
+		return bin, removeUnused(cache, now.Add(-keptFor))
 	}
 	return bin, build(ctx, module, cache, bin, speaker)
 }
 
+// keptFor is how long programs stay that nobody asks for. Each change of the
+// modules makes new ones, of 160 MB.
+const keptFor = 30 * 24 * time.Hour
+
+// removeUnused removes programs that were last asked for before a time.
+func removeUnused(cache string, before time.Time) error {
+	all, err := filepath.Glob(filepath.Join(cache, "kube-*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range all {
+		if info, err := os.Stat(dir); err == nil && info.ModTime().Before(before) {
+			if err := os.RemoveAll(dir); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// acquire takes the lock as soon as it is free.
 func acquire(ctx context.Context, lock *os.File, speaker *say.Speaker) error {
 	stop := func() {}
 	defer func() { stop() }()
@@ -224,6 +246,8 @@ func countPackages(module string) int64 {
 func (p *buildProgress) describe(elapsed time.Duration) string {
 	compiled, total := p.compiled.Load(), p.total.Load()
 	switch {
+	case compiled+p.downloaded.Load() == 0:
+		return "looking what is in Go's caches already"
 	case compiled == 0:
 		return fmt.Sprintf("fetching modules: %d so far", p.downloaded.Load())
 	case total == 0:

@@ -107,11 +107,33 @@ func TestCacheKeyFollowsTheSource(t *testing.T) {
 	}
 }
 
+func TestOnlyUnusedProgramsAreRemoved(t *testing.T) {
+	cache := t.TempDir()
+	now := time.Now()
+	for name, age := range map[string]time.Duration{"kube-new": 0, "kube-old": 2 * keptFor, "other-old": 2 * keptFor} {
+		dir := filepath.Join(cache, name)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(dir, now.Add(-age), now.Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := removeUnused(cache, now.Add(-keptFor)); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(cache, "*"))
+	if err != nil || len(left) != 2 || filepath.Base(left[0]) != "kube-new" || filepath.Base(left[1]) != "other-old" {
+		t.Errorf("left are %v, %v", left, err)
+	}
+}
+
 func TestDescribe(t *testing.T) {
 	tests := []struct {
 		compiled, downloaded, total int64
 		want                        string
 	}{
+		{0, 0, 3000, "looking what is in Go's caches already"},
 		{0, 12, 0, "fetching modules: 12 so far"},
 		{7, 12, 0, "compiling: 7 packages so far"},
 		{2, 0, 3000, "compiling: 2 of at most 3000 packages"},
