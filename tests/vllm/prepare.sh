@@ -2,7 +2,7 @@
 # prepare.sh [CLUSTER]: make the real vLLM available to the pods of a local cluster (tests/cluster). It installs the engine
 # and writes the tiny model when they are missing, loads an image, and applies a policy; then tests/vllm/pool.yaml works.
 #
-# The engine is 8 GB of files that this machine has already, so they are not packed into an image. The image holds an entry
+# The engine is 6.5 GB of files that this machine has already, so they are not packed into an image. The image holds an entry
 # point and empty folders; a MutatingAdmissionPolicy gives each pod that uses it this machine's /usr, the engine and the
 # models as read-only hostPath volumes. The paths are found out here, when the script runs.
 #

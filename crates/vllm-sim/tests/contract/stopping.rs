@@ -9,8 +9,8 @@ use crate::engine::{ARGUMENTS, wait_until, wait_within};
 use crate::http::{Answer, Connection, ask};
 
 const CHAT: &str = "/v1/chat/completions";
-/// The real engine needs most of a minute to start, more on a busy machine.
-const START: Duration = Duration::from_secs(300);
+/// The real engine needs half a minute to start, and many times that on a busy machine.
+const START: Duration = Duration::from_secs(600);
 
 struct Process {
     child: Child,
