@@ -29,6 +29,11 @@ labels:
   {{- include "quartermaster.labels" . | nindent 2 }}
 {{- end }}
 
+{{/* Secret with the certificate of the operator's metrics API. The operator makes it. */}}
+{{- define "quartermaster.tlsSecret" -}}
+{{ include "quartermaster.name" . }}-tls
+{{- end }}
+
 {{- define "quartermaster.image" -}}
 {{- $image := .root.Values.image -}}
 {{- $whole := (index .root.Values .component).image -}}
