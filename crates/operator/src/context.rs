@@ -10,6 +10,7 @@ use kube::Client;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 use operator_core::plan::{Child, ChildKind};
+use tokio::sync::watch;
 
 use crate::backoff::Backoff;
 use crate::error::{Class, Error};
@@ -26,9 +27,13 @@ pub(crate) type ChildKey = (ChildKind, String, String);
 
 pub(crate) struct Context {
     pub(crate) client: Client,
+    /// When the process began: before it has asked the replicas, that no load is known says nothing.
+    pub(crate) started: Instant,
     /// The time, in whole seconds, as Kubernetes stores it.
     pub(crate) clock: fn() -> Time,
     pub(crate) stores: Stores,
+    /// Becomes true when all stores have had their first list.
+    pub(crate) known: watch::Receiver<bool>,
     pub(crate) loads: Arc<Loads>,
     pub(crate) metrics: Metrics,
     pub(crate) events: Recorder,
@@ -44,9 +49,9 @@ pub(crate) struct Context {
 impl Context {
     /// Waits for the watches' first lists: before them nothing can be told from nothing.
     pub(crate) async fn synced(&self) -> Result<(), Error> {
-        match tokio::time::timeout(FIRST_LISTS, self.stores.synced()).await {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(Error::NotSynced),
+        match tokio::time::timeout(FIRST_LISTS, self.known.clone().wait_for(|known| *known)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Error::NotSynced),
         }
     }
 
@@ -75,10 +80,10 @@ impl Context {
         self.backoff.succeeded(&format!("{kind} {key}"));
     }
 
-    /// How long ago the status of the pool with this UID was written; `None` when that is long past, or never was.
-    pub(crate) fn since_report(&self, uid: &str) -> Option<Duration> {
+    /// How long ago the status of the pool with this UID was written, or this process started.
+    pub(crate) fn since_report(&self, uid: &str) -> Duration {
         let all = self.last_report.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(uid).map(Instant::elapsed)
+        all.get(uid).unwrap_or(&self.started).elapsed()
     }
 
     /// Remembers that the status of the pool with this UID was written now.

@@ -67,12 +67,17 @@ impl Error {
 
     /// What people should read in the pool's conditions, as a reason and a message: an error that waiting will not cure.
     pub(crate) fn for_people(&self) -> Option<(&'static str, String)> {
-        let Self::Api { source: kube::Error::Api(status), .. } = self else { return None };
-        match self.class() {
-            Class::Bug => Some((reason::REFUSED, self.to_string())),
-            Class::Conflict if has_cause(status, "FieldManagerConflict") => Some((reason::BLOCKED, self.to_string())),
-            _ => None,
-        }
+        let reason = match (self, self.class()) {
+            (Self::Blocked(_), _) => reason::BLOCKED,
+            (Self::Api { .. }, Class::Bug) => reason::REFUSED,
+            (Self::Api { source: kube::Error::Api(status), .. }, Class::Conflict)
+                if has_cause(status, "FieldManagerConflict") =>
+            {
+                reason::BLOCKED
+            }
+            _ => return None,
+        };
+        Some((reason, self.to_string()))
     }
 
     /// Whether the API server says that there is no such object.
@@ -136,6 +141,16 @@ mod tests {
         let error = Error::Api { what: "apply Deployment a/b".to_owned(), source: kube::Error::Api(parsed.boxed()) };
         assert_eq!(error.class(), class, "{status}");
         assert_eq!(error.for_people().map(|(reason, _)| reason), condition, "{status}");
+    }
+
+    #[test]
+    fn what_a_person_must_resolve_is_told() {
+        let name = "llama-engine".to_owned();
+        let blocked = Error::Blocked(vec![Blocked::NotOurs { kind: operator_core::plan::ChildKind::Service, name }]);
+        let (reason, message) = blocked.for_people().unwrap();
+        assert_eq!(reason, "Blocked");
+        assert!(message.starts_with("Service llama-engine exists, but was not made for this pool"), "{message}");
+        assert_eq!(Error::NotSynced.for_people(), None);
     }
 
     #[test]

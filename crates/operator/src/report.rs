@@ -62,7 +62,7 @@ fn patch(uid: &str, status: &InferencePoolStatus) -> Value {
 async fn tell(ctx: &Context, pool: &InferencePool, note: Note) {
     let type_ = if note.warning { EventType::Warning } else { EventType::Normal };
     let (namespace, name) = (pool.namespace().unwrap_or_default(), pool.name_any());
-    tracing::info!(kind = POOL, namespace, name, reason = note.reason, message = note.message, "told");
+    tracing::info!(kind = POOL, namespace, name, reason = note.reason, note = note.message, "told");
     let event =
         Event { type_, reason: note.reason, note: Some(note.message), action: "Report".to_owned(), secondary: None };
     if let Err(error) = call("write an event", ctx.events.publish(&event, &pool.object_ref(&()))).await {

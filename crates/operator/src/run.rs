@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::ENGINE_PORT;
 use futures::{Stream, StreamExt};
@@ -78,8 +78,8 @@ pub(crate) async fn run(args: Args) -> Result<(), StartError> {
     });
     let loads = Arc::new(Loads::default());
     let identity = serve_metrics_api(&args, &client, &loads, &metrics, &tasks, &stop).await?;
-    let stores = start_controllers(&args, client, loads, metrics, &tasks, &stop)?;
-    tasks.spawn(stop.clone().run_until_cancelled_owned(become_ready(stores, identity, ready.clone())));
+    let known = start_controllers(&args, client, loads, metrics, &tasks, &stop)?;
+    tasks.spawn(stop.clone().run_until_cancelled_owned(become_ready(known, identity, ready.clone())));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = args.namespace, "started");
 
     stop.cancelled().await;
@@ -111,13 +111,17 @@ fn clock() -> Time {
 }
 
 /// Ready means that the world is known, and that the metrics API, if served, can be asked.
-async fn become_ready(stores: Stores, identity: Option<channel::Receiver<Option<Identity>>>, ready: Readiness) {
+async fn become_ready(
+    mut known: channel::Receiver<bool>,
+    identity: Option<channel::Receiver<Option<Identity>>>,
+    ready: Readiness,
+) {
     if let Some(mut identity) = identity
         && identity.wait_for(Option::is_some).await.is_err()
     {
         return;
     }
-    if stores.synced().await {
+    if known.wait_for(|known| *known).await.is_ok() {
         ready.set(true);
         tracing::info!("ready");
     }
@@ -149,7 +153,7 @@ async fn serve_metrics_api(
     Ok(Some(identity))
 }
 
-/// Starts the watches, the two controllers and the scraper.
+/// Starts the watches, the two controllers and the scraper. What it returns becomes true when the world is known.
 fn start_controllers(
     args: &Args,
     client: Client,
@@ -157,7 +161,7 @@ fn start_controllers(
     metrics: Metrics,
     tasks: &TaskTracker,
     stop: &CancellationToken,
-) -> Result<Stores, StartError> {
+) -> Result<channel::Receiver<bool>, StartError> {
     let scope = Scope { client: client.clone(), namespace: args.namespace.clone() };
     let (services, service_changes) = reflect(scope.api(), of_pools(), |_| {});
     let (deployments, deployment_changes) = reflect(scope.api(), of_pools(), |_| {});
@@ -177,11 +181,18 @@ fn start_controllers(
     tasks.spawn(scraper.run(stop.clone()));
     tasks.spawn(stop.clone().run_until_cancelled_owned(drain("Pod", pod_changes)));
 
+    let (synced, known) = channel::channel(false);
+    let all_stores = stores.clone();
+    tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+        synced.send_replace(all_stores.synced().await);
+    }));
     let ctx = Arc::new(Context {
         events: Recorder::new(client.clone(), Reporter { controller: FIELD_MANAGER.to_owned(), instance: None }),
         client,
+        started: Instant::now(),
         clock,
-        stores: stores.clone(),
+        stores,
+        known: known.clone(),
         loads,
         metrics,
         backoff: Backoff::default(),
@@ -206,7 +217,7 @@ fn start_controllers(
         .run(route::reconcile, route::error_policy, ctx);
     tasks.spawn(follow(of_pools));
     tasks.spawn(follow(of_routes));
-    Ok(stores)
+    Ok(known)
 }
 
 /// Drives a controller to its end. Failed reconciles have been logged; what is left is trouble with the watches.

@@ -108,7 +108,8 @@ impl Stores {
         }
     }
 
-    /// Waits until every watch has delivered its first list. False when one has ended instead.
+    /// Waits until every watch has delivered its first list. False when one has ended instead. Only one task may wait: of
+    /// several, a store wakes the last one only.
     pub(crate) async fn synced(&self) -> bool {
         self.services.wait_until_ready().await.is_ok()
             && self.deployments.wait_until_ready().await.is_ok()

@@ -131,17 +131,16 @@ pub fn notes(old: &InferencePoolStatus, new: &InferencePoolStatus) -> Vec<Note> 
     }
 }
 
-/// Whether `new` must be written over `old`, when the last write was `since_last` ago (`None`: not since the start).
+/// Whether `new` must be written over `old`, when the last write, or the start of the process if there was none, was
+/// `since_last` ago.
 #[must_use]
-pub fn writing(old: &InferencePoolStatus, new: &InferencePoolStatus, since_last: Option<Duration>) -> Writing {
+pub fn writing(old: &InferencePoolStatus, new: &InferencePoolStatus, since_last: Duration) -> Writing {
     if old == new {
         return Writing::Never;
     }
     let only_load = InferencePoolStatus { in_flight: new.in_flight, ..old.clone() } == *new;
-    match since_last.and_then(|ago| IN_FLIGHT_EVERY.checked_sub(ago)) {
-        Some(wait) if only_load && !wait.is_zero() => Writing::In(wait),
-        _ => Writing::Now,
-    }
+    let wait = IN_FLIGHT_EVERY.saturating_sub(since_last);
+    if only_load && !wait.is_zero() { Writing::In(wait) } else { Writing::Now }
 }
 
 /// The moment and the generation that conditions are about.
@@ -193,13 +192,16 @@ fn counted(seen: &Observed, name: &str, generation: Option<i64>) -> InferencePoo
     let DeploymentStatus { replicas, ready_replicas, .. } =
         seen.deployment.as_ref().and_then(|d| d.status.clone()).unwrap_or_default();
     let told = seen.deployment.as_ref().and_then(|d| d.spec.as_ref()?.replicas);
+    let ready = ready_replicas.unwrap_or(0);
+    // A replica that has just become ready has not been asked for its load yet; until it has, the last figure stands.
+    let before = seen.status.in_flight.filter(|_| ready > 0 && ready != seen.status.ready_replicas);
     InferencePoolStatus {
         observed_generation: generation,
         // The autoscaler takes this for the size it starts from. A pod that a rollout adds for a while would make it keep
         // one replica more for ever.
         replicas: replicas.unwrap_or(0).min(told.unwrap_or(i32::MAX)),
-        ready_replicas: ready_replicas.unwrap_or(0),
-        in_flight: seen.in_flight,
+        ready_replicas: ready,
+        in_flight: seen.in_flight.or(before),
         selector: selector_text(name),
         conditions: seen.status.conditions.clone(),
     }
@@ -225,7 +227,7 @@ fn waiting_for(progress: &Progress, desired: i32) -> Option<Because> {
 
 fn scaling(progress: &Progress, desired: i32) -> Because {
     if progress.pods > desired || progress.told > desired {
-        return (reason::SCALING_DOWN, format!("{} replicas are there, {desired} are asked for", progress.pods));
+        return (reason::SCALING_DOWN, format!("{} replicas are there, {desired} wanted", progress.pods));
     }
     (reason::SCALING_UP, format!("{} of {desired} replicas are ready", progress.ready))
 }
@@ -256,7 +258,12 @@ fn available(ready: i32, desired: i32) -> Because {
 }
 
 fn settled(desired: i32) -> Because {
-    (reason::SETTLED, format!("{desired} replicas are ready, as asked for"))
+    let message = match desired {
+        0 => "no replica is asked for, and none is there".to_owned(),
+        1 => "1 replica is ready, as asked for".to_owned(),
+        n => format!("{n} replicas are ready, as asked for"),
+    };
+    (reason::SETTLED, message)
 }
 
 fn ready(pool: &ValidPool) -> Because {
@@ -266,7 +273,8 @@ fn ready(pool: &ValidPool) -> Because {
             reason::SCALED_TO_ZERO,
             "at rest: no replica is asked for, and the autoscaler rests until spec.replicas is at least 1".to_owned(),
         ),
-        (n, _) => (reason::ALL_REPLICAS_READY, format!("all of {n} replicas are ready")),
+        (1, _) => (reason::ALL_REPLICAS_READY, "the replica is ready".to_owned()),
+        (n, _) => (reason::ALL_REPLICAS_READY, format!("all {n} replicas are ready")),
     }
 }
 

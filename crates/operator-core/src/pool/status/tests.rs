@@ -147,6 +147,19 @@ fn tells_when_a_person_is_needed() {
 }
 
 #[test]
+fn a_new_replica_does_not_blank_the_load() {
+    let at = |seen: &Observed| plan(&now(), seen, &validate(&pool(2)).unwrap()).status;
+    let before = InferencePoolStatus { in_flight: Some(7), ready_replicas: 1, ..InferencePoolStatus::default() };
+    let just = Observed { status: before, ..world(2, 2, 2, 2) };
+    let then = at(&just);
+    assert_eq!(then.in_flight, Some(7));
+    let still = Observed { status: then, ..world(2, 2, 2, 2) };
+    assert_eq!(at(&still).in_flight, None, "not known for longer than it takes to ask");
+    assert_eq!(at(&Observed { in_flight: Some(9), ..just.clone() }).in_flight, Some(9));
+    assert_eq!(at(&Observed { deployment: world(2, 2, 2, 0).deployment, ..just }).in_flight, None);
+}
+
+#[test]
 fn a_bad_spec_is_told_and_the_running_replicas_still_counted() {
     let faults = [Invalid { path: "spec.x".to_owned(), problem: "must be y".to_owned() }];
     let status = refused(&now(), &world(2, 2, 2, 2), &pool(2), &faults);
@@ -181,10 +194,9 @@ fn a_mere_change_of_load_is_written_seldom() {
     let base = InferencePoolStatus { replicas: 1, ..InferencePoolStatus::default() };
     let busier = InferencePoolStatus { in_flight: Some(9), ..base.clone() };
     let bigger = InferencePoolStatus { replicas: 2, in_flight: Some(9), ..base.clone() };
-    let seconds = |s| Some(Duration::from_secs(s));
+    let seconds = Duration::from_secs;
     let table = [
         (&base, seconds(0), Writing::Never),
-        (&busier, None, Writing::Now),
         (&busier, seconds(2), Writing::In(Duration::from_secs(3))),
         (&busier, seconds(5), Writing::Now),
         (&busier, seconds(60), Writing::Now),
