@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# CPU per request of the router's process beside nginx's, in one run on loopback: a plain answer, a stream whose 65 events
+# come at once, and the same events 2 ms apart. Rounds are interleaved, so that whatever else the machine does falls on
+# both alike; the medians are compared.
+#
+#   ROUNDS=5 SECONDS_EACH=4 benches/router-vs-nginx.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+rounds=${ROUNDS:-5}
+seconds=${SECONDS_EACH:-4}
+work=$(mktemp -d)
+started=()
+trap 'for p in "${started[@]}"; do kill "$p" 2>/dev/null || true; done; rm -rf "$work"' EXIT
+
+need() {
+    command -v "$1" >/dev/null && return
+    echo "installing $1"
+    apt-get install -y --no-install-recommends "$1" >"$work/apt.log" 2>&1 || { cat "$work/apt.log"; exit 1; }
+}
+need nginx
+need wrk
+need python3
+
+echo "building the router and the fixed upstream"
+cargo build --quiet --release -p router --examples
+bin=target/release/examples
+
+# A free port each; nothing else on the machine is expected to grab one in between.
+read -r plain burst paced nginx_plain nginx_burst nginx_paced router <<<"$(python3 - <<'PY'
+import socket
+held = [socket.socket() for _ in range(7)]
+for s in held:
+    s.bind(("127.0.0.1", 0))
+print(*(s.getsockname()[1] for s in held))
+PY
+)"
+
+"$bin/fixed_upstream" "127.0.0.1:$plain" "127.0.0.1:$burst" "127.0.0.1:$paced" &
+started+=($!)
+"$bin/bench_router" "127.0.0.1:$router" 1 \
+    "plain=127.0.0.1:$plain" "burst=127.0.0.1:$burst" "paced=127.0.0.1:$paced" 2>"$work/router.log" &
+router_pid=$!
+started+=("$router_pid")
+
+server() { # listen upstream buffering
+    echo "upstream u$1 { server 127.0.0.1:$2; keepalive 128; }
+    server { listen 127.0.0.1:$1 backlog=1024; location / { proxy_pass http://u$1; proxy_http_version 1.1;
+        proxy_set_header Connection ''; proxy_buffering $3; } }"
+}
+cat >"$work/nginx.conf" <<CONF
+worker_processes 1;
+daemon off;
+pid $work/nginx.pid;
+error_log $work/nginx-error.log;
+events { worker_connections 4096; }
+http {
+    access_log off;
+    keepalive_requests 1000000;
+    tcp_nodelay on;
+    client_body_temp_path $work/body; proxy_temp_path $work/proxy; fastcgi_temp_path $work/f; uwsgi_temp_path $work/u; scgi_temp_path $work/s;
+    $(server "$nginx_plain" "$plain" on)
+    $(server "$nginx_burst" "$burst" off)
+    $(server "$nginx_paced" "$paced" off)
+}
+CONF
+nginx -c "$work/nginx.conf" -p "$work" &
+started+=($!)
+nginx_master=$!
+for _ in $(seq 100); do
+    nginx_pid=$(pgrep -P "$nginx_master" -f 'worker process' | head -n1 || true)
+    [ -n "$nginx_pid" ] && curl -s -o "$work/hello" "http://127.0.0.1:$router/v1/models" && break
+    sleep 0.1
+done
+
+ask() { # model: the script that makes wrk ask for it
+    cat >"$work/$1.lua" <<LUA
+wrk.method = "POST"
+wrk.path = "/v1/chat/completions"
+wrk.headers["content-type"] = "application/json"
+wrk.headers["authorization"] = "Bearer sk-bench"
+wrk.body = [[{"model":"$1","stream":true,"max_tokens":64,"messages":[{"role":"system","content":"You are a helpful assistant."},{"role":"user","content":"Say something about the weather in a few words, please."}]}]]
+LUA
+}
+
+cpu() { # nanoseconds of CPU that a process has used, over all its threads
+    awk '{ sum += $1 } END { printf "%d", sum }' /proc/"$1"/task/*/schedstat
+}
+
+measure() { # name pid port model connections
+    local before after done
+    before=$(cpu "$2")
+    wrk -t1 -c"$5" -d"${seconds}s" -s "$work/$4.lua" "http://127.0.0.1:$3" >"$work/wrk.out"
+    after=$(cpu "$2")
+    done=$(awk '/requests in/ { print $1 }' "$work/wrk.out")
+    if [ "$done" -eq 0 ] || [ "$before" -eq "$after" ]; then
+        echo "$1 did nothing for $4"; cat "$work/wrk.out"; exit 1
+    fi
+    if grep -qE 'Non-2xx|Socket errors' "$work/wrk.out"; then
+        echo "errors while measuring $1 $4:"; cat "$work/wrk.out"; exit 1
+    fi
+    echo "$1 $4 $(((after - before) / done)) $((done / seconds))" >>"$work/figures"
+}
+
+for model in plain burst paced; do ask "$model"; done
+for round in $(seq "$rounds"); do
+    echo "round $round of $rounds"
+    measure nginx "$nginx_pid" "$nginx_plain" plain 32
+    measure router "$router_pid" "$router" plain 32
+    measure nginx "$nginx_pid" "$nginx_burst" burst 32
+    measure router "$router_pid" "$router" burst 32
+    measure nginx "$nginx_pid" "$nginx_paced" paced 64
+    measure router "$router_pid" "$router" paced 64
+done
+
+python3 - "$work/figures" <<'PY'
+import collections
+import statistics
+import sys
+
+figures = collections.defaultdict(list)
+for line in open(sys.argv[1]):
+    proxy, mode, nanoseconds, rate = line.split()
+    figures[mode, proxy].append((int(nanoseconds) / 1000, int(rate)))
+goals = {"plain": 1.5, "burst": 1.0, "paced": 1.2}
+print(f"\n{'':6} {'nginx µs':>9} {'router µs':>10} {'ratio':>6} {'goal':>5}   requests/s (nginx, router)")
+for mode, goal in goals.items():
+    micros = {p: statistics.median(m for m, _ in figures[mode, p]) for p in ("nginx", "router")}
+    rates = {p: statistics.median(r for _, r in figures[mode, p]) for p in ("nginx", "router")}
+    ratio = micros["router"] / micros["nginx"]
+    print(f"{mode:6} {micros['nginx']:9.1f} {micros['router']:10.1f} {ratio:6.2f} {goal:5.1f}   {rates['nginx']:.0f}, {rates['router']:.0f}")
+PY
+awk '/VmRSS|VmHWM/ { printf "router %s %.1f MB\n", $1, $2 / 1024 }' /proc/"$router_pid"/status
