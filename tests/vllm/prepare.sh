@@ -32,8 +32,25 @@ main() {
     --env PATH=/usr/bin --env HOME=/tmp --dir "$inside" --dir /models --dir /usr
   tool load --name "$cluster" "$image"
   policy "$prefix" >"$VLLM_HOME/policy.yaml"
-  "${KUBECTL:-kubectl}" apply --server-side --filename "$VLLM_HOME/policy.yaml"
+  kube apply --server-side --filename "$VLLM_HOME/policy.yaml"
+  wait_for_policy
   say "pods with the image $VLLM_IMAGE run the engine from now on"
+}
+
+kube() { "${KUBECTL:-kubectl}" "$@"; }
+
+# The API server follows policies with a watch; a pod that comes before it has heard would start without an engine.
+wait_for_policy() {
+  local volumes deadline=$((SECONDS + 30))
+  while ((SECONDS < deadline)); do
+    volumes=$(kube create --dry-run=server --output 'jsonpath={.spec.volumes[*].name}' --filename - <<YAML
+{apiVersion: v1, kind: Pod, metadata: {generateName: vllm-policy-}, spec: {containers: [{name: engine, image: "$VLLM_IMAGE"}]}}
+YAML
+    ) || true
+    [[ $volumes != *host-engine* ]] || return 0
+    sleep 0.2
+  done
+  die "the API server does not apply the policy: a trial pod was given the volumes: ${volumes:-none}"
 }
 
 # Everyone may read /usr, where it matters.
