@@ -1,17 +1,14 @@
 # shellcheck shell=bash
 # What the scripts of this folder share: versions, places, and how a step reports itself. To be sourced.
+# shellcheck disable=SC2034
 
 VLLM_VERSION=0.32.0
 # The CPU build asks for a build of torch that is not on PyPI; PyPI's own build of the same version serves it as well.
 TORCH_VERSION=2.13.0
 
 VLLM_HOME=${QUARTERMASTER_VLLM_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/quartermaster/vllm-$VLLM_VERSION}
-# Sourced by scripts that use them.
-# shellcheck disable=SC2034
 VLLM_VENV=$VLLM_HOME/venv
-# shellcheck disable=SC2034
 VLLM_MODELS=$VLLM_HOME/models
-# shellcheck disable=SC2034
 VLLM_IMAGE=localhost/quartermaster/vllm-cpu:$VLLM_VERSION
 
 say() { printf 'vllm: %s\n' "$*"; }
