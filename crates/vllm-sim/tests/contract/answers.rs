@@ -1,6 +1,6 @@
 //! Answers and pages: status, headers, fields and their order, framing.
 
-use crate::engine::{engine, expected, get, post};
+use crate::engine::{engine, expected, get, is_real, post};
 use crate::http::{Answer, Connection, ask};
 use crate::shape::shape;
 
@@ -46,19 +46,15 @@ fn check_plain(path: &str, body: &str, completion_tokens: u64, expected_shape: &
 
 #[test]
 fn chats_are_answered() {
-    let choice = |index: u32, finish: &str| {
-        let _ = index;
-        format!(
-            r#"{{"index":0,{MESSAGE},"logprobs":null,"finish_reason":"{finish}","stop_reason":null,"token_ids":null,"routed_experts":null}}"#
-        )
-    };
+    let choice = format!(
+        r#"{{"index":0,{MESSAGE},"logprobs":null,"finish_reason":"length","stop_reason":null,"token_ids":null,"routed_experts":null}}"#
+    );
     let whole = |choices: &str| {
         format!(
             r#"{{"id":"s","object":"chat.completion","created":0,"model":"s","choices":[{choices}],"service_tier":null,"system_fingerprint":"s",{USAGE},"prompt_logprobs":null,"prompt_token_ids":null,"prompt_text":null,"kv_transfer_params":null,"ec_transfer_params":null,"metrics":null}}"#
         )
     };
-    let one = whole(&choice(0, "length"));
-    let two = whole(&format!("{},{}", choice(0, "length"), choice(1, "length")));
+    let (one, two) = (whole(&choice), whole(&format!("{choice},{choice}")));
     let limit = r#""ignore_eos":true,"max_tokens":5"#;
     let first = check_plain(CHAT, &chat(limit), 5, &one);
     let second = check_plain(CHAT, &chat(limit), 5, &one);
@@ -106,7 +102,8 @@ fn completions_are_answered() {
     check_plain(COMPLETION, r#"{"prompt":[5,6,7],"ignore_eos":true,"max_tokens":2}"#, 2, &one);
 }
 
-/// Checks a stream: `opening` events, one event for each token but the last of each answer, then the `end`.
+/// Checks a stream of three tokens: an `opening`, events of a `token` each, the `last` one, then the `end`. A busy vLLM may
+/// put tokens that came together into one event.
 fn check_stream(path: &str, body: &str, opening: &str, token: &str, last: &str, end: Option<&str>) {
     let answer = post(path, body);
     assert_eq!(answer.status, 200, "{body}: {}", answer.body);
@@ -116,15 +113,11 @@ fn check_stream(path: &str, body: &str, opening: &str, token: &str, last: &str, 
     assert_eq!(answer.header("server"), Some(expected("server")), "{body}");
     let events = answer.events();
     assert_eq!(events.last(), Some(&"[DONE]"), "{body}");
-    let shapes: Vec<String> = events.iter().map(|event| shape(event)).collect();
-    let mut wanted = Vec::new();
-    if !opening.is_empty() {
-        wanted.push(opening);
-    }
-    wanted.extend([token, token, last]);
-    wanted.extend(end);
-    wanted.push("[DONE]");
-    assert_eq!(shapes, wanted, "{body}");
+    let (tokens, others): (Vec<_>, Vec<_>) = events.iter().map(|event| shape(event)).partition(|shape| shape == token);
+    let opening = Some(opening).filter(|opening| !opening.is_empty());
+    let wanted: Vec<&str> = opening.into_iter().chain([last]).chain(end).chain(["[DONE]"]).collect();
+    assert_eq!(others, wanted, "{body}");
+    assert!(tokens.len() == 2 || tokens.len() < 2 && is_real(), "{body}: {events:?}");
     let ids: Vec<&str> = events[..events.len() - 1].iter().map(|event| text(event, "id")).collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{body}: one id for the whole stream: {ids:?}");
     if end.is_some() {
@@ -171,7 +164,10 @@ fn a_stream_of_several_answers_opens_and_ends_each() {
     let events = answer.events();
     let with = |part: &str| events.iter().filter(|event| event.contains(part)).count();
     assert_eq!((with(r#""role":"assistant""#), with(r#""finish_reason":"length""#)), (2, 2), "{events:?}");
-    assert_eq!((with(r#""index":0"#), with(r#""index":1"#)), (5, 5), "{events:?}");
+    for index in [r#""index":0"#, r#""index":1"#] {
+        let count = with(index);
+        assert!(count == 5 || (2..5).contains(&count) && is_real(), "{index}: {events:?}");
+    }
     assert!(events[..2].iter().all(|event| event.contains(r#""role""#)), "{events:?}");
 }
 

@@ -62,7 +62,12 @@ fn start_simulator() -> String {
 /// What the engine at hand says where the two differ.
 pub(crate) fn expected(what: &str) -> &'static str {
     let (_, vllm, simulator, _) = DIFFERENCES.iter().find(|(known, ..)| *known == what).unwrap();
-    if std::env::var_os("ENGINE_URL").is_some() { vllm } else { simulator }
+    if is_real() { vllm } else { simulator }
+}
+
+/// Whether the engine at hand is vLLM.
+pub(crate) fn is_real() -> bool {
+    std::env::var_os("ENGINE_URL").is_some()
 }
 
 pub(crate) fn get(path: &str) -> Answer {

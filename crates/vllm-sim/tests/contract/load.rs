@@ -78,7 +78,7 @@ fn the_figures_move() {
     };
     let before = figures();
     assert_eq!(post(COMPLETION, r#"{"prompt":[5,6,7,8],"ignore_eos":true,"max_tokens":10,"n":2}"#).status, 200);
-    // Two answers; the real engine does not read the second prompt again, but counts it.
+    // Two answers, and the prompt counts for each.
     let at_least = [8.0, 20.0, 2.0, 2.0, 2.0, 2.0, 2.0];
     wait_until("the figures have moved", || {
         figures().iter().zip(before).zip(at_least).all(|((after, before), by)| after - before >= by)
@@ -109,8 +109,8 @@ fn more_than_the_slots_wait_and_those_who_leave_are_forgotten() {
     let left = Instant::now();
     wait_until("nobody waits", || metric("num_requests_waiting", "") == 0.0);
     assert_eq!(post(COMPLETION, r#"{"prompt":"x","ignore_eos":true,"max_tokens":1}"#).status, 200);
-    // Those who left would have run for longer.
-    assert!(left.elapsed() < Duration::from_secs(3), "the slots are free again after {:?}", left.elapsed());
+    // Those who left would have run for nine seconds in the simulator, and longer in the real engine.
+    assert!(left.elapsed() < Duration::from_secs(6), "the slots are free again after {:?}", left.elapsed());
     assert_eq!(metric("request_success_total", r#"finished_reason="abort""#), 0.0, "they are not counted");
 }
 
