@@ -38,7 +38,8 @@ pub(crate) struct Args {
     #[arg(long, env = "LOG_FORMAT", default_value = "json")]
     pub(crate) log_format: LogFormat,
 
-    /// What is logged: a level such as info, or a list such as operator=debug,info.
-    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
+    /// What is logged: a level such as info, or a list such as operator=debug,info. The default leaves out what the Kubernetes
+    /// client says, because the operator says the same with more words.
+    #[arg(long, env = "LOG_LEVEL", default_value = "info,kube_client=off,kube_runtime=off")]
     pub(crate) log_level: String,
 }

@@ -10,9 +10,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{Lookup, ObjectRef};
 use kube::runtime::watcher;
-use kube::{Client, Config, Resource};
+use kube::{Client, Config};
 use operator_core::FIELD_MANAGER;
 use prometheus::Registry;
 use telemetry::admin::Readiness;
@@ -168,6 +168,8 @@ fn start_controllers(
     let (autoscalers, autoscaler_changes) = reflect(scope.api(), of_pools(), |_| {});
     let (pods, pod_changes) = reflect(scope.api(), of_pools(), prune_pod);
     let (pools, pool_changes) = reflect(scope.api(), all(), |_| {});
+    let (guarded_pools, guarded_pool_changes) = reflect::<pool::Guarded>(scope.api(), all(), |_| {});
+    let (policies, policy_changes) = reflect::<route::Guarded>(scope.api(), all(), |_| {});
     let stores = Stores { services, deployments, autoscalers, pods, pools };
     let (changed, load_changes) = mpsc::channel(CHANGED);
     let scraper = Scraper {
@@ -179,7 +181,7 @@ fn start_controllers(
         changed,
     };
     tasks.spawn(scraper.run(stop.clone()));
-    tasks.spawn(stop.clone().run_until_cancelled_owned(drain("Pod", pod_changes)));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(pod_changes.for_each(|_| std::future::ready(()))));
 
     let (synced, known) = channel::channel(false);
     let all_stores = stores.clone();
@@ -201,7 +203,7 @@ fn start_controllers(
         last_report: Mutex::default(),
     });
     let config = controller::Config::default().concurrency(CONCURRENCY);
-    let of_pools = Controller::<pool::Guarded>::new(scope.api(), all())
+    let of_pools = Controller::for_stream(guarded_pool_changes, guarded_pools)
         .with_config(config.clone())
         .owns_stream(service_changes)
         .owns_stream(deployment_changes)
@@ -209,9 +211,8 @@ fn start_controllers(
         .reconcile_on(references(load_changes))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(pool::reconcile, pool::error_policy, Arc::clone(&ctx));
-    let of_routes = Controller::<route::Guarded>::new(scope.api(), all()).with_config(config);
-    let policies = of_routes.store();
-    let of_routes = of_routes
+    let of_routes = Controller::for_stream(policy_changes, policies.clone())
+        .with_config(config)
         .watches_stream(pool_changes, move |pool| route::referring(&policies, &pool))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(route::reconcile, route::error_policy, ctx);
@@ -220,31 +221,17 @@ fn start_controllers(
     Ok(known)
 }
 
-/// Drives a controller to its end. Failed reconciles have been logged; what is left is trouble with the watches.
+/// Drives a controller to its end. Failed reconciles have been logged, and watches do not fail.
 async fn follow<K, E>(
     done: impl Stream<Item = Result<(ObjectRef<K>, controller::Action), controller::Error<E, watcher::Error>>>,
 ) where
-    K: kube::runtime::reflector::Lookup,
+    K: Lookup,
     E: std::error::Error + 'static,
 {
     let mut done = std::pin::pin!(done);
     while let Some(result) = done.next().await {
-        match result {
-            Err(controller::Error::QueueError(error)) => {
-                tracing::warn!(%error, "a watch broke off, and is begun again");
-            }
-            Err(controller::Error::RunnerError(error)) => tracing::error!(%error, "a controller is in trouble"),
-            Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) | Ok(_) => {}
-        }
-    }
-}
-
-/// Reads a stream for what it does on the way: filling its store.
-async fn drain<K: Resource>(kind: &'static str, changes: impl Stream<Item = Result<K, watcher::Error>>) {
-    let mut changes = std::pin::pin!(changes);
-    while let Some(change) = changes.next().await {
-        if let Err(error) = change {
-            tracing::warn!(kind, %error, "a watch broke off, and is begun again");
+        if let Err(controller::Error::RunnerError(error)) = result {
+            tracing::error!(%error, "a controller is in trouble");
         }
     }
 }
