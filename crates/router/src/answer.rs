@@ -21,7 +21,7 @@ use crate::worker::Worker;
 /// when the client leaves before there is one.
 pub(crate) async fn answer(worker: Rc<Worker>, client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
     let live = worker.live();
-    let mut record = Record::begin(&worker.metrics, worker.settings.log_requests, request.headers());
+    let mut record = Record::begin(&worker, request.headers());
     let surface = Surface::of(request.method(), request.uri().path());
     let mut response = match surface {
         Err(refusal) => respond::refuse(refusal, record),

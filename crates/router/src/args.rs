@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use telemetry::log::LogFormat;
 
+use crate::request_log::LineFormat;
 use crate::settings::Settings;
 
 /// Passes OpenAI-shaped requests to the replicas of InferencePools, as RoutePolicies say.
@@ -66,6 +67,14 @@ pub struct Args {
 }
 
 impl Args {
+    fn request_lines(&self) -> LineFormat {
+        match self.log_format {
+            _ if !self.log_requests => LineFormat::Off,
+            LogFormat::Json => LineFormat::Json,
+            LogFormat::Text => LineFormat::Text,
+        }
+    }
+
     /// What the data plane needs of it.
     #[must_use]
     pub fn settings(&self) -> Settings {
@@ -77,7 +86,7 @@ impl Args {
             connect_timeout: self.connect_timeout,
             first_byte_timeout: self.first_byte_timeout,
             silence_timeout: self.silence_timeout,
-            log_requests: self.log_requests,
+            request_lines: self.request_lines(),
             ..Settings::default()
         }
     }
@@ -100,7 +109,7 @@ mod tests {
         let args = Args::parse_from(["router"]);
         assert_eq!(format!("{:?}", args.settings()), format!("{:?}", Settings::default()));
         let args = Args::parse_from(["router", "--log-requests=false", "--drain-delay=0s", "--drain-timeout=2m"]);
-        assert!(!args.settings().log_requests);
+        assert_eq!(args.settings().request_lines, LineFormat::Off);
         assert_eq!((args.drain_delay, args.drain_timeout), (Duration::ZERO, Duration::from_secs(120)));
     }
 }

@@ -9,6 +9,7 @@ pub mod args;
 pub mod follow;
 pub mod live;
 pub mod metrics;
+pub mod request_log;
 pub mod run;
 pub mod settings;
 pub mod worker;

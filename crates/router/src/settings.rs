@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::request_log::LineFormat;
+
 /// Limits and deadlines of the data plane. The defaults are those of the command line.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -21,8 +23,8 @@ pub struct Settings {
     pub silence_timeout: Duration,
     /// How long a connection to an engine is kept for reuse. vLLM closes its side after 5 seconds.
     pub idle_timeout: Duration,
-    /// Whether each request writes a line to the log.
-    pub log_requests: bool,
+    /// How the log line of each request looks.
+    pub request_lines: LineFormat,
 }
 
 impl Default for Settings {
@@ -36,7 +38,7 @@ impl Default for Settings {
             first_byte_timeout: Duration::from_secs(300),
             silence_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(4),
-            log_requests: true,
+            request_lines: LineFormat::Json,
         }
     }
 }

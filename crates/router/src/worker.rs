@@ -22,13 +22,14 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::serve;
 use crate::live::{Live, Shared};
 use crate::metrics::Metrics;
+use crate::request_log::{LineFormat, RequestLog};
 use crate::settings::Settings;
 use crate::upstream::KeptConns;
 
 /// Connections that the kernel queues for a worker.
 const BACKLOG: i32 = 1024;
-/// How often kept connections are looked through for old ones.
-const SWEEP: Duration = Duration::from_secs(1);
+/// How often old connections are closed and log lines written out, where nothing else does it sooner.
+const TEND: Duration = Duration::from_millis(250);
 /// How long accepting rests when the process has no file descriptor left: until some connection has likely ended.
 const BREATH: Duration = Duration::from_millis(50);
 /// What a client hears when there are too many. It fits into the empty buffer of a new socket.
@@ -139,22 +140,27 @@ impl Start {
 
     async fn serve(self, listener: std::net::TcpListener) -> io::Result<()> {
         let listener = TcpListener::from_std(listener)?;
+        // Lines follow the log's filter, which is asked here once for all of them.
+        let wanted = tracing::enabled!(target: "router::request", tracing::Level::INFO);
+        let lines = if wanted { self.settings.request_lines } else { LineFormat::Off };
         let worker = Rc::new(Worker {
             settings: self.settings,
             live: RefCell::new(Cache::new(self.live)),
             metrics: self.metrics,
             kept: KeptConns::default(),
+            log: RequestLog::new(lines),
             leaving: self.leaving,
             connections: Connections::default(),
         });
-        let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+        let tending = tokio::task::spawn_local(tend(Rc::clone(&worker)));
         self.closing.run_until_cancelled(accept(&worker, &listener)).await;
         drop(listener);
         worker.connections.close();
         if tokio::time::timeout(self.drain_timeout, worker.connections.none_left()).await.is_err() {
             tracing::warn!(connections = worker.connections.open.borrow().len(), "drain timeout is over");
         }
-        sweeper.abort();
+        tending.abort();
+        worker.log.flush();
         Ok(())
     }
 }
@@ -166,6 +172,7 @@ pub(crate) struct Worker {
     live: RefCell<Cache<Shared, Arc<Live>>>,
     pub(crate) metrics: Metrics,
     pub(crate) kept: KeptConns,
+    pub(crate) log: RequestLog,
     leaving: Arc<AtomicBool>,
     connections: Connections,
 }
@@ -204,11 +211,12 @@ fn shed(worker: &Worker, stream: &TcpStream) {
     let _ = stream.try_write(TOO_MANY);
 }
 
-async fn sweep(worker: Rc<Worker>) {
-    let mut turns = tokio::time::interval(SWEEP);
+async fn tend(worker: Rc<Worker>) {
+    let mut turns = tokio::time::interval(TEND);
     loop {
         turns.tick().await;
         worker.kept.sweep(worker.settings.idle_timeout);
+        worker.log.flush();
     }
 }
 

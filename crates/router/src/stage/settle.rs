@@ -1,15 +1,18 @@
 //! Last step: what became of a request, counted and logged exactly once, however it ended.
 
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use router_core::{Choice, Endpoint, Refusal};
 
 use super::parse::Ask;
 use crate::live::Live;
-use crate::metrics::{Metrics, RouteHandles};
+use crate::metrics::RouteHandles;
+use crate::request_log::Line;
 use crate::surface::Surface;
+use crate::worker::Worker;
 
 /// Status in the log of a request whose client left before any answer. Nobody ever receives it.
 const CLIENT_LEFT: u16 = 499;
@@ -24,15 +27,14 @@ const MOST_ID: usize = 128;
 /// so a record that is dropped early is one of a client that left.
 #[derive(Debug)]
 pub(crate) struct Record {
-    metrics: Metrics,
-    log: bool,
+    worker: Rc<Worker>,
     started: Instant,
     request_id: HeaderValue,
     surface: Option<Surface>,
     status: Option<StatusCode>,
     outcome: Outcome,
     route: Option<(Arc<Live>, Choice)>,
-    endpoint: Option<Box<str>>,
+    endpoint: Option<Arc<Endpoint>>,
     model: String,
     stream: bool,
     max_tokens: Option<i64>,
@@ -54,10 +56,9 @@ enum Outcome {
 
 impl Record {
     /// Begins the record of a request that came with these headers.
-    pub(crate) fn begin(metrics: &Metrics, log: bool, headers: &HeaderMap) -> Self {
+    pub(crate) fn begin(worker: &Rc<Worker>, headers: &HeaderMap) -> Self {
         Self {
-            metrics: metrics.clone(),
-            log,
+            worker: Rc::clone(worker),
             started: Instant::now(),
             request_id: request_id(headers),
             surface: None,
@@ -88,8 +89,8 @@ impl Record {
         self.route = Some((Arc::clone(live), choice));
     }
 
-    pub(crate) fn sent_to(&mut self, endpoint: &Endpoint) {
-        self.endpoint = Some(endpoint.authority.clone());
+    pub(crate) fn sent_to(&mut self, endpoint: &Arc<Endpoint>) {
+        self.endpoint = Some(Arc::clone(endpoint));
     }
 
     pub(crate) fn retried(&mut self) {
@@ -158,47 +159,42 @@ impl Record {
                     _ => {}
                 }
             }
-            (surface, _) => self.metrics.count_own(surface, status, reason),
+            (surface, _) => self.worker.metrics.count_own(surface, status, reason),
         }
     }
 
-    fn write_line(&self, status: u16, seconds: f64) {
+    fn write_line(&self, line: &mut Line<'_>, status: u16, total: Duration) {
         let route = self.handles();
         let (outcome, reason) = match &self.outcome {
             Outcome::Left => ("client_left", None),
             Outcome::Answered => ("answered", None),
-            Outcome::Refused(refusal) => (refusal.code(), Some(refusal)),
+            Outcome::Refused(refusal) => (refusal.code(), Some(refusal.to_string())),
         };
-        tracing::info!(
-            request_id = self.request_id(),
-            surface = self.surface.map(Surface::label),
-            status,
-            outcome,
-            reason = reason.map(tracing::field::display),
-            model = (!self.model.is_empty()).then_some(self.model.as_str()),
-            policy = route.map(|route| route.policy.as_str()),
-            pool = route.map(|route| route.pool.as_str()),
-            endpoint = self.endpoint.as_deref(),
-            stream = self.stream,
-            max_tokens = self.max_tokens,
-            n = self.n,
-            retries = self.retries,
-            bytes = self.bytes,
-            first_token_ms = self.first_token.map(|first| (first - self.started).as_secs_f64() * 1e3),
-            total_ms = seconds * 1e3,
-            "request"
-        );
+        line.text("request_id", Some(self.request_id()));
+        line.text("surface", self.surface.map(Surface::label));
+        line.number("status", Some(status));
+        line.text("outcome", Some(outcome));
+        line.text("reason", reason.as_deref());
+        line.text("model", (!self.model.is_empty()).then_some(&self.model));
+        line.text("policy", route.map(|route| route.policy.as_str()));
+        line.text("pool", route.map(|route| route.pool.as_str()));
+        line.text("endpoint", self.endpoint.as_deref().map(|endpoint| &*endpoint.authority));
+        line.flag("stream", self.stream);
+        line.number("max_tokens", self.max_tokens);
+        line.number("n", self.n);
+        line.number("retries", Some(self.retries));
+        line.number("bytes", i64::try_from(self.bytes).ok());
+        line.millis("first_token_ms", self.first_token.map(|first| first - self.started));
+        line.millis("total_ms", Some(total));
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let seconds = self.started.elapsed().as_secs_f64();
+        let total = self.started.elapsed();
         let status = self.status.map_or(CLIENT_LEFT, |status| status.as_u16());
-        self.count(status, seconds);
-        if self.log {
-            self.write_line(status, seconds);
-        }
+        self.count(status, total.as_secs_f64());
+        self.worker.log.line(|line| self.write_line(line, status, total));
     }
 }
 
