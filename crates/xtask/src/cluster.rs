@@ -190,7 +190,9 @@ pub(crate) fn build_tool(steps: &mut Steps) -> Outcome {
         );
     }
     let mut build = Command::new("go");
-    build.arg("build").arg("-o").arg(tool()).arg("./cmd/cluster").current_dir(places::root().join("tests/cluster"));
+    // As Kubernetes is built, so that Go compiles its standard library only once for both.
+    build.env("CGO_ENABLED", "0").args(["build", "-trimpath", "-o"]).arg(tool()).arg("./cmd/cluster");
+    build.current_dir(places::root().join("tests/cluster"));
     steps.run("Build the cluster tool", Duration::from_secs(15), &mut build)?;
     Ok(())
 }

@@ -76,7 +76,7 @@ fn lint(steps: &mut Steps) -> Outcome<Count> {
     formatted.args(["-c", "found=$(gofmt -l .); echo \"$found\"; test -z \"$found\""]).current_dir(&go);
     count += one(steps, "Go is formatted", 1, &mut formatted)?;
     let mut vet = Command::new("go");
-    vet.args(["vet", "./cmd/cluster", "./internal/..."]).current_dir(&go);
+    vet.env("CGO_ENABLED", "0").args(["vet", "./cmd/cluster", "./internal/..."]).current_dir(&go);
     count += one(steps, "go vet finds nothing", 20, &mut vet)?;
     if cargo(&["deny", "--version"]).output().is_ok_and(|output| output.status.success()) {
         let deny = ["deny", "check", "bans", "licenses", "sources"];
@@ -91,7 +91,7 @@ fn unit(steps: &mut Steps) -> Outcome<Count> {
     let tests = ["test", "--workspace", "--exclude", "e2e", "--locked", "--no-fail-fast"];
     let mut count = tests_of(steps, "Rust unit and in-process tests", 240, &mut cargo(&tests), Count::of_cargo)?;
     let mut go = Command::new("go");
-    go.args(["test", "-v", "./cmd/cluster/...", "./internal/..."]).current_dir(places::root().join("tests/cluster"));
+    go.env("CGO_ENABLED", "0").args(["test", "-count=1", "-v", "./cmd/cluster/...", "./internal/..."]).current_dir(places::root().join("tests/cluster"));
     count += tests_of(steps, "Go tests of the cluster tool", 20, &mut go, Count::of_go)?;
     Ok(count)
 }
@@ -125,9 +125,17 @@ fn end_to_end(kind: Platform, keep: bool, steps: &mut Steps) -> Outcome<Count> {
         let folders = std::iter::once(bin.to_path_buf()).chain(std::env::split_paths(&path));
         scenarios.env("PATH", std::env::join_paths(folders)?);
     }
-    let count = tests_of(steps, "Scenarios on the cluster", 240, &mut scenarios, Count::of_cargo)?;
+    let mut count = tests_of(steps, "Scenarios on the cluster", 90, &mut scenarios, Count::of_cargo)?;
     if !keep {
         cluster::remove(kind, NAME, steps)?;
+    }
+    if kind == Platform::Local {
+        let mut itself = Command::new("go");
+        itself.args(["test", "-count=1", "-tags", "cluster", "-v", "./internal/selftest"]);
+        itself.env("CGO_ENABLED", "0").current_dir(places::root().join("tests/cluster"));
+        count += tests_of(steps, "The local Kubernetes survives what tests do to it", 90, &mut itself, Count::of_go)?;
+    } else {
+        count.skip(1, "the self-test of the local Kubernetes: CLUSTER is not local");
     }
     Ok(count)
 }

@@ -22,8 +22,8 @@ const STAY: Duration = Duration::from_secs(6);
 /// Tokens of each answer.
 const TOKENS: u32 = 40;
 
-#[derive(Default)]
 struct Tally {
+    began: Instant,
     stop: AtomicBool,
     answers: AtomicU64,
     failures: AtomicU64,
@@ -52,7 +52,13 @@ pub(super) fn show(cluster: &Cluster, url: &str, model: &str, name: &str) -> Out
         "    {:>6}  {:>13}  {:>9}  {:>10}  {:>11}  {:>8}",
         "time", "ready/desired", "in flight", "requests/s", "first token", "failures"
     );
-    let tally = Tally::default();
+    let tally = Tally {
+        began: Instant::now(),
+        stop: AtomicBool::new(false),
+        answers: AtomicU64::new(0),
+        failures: AtomicU64::new(0),
+        first_token_micros: AtomicU64::new(0),
+    };
     let outcome = std::thread::scope(|scope| {
         for client in 0..clients {
             let (tally, chat) = (&tally, Chat::new(url, model));
@@ -107,7 +113,7 @@ fn watch(cluster: &Cluster, name: &str, tally: &Tally, limit: Duration, enough: 
     loop {
         let pool = look(cluster, name)?;
         let now = (Instant::now(), tally.answers.load(Relaxed), tally.first_token_micros.load(Relaxed));
-        print_row(start.elapsed(), &pool, before, now, tally.failures.load(Relaxed));
+        print_row(tally.began.elapsed(), &pool, before, now, tally.failures.load(Relaxed));
         before = now;
         if enough(&pool) {
             return Ok(());
