@@ -84,7 +84,7 @@ LUA
 }
 
 cpu() { # nanoseconds of CPU that a process has used, over all its threads
-    awk '{ sum += $1 } END { printf "%d", sum }' /proc/"$1"/task/*/schedstat
+    awk '{ sum += $1 } END { printf "%.0f", sum }' /proc/"$1"/task/*/schedstat
 }
 
 measure() { # name pid port model connections

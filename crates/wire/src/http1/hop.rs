@@ -5,7 +5,7 @@ use http::header::{self, HeaderName};
 
 /// Headers about the connection itself, by RFC 9110 §7.6.1 and by custom. `Transfer-Encoding` and `Trailer` are among
 /// them because each side of the proxy frames its own messages.
-const HOP_BY_HOP: [HeaderName; 9] = [
+static HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     header::TRANSFER_ENCODING,
     header::TE,

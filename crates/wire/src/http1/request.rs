@@ -27,7 +27,7 @@ pub struct RequestHead<'a> {
 ///
 /// Host, length, expectation and request id are ours to write. The rest carry a caller's secret for *this* system or for
 /// another one behind the same client; an engine has no use for them, and its logs are not ours to keep clean.
-const WITHHELD: [HeaderName; 6] = [
+static WITHHELD: [HeaderName; 6] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::EXPECT,
