@@ -78,15 +78,16 @@ impl Sequence {
         let abort = self.engine.abort.clone();
         tokio::select! {
             biased;
-            () = abort.cancelled() => self.cut_off(),
+            () = abort.cancelled() => self.cut_off().await,
             batch = self.advance() => Ok(batch),
         }
     }
 
-    fn cut_off(&mut self) -> Result<Option<Batch>, Aborted> {
+    async fn cut_off(&mut self) -> Result<Option<Batch>, Aborted> {
         match (self.engine.settings.cut_off, &self.stage) {
             (_, Stage::Over) => Ok(None),
             (CutOff::Error, _) => Err(Aborted),
+            (CutOff::Silence, _) => std::future::pending().await,
             (CutOff::Abort, _) => {
                 self.engine.metrics.finish(Finish::Abort);
                 self.leave();

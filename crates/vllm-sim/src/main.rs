@@ -23,7 +23,7 @@ Environment:
   VLLM_SIM_PREFILL_TOKENS_PER_SECOND  speed of reading prompts (default 10000; 0: at once)
   VLLM_SIM_START_DELAY                seconds until the port opens (default 0)
   VLLM_SIM_SEED                       what the text is drawn from (default 0)
-  VLLM_SIM_CUT_OFF                    how a stop ends what runs: error (default), or abort as the finish reason
+  VLLM_SIM_CUT_OFF                    how a stop ends what runs: error (default), abort, silence
   VLLM_HTTP_TIMEOUT_KEEP_ALIVE        seconds until an idle connection is closed (default 5)
 ";
 

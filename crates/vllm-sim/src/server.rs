@@ -27,7 +27,7 @@ use crate::args::Args;
 use crate::engine::Engine;
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::request::Kind;
-use crate::settings::Settings;
+use crate::settings::{CutOff, Settings};
 use crate::text::mix;
 use crate::{MODELLED_ON, reply};
 
@@ -101,6 +101,9 @@ pub async fn serve(
     drop(listener);
     closing.cancel();
     connections.close();
+    if settings.cut_off == CutOff::Silence {
+        connections.wait().await;
+    }
     // A client that does not read must not keep the process.
     let _ = timeout(LAST_WRITES, connections.wait()).await;
     Ok(())

@@ -17,14 +17,15 @@ pub struct Settings {
     /// What the text is drawn from, from `VLLM_SIM_SEED` (default 0). The same prompt gets the same answer for the same
     /// seed.
     pub seed: u64,
-    /// How requests end that still run when the engine is ended, from `VLLM_SIM_CUT_OFF`: `error` (default) or `abort`.
+    /// How requests end that still run when the engine is ended, from `VLLM_SIM_CUT_OFF`: `error` (default), `abort`
+    /// or `silence`.
     pub cut_off: CutOff,
     /// How long a connection may be idle between two requests before it is closed, from vLLM's own
     /// `VLLM_HTTP_TIMEOUT_KEEP_ALIVE` in seconds (default 5).
     pub keep_alive: Duration,
 }
 
-/// How vLLM ends running requests when it must: which of the two, is a race within it.
+/// How vLLM ends running requests when it must. Which way it goes is a race within vLLM; all were seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CutOff {
     /// HTTP 500; within a stream an error event, and `[DONE]` all the same.
@@ -32,6 +33,8 @@ pub enum CutOff {
     Error,
     /// HTTP 200 with what there is, and `abort` for the reason why it ends.
     Abort,
+    /// Not at all: nothing more is sent, and the process stays until the client leaves.
+    Silence,
 }
 
 /// A variable whose value cannot be used.
@@ -76,7 +79,10 @@ impl Settings {
             cut_off: match lookup("VLLM_SIM_CUT_OFF").as_deref() {
                 None | Some("error") => CutOff::Error,
                 Some("abort") => CutOff::Abort,
-                Some(other) => return Err(wrong("VLLM_SIM_CUT_OFF", "it must be error or abort")(&other.to_owned())),
+                Some("silence") => CutOff::Silence,
+                Some(other) => {
+                    return Err(wrong("VLLM_SIM_CUT_OFF", "it must be error, abort or silence")(&other.to_owned()));
+                }
             },
             keep_alive: seconds("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", 5.0)?,
         })
@@ -108,7 +114,7 @@ mod tests {
         check("VLLM_SIM_START_DELAY", "1.5", Ok(Settings { start_delay: Duration::from_millis(1500), ..usual }));
         check("VLLM_SIM_SEED", "7", Ok(Settings { seed: 7, ..usual }));
         check("VLLM_SIM_CUT_OFF", "abort", Ok(Settings { cut_off: CutOff::Abort, ..usual }));
-        check("VLLM_SIM_CUT_OFF", "x", Err("VLLM_SIM_CUT_OFF=x: it must be error or abort"));
+        check("VLLM_SIM_CUT_OFF", "x", Err("VLLM_SIM_CUT_OFF=x: it must be error, abort or silence"));
         let wrong = "VLLM_SIM_TOKENS_PER_SECOND=fast: it must be a rate from 0 to 1000000000";
         check("VLLM_SIM_TOKENS_PER_SECOND", "fast", Err(wrong));
         let wrong = "VLLM_SIM_TOKENS_PER_SECOND=NaN: it must be a rate from 0 to 1000000000";

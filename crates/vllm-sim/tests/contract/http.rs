@@ -39,6 +39,11 @@ impl Connection {
         Ok(Self { stream: BufReader::new(stream) })
     }
 
+    /// How long reading may wait for the next byte from now on.
+    pub(crate) fn be_patient_for(&mut self, patience: Duration) -> io::Result<()> {
+        self.stream.get_ref().set_read_timeout(Some(patience))
+    }
+
     /// Sends a request, and does not wait for the answer. An empty content type is left out.
     pub(crate) fn send(&mut self, method: &str, path: &str, kind: &str, more: &str, body: &str) -> io::Result<()> {
         let kind = if kind.is_empty() { String::new() } else { format!("content-type: {kind}\r\n") };

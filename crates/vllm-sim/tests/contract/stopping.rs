@@ -1,5 +1,6 @@
 //! How an engine stops: what its clients see between the signal and its end. Each check starts an engine of its own.
 
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -94,10 +95,17 @@ enum Ending {
     Abort,
     /// The connection was closed before the answer was whole.
     Broken,
+    /// Nothing came any more, and the connection stayed.
+    Silence,
 }
 
-fn ending_of(answer: std::io::Result<Answer>) -> Ending {
-    let Ok(answer) = answer else { return Ending::Broken };
+fn ending_of(mut connection: Connection) -> Ending {
+    connection.be_patient_for(Duration::from_secs(3)).unwrap();
+    let answer = match connection.answer() {
+        Ok(answer) => answer,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return Ending::Silence,
+        Err(_) => return Ending::Broken,
+    };
     let plain = r#"{"error":{"message":"EngineCore encountered an issue. See stack trace (above) for the root cause.","type":"InternalServerError","param":null,"code":500}}"#;
     // Within a stream it is written with spaces.
     let event = r#"{"error": {"message": "EngineCore encountered an issue. See stack trace (above) for the root cause.", "type": "InternalServerError", "param": null, "code": 500}}"#;
@@ -120,23 +128,25 @@ fn ending_of(answer: std::io::Result<Answer>) -> Ending {
     Ending::Abort
 }
 
-/// In vLLM it is a race: the engine may be killed before it has aborted its requests, or after, or the server may go first.
+/// In vLLM it is a race: its server kills its engine, which may have aborted its requests before or not, and the server may
+/// have heard of it or not. All endings were seen; the last one in one stop of six.
 #[test]
 fn without_a_shutdown_timeout_running_requests_are_cut_off() {
     let real = std::env::var_os("ENGINE_COMMAND").is_some();
-    for (cut_off, simulated) in [("error", Ending::Error), ("abort", Ending::Abort)] {
+    for (cut_off, simulated) in [("error", Ending::Error), ("abort", Ending::Abort), ("silence", Ending::Silence)] {
         let mut process = Process::start(0, cut_off);
-        let (mut plain, mut stream) = (process.begin(false), process.begin(true));
+        let (plain, stream) = (process.begin(false), process.begin(true));
         process.wait_for_running(4);
         process.signal();
-        let endings = [ending_of(plain.answer()), ending_of(stream.answer())];
-        assert!(process.end().success());
+        let endings = [ending_of(plain), ending_of(stream)];
+        // The engine may have waited for them to leave.
+        let status = process.end();
         assert!(process.chat().is_err(), "nobody listens any more");
         if real {
-            println!("the real engine ended them so: {endings:?}");
+            println!("the real engine ended them so: {endings:?}; then itself: {status}");
             return;
         }
-        assert_eq!(endings, [simulated; 2], "{cut_off}");
+        assert_eq!((endings, status.success()), ([simulated; 2], true), "{cut_off}");
     }
 }
 
