@@ -1,9 +1,17 @@
 //! The `router` binary.
 
+use std::process::ExitCode;
+
 use clap::Parser;
 use router::args::Args;
-use router::run::{Error, run};
+use router::run::run;
 
-fn main() -> Result<(), Error> {
-    run(Args::parse())
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("router: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
