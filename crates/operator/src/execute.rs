@@ -41,6 +41,7 @@ async fn apply(
     because: &[String],
 ) -> Result<(), Error> {
     let (kind, name, body) = (child.kind(), child.name(), child.to_json());
+    let before = version(ctx, pool, kind, name);
     let written = match kind {
         ChildKind::Service => Child::Service(apply_as::<Service>(ctx, pool, kind, name, uid, body).await?),
         ChildKind::Deployment => {
@@ -54,7 +55,7 @@ async fn apply(
     tracing::info!(
         pool = %pool.name(), namespace = %pool.namespace(), object = kind.as_str(), name, ?because, "{action}"
     );
-    remember(ctx, pool, kind, name, Some(written));
+    remember(ctx, pool, kind, name, before, Some(written));
     Ok(())
 }
 
@@ -102,6 +103,7 @@ where
 async fn delete(ctx: &Context, pool: &ValidPool, kind: ChildKind, name: &str, uid: &str) -> Result<(), Error> {
     let namespace = pool.namespace();
     let what = format!("delete {} {namespace}/{name}", kind.as_str());
+    let before = version(ctx, pool, kind, name);
     let done = match kind {
         ChildKind::Service => delete_as::<Service>(ctx, namespace, &what, name, uid).await,
         ChildKind::Deployment => delete_as::<Deployment>(ctx, namespace, &what, name, uid).await,
@@ -116,7 +118,7 @@ async fn delete(ctx: &Context, pool: &ValidPool, kind: ChildKind, name: &str, ui
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error),
     }
-    remember(ctx, pool, kind, name, None);
+    remember(ctx, pool, kind, name, before, None);
     Ok(())
 }
 
@@ -133,12 +135,19 @@ where
     call(what, api.delete(name, &how)).await.map(|_| ())
 }
 
-fn remember(ctx: &Context, pool: &ValidPool, kind: ChildKind, name: &str, result: Option<Child>) {
-    let over = ctx.stores.child(kind, pool.namespace(), name).and_then(|(_, version)| version);
-    // The watch may have been faster; what it says is then newer than what we would remember.
-    let echoed = result.as_ref().is_some_and(|child| child.metadata().resource_version == over);
-    if !echoed {
-        let key = (kind, pool.namespace().to_owned(), name.to_owned());
-        ctx.written.wrote(key, over, result, Instant::now());
-    }
+/// Version of a child in the store: what it is before a write tells later whether the store has heard of the write.
+fn version(ctx: &Context, pool: &ValidPool, kind: ChildKind, name: &str) -> Option<String> {
+    ctx.stores.child(kind, pool.namespace(), name).and_then(|(_, version)| version)
+}
+
+fn remember(
+    ctx: &Context,
+    pool: &ValidPool,
+    kind: ChildKind,
+    name: &str,
+    before: Option<String>,
+    result: Option<Child>,
+) {
+    let key = (kind, pool.namespace().to_owned(), name.to_owned());
+    ctx.written.wrote(key, before, result, Instant::now());
 }

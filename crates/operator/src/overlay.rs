@@ -18,7 +18,7 @@ pub(crate) struct Overlay<K, V>(Mutex<HashMap<K, Entry<V>>>);
 
 #[derive(Debug)]
 struct Entry<V> {
-    /// Resource version in the store when the write was made; `None` when there was no object.
+    /// Resource version in the store just before the write was made; `None` when there was no object.
     over: Option<String>,
     result: Option<V>,
     at: Instant,
@@ -31,7 +31,8 @@ impl<K, V> Default for Overlay<K, V> {
 }
 
 impl<K: Eq + Hash, V: Clone> Overlay<K, V> {
-    /// Remembers that `key`, whose version in the store was `over`, is now `result`.
+    /// Remembers that `key`, whose version in the store was `over` before the write, is now `result`. It must be the version
+    /// from before: by the time that the API server has answered, the store may hold something newer than the result.
     pub(crate) fn wrote(&self, key: K, over: Option<String>, result: Option<V>, now: Instant) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, entry| now.saturating_duration_since(entry.at) < KEEP);

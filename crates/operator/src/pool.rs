@@ -78,3 +78,6 @@ fn key(pool: &Guarded) -> String {
 pub(crate) fn reference(namespace: &str, name: &str) -> ObjectRef<Guarded> {
     ObjectRef::new(name).within(namespace)
 }
+
+#[cfg(test)]
+mod tests;

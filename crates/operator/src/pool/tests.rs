@@ -1,0 +1,228 @@
+//! Reconciles against an API server that is played: it records every write, and answers by a rule.
+
+use super::*;
+use crate::backoff::Backoff;
+use crate::error::Class;
+use crate::metrics::Metrics;
+use crate::overlay::Overlay;
+use crate::scrape::Loads;
+use crate::watch::Stores;
+use api::InferencePoolStatus;
+use http_body_util::BodyExt;
+use hyper::{Method, Request, Response, StatusCode};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::client::Body;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::{reflector, watcher};
+use prometheus::Registry;
+use serde_json::{Value, json};
+use std::sync::Mutex;
+
+/// How the played server answers a write to this path, in place of carrying it out.
+type Refusal = fn(path: &str) -> Option<(u16, Value)>;
+
+/// The played server, and the writers of the stores that its watches would fill.
+struct World {
+    ctx: Arc<Context>,
+    /// What the watch tells of just before the server answers the write of a Deployment.
+    echo: Arc<Mutex<Option<Deployment>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+    /// Bodies of the writes to the pool's status.
+    statuses: Arc<Mutex<Vec<InferencePoolStatus>>>,
+    _others: Box<dyn std::any::Any>,
+}
+
+impl World {
+    /// A server that finds `there` when it is asked for an object by name.
+    fn new(there: Option<Value>, refuse: Refusal) -> Self {
+        let (asked, statuses) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let (heard, told) = (Arc::clone(&asked), Arc::clone(&statuses));
+        let (deployments, deployment_writer) = reflector::store();
+        let (echo, writer) = (Arc::new(Mutex::new(None::<Deployment>)), Arc::new(Mutex::new(deployment_writer)));
+        let echoed = Arc::clone(&echo);
+        let server = tower::service_fn(move |request: Request<Body>| {
+            let (heard, told, there) = (Arc::clone(&heard), Arc::clone(&told), there.clone());
+            let (echoed, writer) = (Arc::clone(&echoed), Arc::clone(&writer));
+            async move {
+                let (head, body) = request.into_parts();
+                let body = body.collect().await.unwrap().to_bytes();
+                let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+                let path = head.uri.path().rsplit("/namespaces/").next().unwrap_or_default().to_owned();
+                if head.method == Method::GET {
+                    return Ok::<_, tower::BoxError>(answer(200, &json!({"metadata": {}, "items": there.as_slice()})));
+                }
+                heard.lock().unwrap().push(format!("{} {path}?{}", head.method, head.uri.query().unwrap_or_default()));
+                if path.ends_with("/status") {
+                    told.lock().unwrap().push(serde_json::from_value(body["status"].clone()).unwrap());
+                    return Ok(answer(200, &serde_json::to_value(pool(1)).unwrap()));
+                }
+                if let Some(echo) = echoed.lock().unwrap().take_if(|_| path.contains("deployments")) {
+                    writer.lock().unwrap().apply_watcher_event(&watcher::Event::Apply(echo));
+                }
+                Ok(match refuse(&path) {
+                    Some((code, reason)) => answer(code, &reason),
+                    None => answer(200, &stored(body)),
+                })
+            }
+        });
+        let client = kube::Client::new(server, "default");
+        let (services, s) = reflector::store();
+        let (autoscalers, a) = reflector::store();
+        let (pods, p) = reflector::store();
+        let (pools, q) = reflector::store();
+        let (synced, known) = tokio::sync::watch::channel(true);
+        let ctx = Arc::new(Context {
+            events: Recorder::new(client.clone(), Reporter { controller: "test".to_owned(), instance: None }),
+            client,
+            started: Instant::now(),
+            clock: || Time(Timestamp::UNIX_EPOCH),
+            stores: Stores { services, deployments, autoscalers, pods, pools },
+            known,
+            loads: Arc::new(Loads::default()),
+            metrics: Metrics::new(&Registry::new()).unwrap(),
+            backoff: Backoff::default(),
+            written: Overlay::default(),
+            reported: Overlay::default(),
+            last_report: Mutex::default(),
+        });
+        Self { ctx, echo, asked, statuses, _others: Box::new((s, a, p, q, synced)) }
+    }
+
+    /// Reconciles, and returns what was written: `PATCH ml/deployments/llama?force…`.
+    async fn reconcile(&self, pool: &InferencePool) -> (Result<Action, Error>, Vec<String>) {
+        let done = reconcile(Arc::new(DeserializeGuard(Ok(pool.clone()))), Arc::clone(&self.ctx)).await;
+        (done, std::mem::take(&mut *self.asked.lock().unwrap()))
+    }
+
+    /// Conditions of the status written last: `Ready=False:Reason`.
+    fn conditions(&self) -> Vec<String> {
+        let statuses = self.statuses.lock().unwrap();
+        let conditions = statuses.last().map(|status| status.conditions.clone()).unwrap_or_default();
+        conditions.iter().map(|c| format!("{}={}:{}", c.type_, c.status, c.reason)).collect()
+    }
+}
+
+fn answer(code: u16, body: &Value) -> Response<Body> {
+    let mut response = Response::new(Body::from(body.to_string().into_bytes()));
+    *response.status_mut() = StatusCode::from_u16(code).unwrap();
+    response
+}
+
+/// An applied object as the server returns it.
+fn stored(mut object: Value) -> Value {
+    object["metadata"]["uid"] = json!("live");
+    object["metadata"]["resourceVersion"] = json!("7");
+    object["metadata"]["generation"] = json!(1);
+    object
+}
+
+fn refusal(code: u16, reason: &str, cause: &str) -> (u16, Value) {
+    let details = json!({"causes": [{"reason": cause, "message": "m", "field": ".spec.replicas"}]});
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": "no",
+        "details": details,
+    });
+    (code, body)
+}
+
+fn pool(replicas: i32) -> InferencePool {
+    serde_json::from_value(json!({
+        "apiVersion": "quartermaster.dev/v1alpha1", "kind": "InferencePool",
+        "metadata": {"name": "llama", "namespace": "ml", "uid": "u", "resourceVersion": "3", "generation": 1},
+        "spec": {
+            "model": {"source": "hf://org/name"}, "engine": {"image": "engine:v1"}, "replicas": replicas,
+            "scaling": {"maxReplicas": 3, "target": {"inFlightPerReplica": 8}},
+        },
+    }))
+    .unwrap()
+}
+
+const BY: &str = "&fieldManager=quartermaster-operator";
+
+#[tokio::test]
+async fn makes_what_is_missing_once_and_forces_nothing() {
+    let world = World::new(None, |_| None);
+    let (done, writes) = world.reconcile(&pool(1)).await;
+    assert!(done.is_ok(), "{done:?}");
+    let want = ["ml/services/llama-engine", "ml/deployments/llama", "ml/horizontalpodautoscalers/llama"];
+    let mut want: Vec<String> = want.iter().map(|path| format!("PATCH {path}?{BY}")).collect();
+    want.push(format!("PATCH ml/inferencepools/llama/status?{BY}"));
+    assert_eq!(writes, want);
+
+    // No watch has told of any of it yet; what is still owed is that the Deployment now exists, in the status.
+    let (done, writes) = world.reconcile(&pool(1)).await;
+    assert!(done.is_ok(), "{done:?}");
+    assert_eq!(writes, [format!("PATCH ml/inferencepools/llama/status?{BY}")]);
+    let (_, writes) = world.reconcile(&pool(1)).await;
+    assert_eq!(writes, [""; 0]);
+}
+
+#[tokio::test]
+async fn believes_the_watch_as_soon_as_it_moves() {
+    let world = World::new(None, |_| None);
+    let made = stored(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "llama", "namespace": "ml", "ownerReferences": [
+            {"apiVersion": "quartermaster.dev/v1alpha1", "kind": "InferencePool", "name": "llama", "uid": "u", "controller": true},
+        ]},
+        "spec": {"replicas": 1, "selector": {}, "template": {}},
+    }));
+    let mut made: Deployment = serde_json::from_value(made).unwrap();
+    made.metadata.resource_version = Some("9".to_owned());
+    // The watch is faster than the answer, and the Deployment's own controller was faster than the watch.
+    *world.echo.lock().unwrap() = Some(made);
+    world.reconcile(&pool(1)).await.0.unwrap();
+    let (_, writes) = world.reconcile(&pool(1)).await;
+    // What the watch told of is less than what is wanted, so the rest is applied; what the answer held would do.
+    assert!(writes.contains(&format!("PATCH ml/deployments/llama?{BY}")), "{writes:?}");
+}
+
+async fn check(there: Option<Value>, refuse: Refusal, class: Option<Class>, writes: &[&str], condition: &str) {
+    let world = World::new(there, refuse);
+    let (done, asked) = world.reconcile(&pool(1)).await;
+    assert_eq!(done.as_ref().err().map(Error::class), class, "{done:?}");
+    let asked: Vec<&str> = asked.iter().filter_map(|write| write.split(['?', ' ']).nth(1)).collect();
+    assert_eq!(asked, writes);
+    assert!(condition.is_empty() || world.conditions().iter().any(|c| c == condition), "{:?}", world.conditions());
+}
+
+#[tokio::test]
+async fn says_what_stands_in_the_way() {
+    const SERVICE: &str = "ml/services/llama-engine";
+    const STATUS: &str = "ml/inferencepools/llama/status";
+    const EVENTS: &str = "ml/events";
+    let theirs = json!({"metadata": {"name": "llama-engine", "namespace": "ml", "uid": "theirs"}});
+    check(Some(theirs), |_| None, Some(Class::Waiting), &[STATUS, EVENTS], "Stalled=True:Blocked").await;
+    let forbidden: Refusal = |path| path.contains("services").then(|| refusal(403, "Forbidden", ""));
+    check(None, forbidden, Some(Class::Bug), &[SERVICE, STATUS, EVENTS], "Stalled=True:Refused").await;
+    let foreign: Refusal = |path| path.contains("services").then(|| refusal(409, "Conflict", "FieldManagerConflict"));
+    check(None, foreign, Some(Class::Conflict), &[SERVICE, STATUS, EVENTS], "Stalled=True:Blocked").await;
+    // What passes by itself is not for people: nothing is said until it is done.
+    let busy: Refusal = |path| path.contains("services").then(|| refusal(503, "ServiceUnavailable", ""));
+    check(None, busy, Some(Class::Transient), &[SERVICE], "").await;
+}
+
+#[tokio::test]
+async fn a_mistake_in_the_spec_is_told_and_nothing_is_made() {
+    let world = World::new(None, |_| None);
+    let mut wrong = pool(1);
+    wrong.spec.engine.image = "engine".to_owned();
+    let (done, writes) = world.reconcile(&wrong).await;
+    assert_eq!(done.unwrap_err().class(), Class::Invalid);
+    assert!(
+        writes[0].starts_with("PATCH ml/inferencepools/llama/status")
+            && !writes.iter().any(|w| w.contains("deployments"))
+    );
+    assert!(world.conditions().contains(&"Stalled=True:InvalidSpec".to_owned()));
+}
+
+#[tokio::test]
+async fn a_pool_on_its_way_out_is_left_alone() {
+    let world = World::new(None, |_| None);
+    let mut leaving = pool(1);
+    leaving.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+    let (done, writes) = world.reconcile(&leaving).await;
+    assert_eq!((done.unwrap(), writes), (Action::await_change(), vec![]));
+}
