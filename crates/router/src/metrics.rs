@@ -68,7 +68,7 @@ impl Metrics {
         let of_route = &["surface", "policy", "pool", "code"];
         let help = "Requests by what served them and the status they were answered with; refusals have no policy.";
         let requests = kept(r, IntCounterVec::new(Opts::new("requests_total", help), of_route)?)?;
-        let help = "Requests that no engine answered, by reason.";
+        let help = "Requests that no engine answered, or not to the end, by reason.";
         let refusals = kept(r, IntCounterVec::new(Opts::new("refusals_total", help), &["surface", "reason"])?)?;
         let opts = timed("request_seconds", "Time from a request's head to the end of its answer.");
         let seconds = kept(r, HistogramVec::new(opts, &["surface", "policy", "pool"])?)?;
@@ -140,14 +140,19 @@ impl Metrics {
         }
     }
 
-    /// Counts a request that ended without an engine: refused, or served by the router itself.
-    pub(crate) fn count_own(&self, surface: Option<Surface>, status: u16, reason: Option<&'static str>) {
-        let surface = surface.map_or("unknown", Surface::label);
-        self.requests.with_label_values(&[surface, "", "", code(status)]).inc();
-        if let Some(reason) = reason {
-            self.refusals.with_label_values(&[surface, reason]).inc();
-        }
+    /// Counts a request that no target was chosen for: refused, or served by the router itself.
+    pub(crate) fn count_own(&self, surface: Option<Surface>, status: u16) {
+        self.requests.with_label_values(&[label(surface), "", "", code(status)]).inc();
     }
+
+    /// Counts why a request was not answered, or not to the end.
+    pub(crate) fn count_refusal(&self, surface: Option<Surface>, reason: &'static str) {
+        self.refusals.with_label_values(&[label(surface), reason]).inc();
+    }
+}
+
+fn label(surface: Option<Surface>) -> &'static str {
+    surface.map_or("unknown", Surface::label)
 }
 
 impl RouteHandles {
@@ -247,7 +252,7 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         let live = Live::unknown().shared();
         metrics.observe(&live).unwrap();
-        metrics.count_own(None, 404, Some("unknown_path"));
+        metrics.count_own(None, 404);
         let text = prometheus::TextEncoder::new().encode_to_string(&metrics.registry.gather()).unwrap();
         assert!(
             text.contains(r#"quartermaster_router_requests_total{code="404",policy="",pool="",surface="unknown"} 1"#),

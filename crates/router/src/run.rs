@@ -2,6 +2,7 @@
 
 use std::io;
 use std::num::NonZero;
+use std::time::Duration;
 
 use rustls::crypto::ring;
 use telemetry::admin::{self, Readiness};
@@ -16,6 +17,9 @@ use crate::follow::{ClientError, client, follow};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::worker::Workers;
+
+/// How long the admin pages may take to end.
+const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
 /// Why the router could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -73,9 +77,8 @@ async fn serve(args: Args) -> Result<(), Error> {
         () = drain(&args, workers, &stop, &ready) => {}
     }
     ended.cancel();
-    if let Ok(Err(error)) = pages.await {
-        tracing::warn!(%error, "admin pages ended");
-    }
+    // Whoever still reads an admin page does not hold the process up.
+    let _ = tokio::time::timeout(ADMIN_GRACE, pages).await;
     Ok(())
 }
 

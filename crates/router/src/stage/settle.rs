@@ -143,23 +143,19 @@ impl Record {
     }
 
     fn count(&self, status: u16, seconds: f64) {
-        let reason = if let Outcome::Refused(refusal) = &self.outcome { Some(refusal.code()) } else { None };
-        match (self.surface, self.handles()) {
-            (Some(surface), Some(route)) => {
-                route.count(surface, status, seconds);
-                if let (true, Some(first)) = (self.stream, self.first_token) {
-                    route.first_token.observe((first - self.started).as_secs_f64());
-                }
-                match &self.outcome {
-                    Outcome::Refused(Refusal::UpstreamCut { .. } | Refusal::UpstreamSilent { .. })
-                        if self.bytes > 0 =>
-                    {
-                        route.cut.inc();
-                    }
-                    _ => {}
-                }
-            }
-            (surface, _) => self.worker.metrics.count_own(surface, status, reason),
+        let metrics = &self.worker.metrics;
+        if let Outcome::Refused(refusal) = &self.outcome {
+            metrics.count_refusal(self.surface, refusal.code());
+        }
+        let (Some(surface), Some(route)) = (self.surface, self.handles()) else {
+            return metrics.count_own(self.surface, status);
+        };
+        route.count(surface, status, seconds);
+        if let (true, Some(first)) = (self.stream, self.first_token) {
+            route.first_token.observe((first - self.started).as_secs_f64());
+        }
+        if self.bytes > 0 && matches!(self.outcome, Outcome::Refused(_)) {
+            route.cut.inc();
         }
     }
 

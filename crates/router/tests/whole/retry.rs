@@ -4,12 +4,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use router::live::Live;
+use tokio::net::TcpSocket;
 
 use crate::bed::{ASK, Bed, Engine, chat, plain, soon, status, table};
 
-/// An address where nobody listens.
-async fn nobody() -> SocketAddr {
-    tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+/// A port that is taken, so that no other test gets it, but where nobody listens.
+struct Nobody(TcpSocket);
+
+impl Nobody {
+    fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self(socket)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
 }
 
 #[tokio::test]
@@ -68,7 +79,8 @@ async fn an_engine_that_took_the_request_is_not_asked_twice() {
 #[tokio::test]
 async fn a_replica_that_cannot_be_reached_is_passed_over() {
     let engine = Engine::answering(plain("{}")).await;
-    let bed = Bed::new(&[engine.address, nobody().await]);
+    let (one, other) = (Nobody::new(), Nobody::new());
+    let bed = Bed::new(&[engine.address, one.address()]);
     let mut client = bed.client().await;
     for _ in 0..20 {
         client.send(chat(ASK)).await;
@@ -77,7 +89,7 @@ async fn a_replica_that_cannot_be_reached_is_passed_over() {
     let retries = bed.figure(r#"quartermaster_router_retries_total{policy="ml/route",pool="ml/p"}"#);
     assert!(retries > 0.0, "equal loads are drawn evenly, so some drew the dead one");
 
-    let bed = Bed::new(&[nobody().await, nobody().await]);
+    let bed = Bed::new(&[one.address(), other.address()]);
     let (head, body) = bed.asking(ASK).await.message().await;
     assert_eq!(status(&head), 502);
     assert!(body.contains("No replica of pool ml/p could be reached."), "{body}");
