@@ -40,7 +40,7 @@ pub(crate) enum Error {
     },
 }
 
-/// How an error is to be met. [`crate::backoff::wait`] gives the times.
+/// How an error is to be met. The module `backoff` has the times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Class {
     /// Only a change of the object helps.
