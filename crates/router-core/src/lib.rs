@@ -2,7 +2,7 @@
 //! pool, and how a request that cannot be answered is refused.
 //!
 //! Functions over values only: no I/O, no clock; luck comes as an argument. The one thing that changes in a built
-//! [`Table`] is how many requests each endpoint carries. Start with [`Table::build`], then [`choose`] and [`pick`].
+//! [`Table`] is how many requests each endpoint carries. Start with [`Table::build`], then [`choose()`] and [`pick()`].
 
 mod choose;
 mod load;

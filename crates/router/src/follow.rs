@@ -75,7 +75,7 @@ pub enum ClientError {
 pub async fn follow(client: Client, namespace: Option<&str>, live: &Shared, metrics: &Metrics, ready: &Readiness) {
     let mut changes = changes(&client, namespace);
     let mut world = World::default();
-    let mut due: Option<Instant> = None;
+    let (mut due, mut said) = (None, false);
     loop {
         let settled = async {
             match due {
@@ -94,7 +94,10 @@ pub async fn follow(client: Client, namespace: Option<&str>, live: &Shared, metr
             () = settled => {
                 due = None;
                 put_to_use(&world, live, metrics);
-                ready.set(true);
+                // Said once: a router that drains has taken it back for good.
+                if !std::mem::replace(&mut said, true) {
+                    ready.set(true);
+                }
             }
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! Decisions are made in `router-core`, bytes are framed in `wire`; this crate holds the sockets, the clock and the watch
 //! on the cluster. It never buffers a stream, never hands a token from one task to another, and never writes a body or a
-//! key to a log. Start with [`answer`](crate::answer), the path of one request; then [`worker`](crate::worker), which
-//! accepts connections, and [`follow`](crate::follow), which keeps the routing table.
+//! key to a log. Start with `answer.rs`, the path of one request; then [`worker`], which accepts connections, and
+//! [`follow`](mod@follow), which keeps the routing table.
 
 pub mod args;
 pub mod follow;
