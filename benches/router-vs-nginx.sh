@@ -23,8 +23,8 @@ need wrk
 need python3
 
 echo "building the router and the fixed upstream"
-cargo build --quiet --release -p router --examples
-bin=target/release/examples
+cargo build --quiet --profile dist -p router --examples
+bin=target/dist/examples
 
 # A free port each; nothing else on the machine is expected to grab one in between.
 read -r plain burst paced nginx_plain nginx_burst nginx_paced router <<<"$(python3 - <<'PY'
