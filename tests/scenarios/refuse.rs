@@ -11,10 +11,12 @@ fn pool(change: impl Fn(String) -> String) -> String {
 #[test]
 fn wrong_pools_are_refused_with_the_fix() {
     let ns = Namespace::new("refuse");
-    let cases: [(&str, &str, &str); 9] = [
+    let cases: [(&str, &str, &str); 11] = [
         ("source: file:///models/tiny", "source: tiny", "spec.model.source must be hf://organisation/name"),
         ("vllm-sim:dev", "vllm-sim:latest", "spec.engine.image needs a fixed tag or digest"),
         ("vllm-sim:dev", "vllm-sim", "spec.engine.image needs a fixed tag or digest"),
+        ("VLLM_SIM_START_DELAY", "VLLM_API_KEY", "spec.engine.env must not set VLLM_API_KEY"),
+        ("source: file", "servedNames: [-x]\n    source: file", "spec.model.servedNames must not start with '-'"),
         ("minReplicas: 1", "minReplicas: 9", "spec.scaling.minReplicas must not exceed spec.scaling.maxReplicas"),
         ("maxNumSeqs: 8", "maxNumSeqs: 8\n    extraArgs: [--port=1]", "an argument that the operator owns"),
         ("maxNumSeqs: 8", "maxNumSeqs: 8\n    extraArgs: [--enable_lora]", "must spell flags with '-'"),

@@ -75,6 +75,10 @@ pub struct Model {
     #[schemars(length(min = 1, max = 512))]
     pub source: String,
     /// Names that the engine answers to; the first labels its metrics. Default: the pool's name.
+    #[x_kube(
+        validation = Rule::new("self.all(n, !n.startsWith('-'))")
+            .message("spec.model.servedNames must not start with '-': the engine would take the name for a flag")
+    )]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 256)))]
     pub served_names: Vec<String>,
@@ -114,7 +118,9 @@ pub struct Engine {
     /// Environment variables of the engine.
     #[x_kube(
         validation = Rule::new("!self.exists(e, e.name == 'VLLM_SERVER_DEV_MODE' && e.value != '0')")
-            .message("spec.engine.env must not set VLLM_SERVER_DEV_MODE: it opens administration routes of the engine to everyone who reaches the pod; remove it")
+            .message("spec.engine.env must not set VLLM_SERVER_DEV_MODE: it opens administration routes of the engine to everyone who reaches the pod; remove it"),
+        validation = Rule::new("!self.exists(e, e.name == 'VLLM_API_KEY')")
+            .message("spec.engine.env must not set VLLM_API_KEY: the router calls the engine without one and would be locked out; remove it")
     )]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]

@@ -13,6 +13,9 @@ use super::quantity;
 use super::validate::ValidPool;
 use crate::plan::ChildKind;
 
+/// Seconds between two steps down.
+const STEP_SECONDS: i32 = 30;
+
 pub(super) fn of(pool: &ValidPool) -> Option<HorizontalPodAutoscaler> {
     let scaling = pool.scaling.as_ref()?;
     Some(HorizontalPodAutoscaler {
@@ -54,10 +57,13 @@ fn in_flight(pool: &ValidPool, scaling: &Scaling) -> MetricSpec {
 
 /// Up at once and in large steps, because requests are waiting and an engine takes minutes to start. Down only after the load
 /// has been lower for a while, and then in steps small enough that a drained replica's cache is not missed everywhere at once.
+/// Who asks for a stabilisation shorter than [`STEP_SECONDS`] wants to shrink quickly, and gets steps as short as that.
 fn behavior(scaling: &Scaling) -> HorizontalPodAutoscalerBehavior {
+    let window = scaling.scale_down_stabilization.seconds();
+    let step = window.clamp(1, STEP_SECONDS);
     HorizontalPodAutoscalerBehavior {
         scale_up: Some(rules(0, [("Percent", 100, 15), ("Pods", 4, 15)])),
-        scale_down: Some(rules(scaling.scale_down_stabilization.seconds(), [("Percent", 25, 30), ("Pods", 1, 30)])),
+        scale_down: Some(rules(window, [("Percent", 25, step), ("Pods", 1, step)])),
     }
 }
 

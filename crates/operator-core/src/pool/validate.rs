@@ -225,6 +225,9 @@ fn check_env(env: &[EnvVar], found: &mut Vec<Invalid>) {
                 "sets VLLM_SERVER_DEV_MODE, which opens the engine's administration to all who reach the pod",
             );
         }
+        if var.name == "VLLM_API_KEY" {
+            fault(found, path(), "sets VLLM_API_KEY, which would lock the router out; remove it");
+        }
     }
 }
 
