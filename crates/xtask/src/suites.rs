@@ -91,7 +91,9 @@ fn unit(steps: &mut Steps) -> Outcome<Count> {
     let tests = ["test", "--workspace", "--exclude", "e2e", "--locked", "--no-fail-fast"];
     let mut count = tests_of(steps, "Rust unit and in-process tests", 240, &mut cargo(&tests), Count::of_cargo)?;
     let mut go = Command::new("go");
-    go.env("CGO_ENABLED", "0").args(["test", "-count=1", "-v", "./cmd/cluster/...", "./internal/..."]).current_dir(places::root().join("tests/cluster"));
+    go.env("CGO_ENABLED", "0")
+        .args(["test", "-count=1", "-v", "./cmd/cluster/...", "./internal/..."])
+        .current_dir(places::root().join("tests/cluster"));
     count += tests_of(steps, "Go tests of the cluster tool", 20, &mut go, Count::of_go)?;
     Ok(count)
 }

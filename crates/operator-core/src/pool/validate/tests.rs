@@ -70,6 +70,7 @@ fn refuses_with_the_path() {
     check("/spec/engine/env", &json!([{"name": "1A"}]), "spec.engine.env[0] must have a name");
     check("/spec/engine/env", &json!([{"name": "A"}, {"name": "A"}]), "spec.engine.env[1] sets A a second time");
     check("/spec/engine/env", &json!([{"name": "VLLM_SERVER_DEV_MODE", "value": "1"}]), "spec.engine.env[0] sets VLLM");
+    check("/spec/engine/env", &json!([{"name": "VLLM_API_KEY", "value": "k"}]), "spec.engine.env[0] sets VLLM_API_KEY");
     check("/spec/resources/gpu/resourceName", &json!("gpu"), "spec.resources.gpu.resourceName must be");
     check("/spec/resources/gpu/count", &json!(0), "spec.resources.gpu.count must lie between 1 and 64");
     check("/spec/resources/cpu", &json!("four"), "spec.resources.cpu must be");
