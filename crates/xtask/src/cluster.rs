@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::steps::{Steps, tail};
-use crate::{Outcome, images, places};
+use crate::{Outcome, images, places, tool};
 
 /// Where a Kubernetes comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -53,12 +53,12 @@ impl Cluster {
     }
 
     fn start_local(&mut self, steps: &mut Steps) -> Outcome {
-        build_tool(steps)?;
+        tool::build(steps)?;
         let title = "Build Kubernetes from its Go modules, unless it was built before";
-        let log = steps.run(title, Duration::from_secs(840), Command::new(tool()).arg("tools"))?;
+        let log = steps.run(title, Duration::from_secs(840), Command::new(tool::path()).arg("tools"))?;
         self.bin = Some(PathBuf::from(tail(&log, 1)));
         let title = format!("Start Kubernetes ({})", self.name);
-        steps.run(&title, Duration::from_secs(45), Command::new(tool()).args(["up", "--name", &self.name]))?;
+        steps.run(&title, Duration::from_secs(45), Command::new(tool::path()).args(["up", "--name", &self.name]))?;
         self.kubeconfig = Some(places::state().join(&self.name).join("kubeconfig"));
         Ok(())
     }
@@ -85,7 +85,7 @@ impl Cluster {
     pub(crate) fn load(&self, archives: &[PathBuf], steps: &mut Steps) -> Outcome<String> {
         match self.kind {
             Platform::Local => {
-                let mut load = Command::new(tool());
+                let mut load = Command::new(tool::path());
                 load.args(["load", "--name", &self.name]).args(archives);
                 steps.run("Load the images into the node", Duration::from_secs(3), &mut load)?;
             }
@@ -161,9 +161,9 @@ impl Cluster {
 pub(crate) fn remove(kind: Platform, name: &str, steps: &mut Steps) -> Outcome {
     match kind {
         Platform::Local => {
-            build_tool(steps)?;
+            tool::build(steps)?;
             let title = format!("Remove Kubernetes ({name})");
-            steps.run(&title, Duration::from_secs(5), Command::new(tool()).args(["down", "--name", name]))?;
+            steps.run(&title, Duration::from_secs(5), Command::new(tool::path()).args(["down", "--name", name]))?;
         }
         Platform::Kind => {
             let mut delete = Command::new("kind");
@@ -172,28 +172,6 @@ pub(crate) fn remove(kind: Platform, name: &str, steps: &mut Steps) -> Outcome {
         }
         Platform::Current => {}
     }
-    Ok(())
-}
-
-/// The program of tests/cluster that manages local clusters and makes images.
-pub(crate) fn tool() -> PathBuf {
-    places::root().join("target/cluster")
-}
-
-/// Builds [`tool`]. It uses Go's standard library only, so this takes seconds.
-pub(crate) fn build_tool(steps: &mut Steps) -> Outcome {
-    if Command::new("go").arg("version").output().is_err() {
-        return Err(
-            "Go 1.26 or newer is needed to build Kubernetes and images here, and `go` was not found; install it, or \
-                    set CLUSTER=kind or CLUSTER=current"
-                .into(),
-        );
-    }
-    let mut build = Command::new("go");
-    // As Kubernetes is built, so that Go compiles its standard library only once for both.
-    build.env("CGO_ENABLED", "0").args(["build", "-trimpath", "-o"]).arg(tool()).arg("./cmd/cluster");
-    build.current_dir(places::root().join("tests/cluster"));
-    steps.run("Build the cluster tool", Duration::from_secs(15), &mut build)?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use clap::ValueEnum;
 
 use crate::cluster::{self, Cluster, Platform};
 use crate::steps::{Steps, clock};
-use crate::{Outcome, images, places};
+use crate::{Outcome, images, places, tool};
 use router::Router;
 
 /// Name of the demo's cluster.
@@ -86,13 +86,14 @@ pub(crate) fn down(kind: Option<Platform>) -> Outcome {
     }
     cluster::remove(kind, NAME, &mut steps)?;
     std::fs::remove_dir_all(&logs)?;
-    for left in [places::state().join("logs"), places::state().join(NAME)] {
+    let logs = places::state().join("logs");
+    for left in [logs.join("demo"), logs.join("images"), places::state().join(NAME)] {
         if left.exists() {
             std::fs::remove_dir_all(left)?;
         }
     }
-    // The folder itself goes when no other cluster's state is in it.
-    let _ = std::fs::remove_dir(places::state());
+    // The folders above go, too, unless a test has something in them.
+    let _ = std::fs::remove_dir(logs).and_then(|()| std::fs::remove_dir(places::state()));
     println!("Nothing is left but built programs in {}, which make the next start fast.", places::cache().display());
     Ok(())
 }
@@ -173,7 +174,7 @@ fn prepare_vllm(cluster: &Cluster, steps: &mut Steps) -> Outcome {
     prepare.arg(places::root().join("tests/vllm/prepare.sh")).arg(NAME);
     prepare.env("KUBECONFIG", cluster.kubeconfig().unwrap_or_else(|| std::path::Path::new("")));
     prepare.env("KUBECTL", cluster.bin().map_or_else(|| "kubectl".into(), |bin| bin.join("kubectl")));
-    prepare.env("CLUSTER_TOOL", cluster::tool());
+    prepare.env("CLUSTER_TOOL", tool::path());
     steps.run("Install vLLM and bring it to the node (8 GB the first time)", Duration::from_secs(240), &mut prepare)?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::steps::Steps;
-use crate::{Outcome, cluster, places};
+use crate::{Outcome, places, tool};
 
 /// Registry prefix of images that never left this machine.
 pub(crate) const REGISTRY: &str = "localhost/quartermaster";
@@ -36,8 +36,8 @@ pub(crate) fn build_in(steps: &mut Steps) -> Outcome<Vec<PathBuf>> {
     }
     cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
     steps.run("Build operator, router and simulator (static, release)", Duration::from_secs(420), &mut cargo)?;
-    if !cluster::tool().exists() {
-        cluster::build_tool(steps)?;
+    if !tool::path().exists() {
+        tool::build(steps)?;
     }
     let folder = places::root().join("target/images");
     fs::create_dir_all(&folder)?;
@@ -46,7 +46,7 @@ pub(crate) fn build_in(steps: &mut Steps) -> Outcome<Vec<PathBuf>> {
 
 fn pack(binary: &str, archive: &PathBuf, steps: &mut Steps) -> Outcome<PathBuf> {
     let program = places::root().join("target").join(TARGET).join("release").join(binary);
-    let mut image = Command::new(cluster::tool());
+    let mut image = Command::new(tool::path());
     image.arg("image").arg("--out").arg(archive).args(["--tag", &format!("{REGISTRY}/{binary}:{TAG}")]);
     image.args(["--entrypoint", &format!("/{binary}"), "--user", USER, "--certs"]);
     image.arg("--file").arg(format!("{}=/{binary}:0755", program.display()));

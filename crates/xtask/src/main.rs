@@ -13,6 +13,7 @@ mod places;
 mod steps;
 mod suites;
 mod tidy;
+mod tool;
 
 use std::process::ExitCode;
 

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 
 use crate::cluster::{self, Cluster, Platform};
 use crate::steps::Steps;
-use crate::{Outcome, demo, images, places};
+use crate::{Outcome, demo, images, places, tool};
 use count::Count;
 
 /// Name of the cluster that the scenarios run on; it does not touch a demo that is up.
@@ -118,7 +118,7 @@ fn end_to_end(kind: Platform, keep: bool, steps: &mut Steps) -> Outcome<Count> {
     demo::install(&cluster, &registry, steps)?;
     let mut scenarios = cargo(&["test", "--package", "e2e", "--locked", "--", "--test-threads", "1"]);
     scenarios.env("E2E_REGISTRY", &registry).env("E2E_ROUTED", if cluster.routed() { "yes" } else { "no" });
-    scenarios.env("E2E_TOOL", cluster::tool()).env("E2E_CLUSTER", NAME);
+    scenarios.env("E2E_TOOL", tool::path()).env("E2E_CLUSTER", NAME);
     if let Some(kubeconfig) = cluster.kubeconfig() {
         scenarios.env("KUBECONFIG", kubeconfig);
     }
