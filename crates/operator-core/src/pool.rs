@@ -1,6 +1,6 @@
 //! A pool: from its spec and what is there to what must be done and said.
 //!
-//! * [`validate`] turns the stored object into a [`ValidPool`], or says what is wrong with it;
+//! * [`validate()`] turns the stored object into a [`ValidPool`], or says what is wrong with it;
 //! * [`plan`] compares what it needs with what there is;
 //! * [`refused`] and [`stalled`] are the statuses of pools that cannot be planned or carried out.
 
