@@ -6,6 +6,7 @@ mod charts;
 mod delete;
 mod install;
 mod refuse;
+mod restart;
 mod samples;
 mod scale;
 mod serve;

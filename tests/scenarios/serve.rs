@@ -2,18 +2,8 @@
 
 use std::time::Duration;
 
-use e2e::{Chat, Namespace, PATIENCE, wait_for};
+use e2e::{Chat, Namespace, PATIENCE, unscaled, wait_for};
 use serde_json::{Value, json};
-
-/// Takes the autoscaler out of the sample: these scenarios set the number of replicas themselves.
-fn unscaled(pool: &str) -> String {
-    let keep = |line: &&str| {
-        !["scaling:", "minReplicas:", "maxReplicas:", "target:", "inFlightPerReplica:", "scaleDownStabilization:"]
-            .iter()
-            .any(|field| line.trim_start().starts_with(field))
-    };
-    pool.lines().filter(keep).fold(String::new(), |text, line| text + line + "\n")
-}
 
 #[test]
 fn a_pool_answers_through_the_router() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::{SYSTEM, kubectl};
+use crate::{SYSTEM, kubectl, routed};
 
 /// A connection to the router of the cluster.
 pub struct Chat {
@@ -44,8 +44,7 @@ impl Chat {
     /// Reaches the router: by its Service's address where that is routed to this machine, else by a port-forward.
     #[must_use]
     pub fn new() -> Self {
-        let routed = std::env::var("E2E_ROUTED").is_ok_and(|word| word == "yes");
-        let (url, forward) = if routed { (service_url(), None) } else { port_forward() };
+        let (url, forward) = if routed() { (service_url(), None) } else { port_forward() };
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(60)))
             .http_status_as_error(false)

@@ -39,6 +39,19 @@ fn pause(length: Duration) {
     std::thread::sleep(length);
 }
 
+/// Whether addresses of the cluster are routed to this machine. Elsewhere the router is reached through a port-forward, which
+/// holds on to one pod.
+#[must_use]
+pub fn routed() -> bool {
+    std::env::var("E2E_ROUTED").is_ok_and(|word| word == "yes")
+}
+
+/// Says that the scenario that calls this does not run here, and why; `make e2e` counts it as skipped.
+#[expect(clippy::print_stdout, reason = "the count reads it from the output")]
+pub fn skip(why: &str) {
+    println!("skipped: {why}");
+}
+
 /// A file of the checkout.
 #[must_use]
 pub fn read(path: &str) -> String {
@@ -51,4 +64,15 @@ pub fn read(path: &str) -> String {
 pub fn manifest(path: &str) -> String {
     let registry = std::env::var("E2E_REGISTRY").unwrap_or_else(|_| "localhost/quartermaster".to_owned());
     read(path).replace("localhost/quartermaster", &registry)
+}
+
+/// The sample pool without its autoscaler, for scenarios that set the number of replicas themselves.
+#[must_use]
+pub fn unscaled(pool: &str) -> String {
+    let keep = |line: &&str| {
+        !["scaling:", "minReplicas:", "maxReplicas:", "target:", "inFlightPerReplica:", "scaleDownStabilization:"]
+            .iter()
+            .any(|field| line.trim_start().starts_with(field))
+    };
+    pool.lines().filter(keep).fold(String::new(), |text, line| text + line + "\n")
 }

@@ -25,7 +25,7 @@ pub(crate) enum Suite {
     Lint,
     /// Rust and Go tests that need no cluster.
     Unit,
-    /// The engine contract, against the simulator and, where it is installed, the real vLLM.
+    /// The engine contract, against the real vLLM; the unit tests run it against the simulator.
     Contract,
     /// Scenarios on a real cluster.
     E2e,
@@ -123,7 +123,7 @@ fn end_to_end(kind: Platform, keep: bool, steps: &mut Steps) -> Outcome<Count> {
     let archives = images::build_in(steps)?;
     let registry = cluster.load(&archives, steps)?;
     demo::install(&cluster, &registry, steps)?;
-    let mut scenarios = cargo(&["test", "--package", "e2e", "--locked", "--", "--test-threads", "1"]);
+    let mut scenarios = cargo(&["test", "--package", "e2e", "--locked", "--", "--test-threads", "1", "--show-output"]);
     scenarios.env("E2E_REGISTRY", &registry).env("E2E_ROUTED", if cluster.routed() { "yes" } else { "no" });
     scenarios.env("E2E_TOOL", tool::path()).env("E2E_CLUSTER", NAME);
     if let Some(kubeconfig) = cluster.kubeconfig() {
