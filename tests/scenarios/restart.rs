@@ -1,9 +1,6 @@
 //! Operator and router are restarted while they are needed.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-
-use e2e::{Chat, Namespace, PATIENCE, SYSTEM, kubectl, routed, skip, unscaled, wait_for};
+use e2e::{Chat, Namespace, PATIENCE, SYSTEM, kubectl, routed, skip, under_load, unscaled, wait_for};
 
 /// Clients that stream while the routers are replaced.
 const CLIENTS: usize = 8;
@@ -37,24 +34,5 @@ fn streams_outlive_the_routers_they_run_through() {
     ns.wait_replicas("drained", 1);
     let chat = Chat::new();
     wait_for("the router knows the model", PATIENCE, || chat.stream("drain-model", 2).map(|_| ()));
-    let (stop, answers, failures) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..CLIENTS {
-            scope.spawn(|| {
-                while !stop.load(Relaxed) {
-                    match chat.stream("drain-model", 30) {
-                        Ok(streamed) if streamed.done => {
-                            answers.fetch_add(1, Relaxed);
-                        }
-                        other => failures.lock().unwrap().push(format!("{other:?}")),
-                    }
-                }
-            });
-        }
-        let replaced = std::panic::catch_unwind(|| replace("quartermaster-router"));
-        stop.store(true, Relaxed);
-        replaced.unwrap();
-    });
-    assert_eq!(failures.into_inner().unwrap(), Vec::<String>::new(), "beside {answers:?} answers");
-    assert!(answers.load(Relaxed) > 0);
+    under_load(&chat, "drain-model", CLIENTS, || replace("quartermaster-router"));
 }

@@ -8,10 +8,12 @@
 
 mod chat;
 mod kubectl;
+mod load;
 mod namespace;
 
 pub use chat::{Chat, Reply, Streamed};
 pub use kubectl::{Kubectl, kubectl, try_kubectl};
+pub use load::under_load;
 pub use namespace::Namespace;
 
 use std::time::{Duration, Instant};
