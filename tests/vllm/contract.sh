@@ -10,6 +10,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 "$here/model.sh"
 cd "$here/../.."
 
+# Left to itself, each engine holds on to the same processor, and a busy one keeps the others from getting anywhere.
+export VLLM_CPU_OMP_THREADS_BIND=nobind
 export VLLM_CPU_KVCACHE_SPACE=1 HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1
 engine="$VLLM_VENV/bin/vllm serve $VLLM_MODELS/tiny --enforce-eager"
 port=$("$VLLM_VENV/bin/python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')

@@ -95,7 +95,7 @@ pub(crate) fn wait_within(deadline: Duration, what: &str, mut condition: impl Fn
     }
 }
 
-/// Waits until `condition` holds, at most half a minute.
+/// Waits until `condition` holds, at most two minutes: three real engines may share two processors.
 pub(crate) fn wait_until(what: &str, condition: impl FnMut() -> bool) {
-    wait_within(Duration::from_secs(30), what, condition);
+    wait_within(Duration::from_secs(120), what, condition);
 }

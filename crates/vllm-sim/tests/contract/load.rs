@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::engine::{engine, get, metric, post, wait_until};
+use crate::engine::{engine, get, is_real, metric, post, wait_until};
 use crate::http::Connection;
 
 const COMPLETION: &str = "/v1/completions";
@@ -109,8 +109,9 @@ fn more_than_the_slots_wait_and_those_who_leave_are_forgotten() {
     let left = Instant::now();
     wait_until("nobody waits", || metric("num_requests_waiting", "") == 0.0);
     assert_eq!(post(COMPLETION, r#"{"prompt":"x","ignore_eos":true,"max_tokens":1}"#).status, 200);
-    // Those who left would have run for nine seconds in the simulator, and longer in the real engine.
-    assert!(left.elapsed() < Duration::from_secs(6), "the slots are free again after {:?}", left.elapsed());
+    // Those who left would have run for nine seconds in the simulator, and for twenty or more in the real engine.
+    let most = Duration::from_secs(if is_real() { 15 } else { 6 });
+    assert!(left.elapsed() < most, "the slots are free again after {:?}", left.elapsed());
     assert_eq!(metric("request_success_total", r#"finished_reason="abort""#), 0.0, "they are not counted");
 }
 
