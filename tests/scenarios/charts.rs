@@ -1,16 +1,6 @@
 //! The charts are well-formed, refuse wrong values, and give what manifests/install holds.
 
-use std::process::Command;
-
-use e2e::read;
-
-/// Calls helm in the root of the checkout; the error is what it says.
-fn helm(words: &str) -> Result<String, String> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let output = Command::new("helm").args(words.split_whitespace()).current_dir(root).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
-}
+use e2e::{helm, read};
 
 #[test]
 fn the_charts_are_well_formed() {
@@ -35,11 +25,29 @@ fn wrong_values_are_refused_by_name() {
     let cases = [
         ("router.replicas=many", "replicas"),
         ("router.replica=3", "replica"),
+        ("watchNamespace=Ml", "watchNamespace"),
+        ("watchNamespace=ml", "metricsApi.enabled must be false"),
+        ("watchNamespace=ml,metricsApi.enabled=false,operator.extraArgs={--namespace=x}", "must not set --namespace"),
         ("image.tag=latest", "image.tag must name a version"),
         ("router.extraArgs={--listen=0.0.0.0:1}", "router.extraArgs must not set --listen"),
     ];
     for (value, word) in cases {
         let error = helm(&format!("template q charts/quartermaster --set {value}")).expect_err(value);
         assert!(error.contains(word), "{value}: {error}");
+    }
+}
+
+#[test]
+fn keeping_the_kinds_is_the_default_and_a_choice() {
+    for (words, kept) in [("", true), ("--set keep=false", false)] {
+        let kinds: Vec<_> = e2e::rendered("quartermaster-crds", words)
+            .into_iter()
+            .filter(|object| object["kind"] == "CustomResourceDefinition")
+            .collect();
+        assert_eq!(kinds.len(), 2, "{words}");
+        for kind in kinds {
+            let policy = &kind["metadata"]["annotations"]["helm.sh/resource-policy"];
+            assert_eq!(policy == "keep", kept, "{words}: {}", kind["metadata"]);
+        }
     }
 }

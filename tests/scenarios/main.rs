@@ -5,8 +5,11 @@
 mod charts;
 mod delete;
 mod install;
+mod namespaced;
 mod refuse;
 mod restart;
+mod rights;
 mod samples;
 mod scale;
 mod serve;
+mod upgrade;

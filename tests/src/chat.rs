@@ -44,7 +44,13 @@ impl Chat {
     /// Reaches the router: by its Service's address where that is routed to this machine, else by a port-forward.
     #[must_use]
     pub fn new() -> Self {
-        let (url, forward) = if routed() { (service_url(), None) } else { port_forward() };
+        Self::within(SYSTEM)
+    }
+
+    /// As [`Chat::new`], with the router of this namespace.
+    #[must_use]
+    pub fn within(namespace: &str) -> Self {
+        let (url, forward) = if routed() { (service_url(namespace), None) } else { port_forward(namespace) };
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(60)))
             .http_status_as_error(false)
@@ -122,14 +128,15 @@ fn reply(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Resul
     Ok(Reply { status, retry_after, allow, body })
 }
 
-fn service_url() -> String {
-    let words = format!("get service quartermaster-router --namespace {SYSTEM} --output jsonpath={{.spec.clusterIP}}");
+fn service_url(namespace: &str) -> String {
+    let words =
+        format!("get service quartermaster-router --namespace {namespace} --output jsonpath={{.spec.clusterIP}}");
     format!("http://{}", kubectl(&words))
 }
 
-fn port_forward() -> (String, Option<Child>) {
+fn port_forward(namespace: &str) -> (String, Option<Child>) {
     let mut child = Command::new("kubectl")
-        .args(["port-forward", "--namespace", SYSTEM, "service/quartermaster-router", ":80"])
+        .args(["port-forward", "--namespace", namespace, "service/quartermaster-router", ":80"])
         .stdout(Stdio::piped())
         .spawn()
         .expect("kubectl starts");

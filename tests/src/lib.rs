@@ -7,11 +7,13 @@
 #![expect(clippy::panic, clippy::expect_used, reason = "a helper of tests fails the test")]
 
 mod chat;
+mod helm;
 mod kubectl;
 mod load;
 mod namespace;
 
 pub use chat::{Chat, Reply, Streamed};
+pub use helm::{helm, must_helm, objects, rendered};
 pub use kubectl::{Kubectl, kubectl, try_kubectl};
 pub use load::under_load;
 pub use namespace::Namespace;

@@ -1,6 +1,6 @@
 {{/*
 Name of every object is "quartermaster-<component>", whatever the release is called: the operator works for the whole
-cluster, so a second install must collide with the first instead of standing beside it.
+cluster, or for the whole of a namespace, so a second install must collide with the first instead of standing beside it.
 Argument of the helpers: a dict of root (the chart's top scope) and component.
 */}}
 {{- define "quartermaster.name" -}}

@@ -1,6 +1,8 @@
-//! What is made from the sources and committed: the CRDs, their chart, the reference pages.
+//! What is made from the sources and committed: the CRDs, their chart, the reference pages, the charts' values.
 
+mod ordered;
 mod reference;
+mod values;
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,6 +14,12 @@ use crate::Outcome;
 use crate::places;
 
 const HEAD: &str = "# Made by `cargo xtask generate` from crates/api. Do not edit.\n";
+/// The charts, in the order in which they are installed.
+const CHARTS: [&str; 2] = ["quartermaster-crds", "quartermaster"];
+/// Tells Helm to leave an object in the cluster, unless the chart's value `keep` says otherwise.
+const KEEP: &str = "  {{- if .Values.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n";
+/// Where the tables of the charts' values stand.
+const VALUES_PAGE: &str = "docs/install.md";
 
 /// Writes every made file, or with `check` fails when one is stale.
 pub(crate) fn run(check: bool) -> Outcome {
@@ -34,7 +42,8 @@ pub(crate) fn run(check: bool) -> Outcome {
 
 /// Renders the charts into manifests/install, where helm is at hand; a scenario on the cluster compares them.
 fn install_manifests() -> Outcome {
-    for (chart, file) in [("quartermaster-crds", "crds"), ("quartermaster", "quartermaster")] {
+    for chart in CHARTS {
+        let file = chart.strip_prefix("quartermaster-").unwrap_or(chart);
         let mut helm = Command::new("helm");
         helm.args(["template", chart, &format!("charts/{chart}"), "--namespace", "quartermaster-system"]);
         let Ok(output) = helm.current_dir(places::root()).output() else {
@@ -59,6 +68,13 @@ fn stale() -> Outcome<Vec<(PathBuf, String)>> {
         files.push((format!("charts/quartermaster-crds/templates/{plural}.yaml"), definition(&crd, true)?));
         files.push((format!("docs/reference/{}.md", crd.spec.names.kind.to_lowercase()), reference::page(&crd)?));
     }
+    let mut page = fs::read_to_string(places::root().join(VALUES_PAGE))?;
+    for chart in CHARTS {
+        let schema = values::schema(chart)?;
+        files.push((format!("charts/{chart}/values.yaml"), values::file(&schema)?));
+        page = between(&page, chart, &values::table(&schema)?)?;
+    }
+    files.push((VALUES_PAGE.to_owned(), page));
     Ok(files
         .into_iter()
         .map(|(path, text)| (PathBuf::from(path), text))
@@ -66,22 +82,29 @@ fn stale() -> Outcome<Vec<(PathBuf, String)>> {
         .collect())
 }
 
-/// A definition as YAML. In the chart it is kept when the chart is uninstalled: deleting a CRD deletes every object of it.
+/// The page with `table` between the two marks of the chart.
+fn between(page: &str, chart: &str, table: &str) -> Outcome<String> {
+    let (begin, end) =
+        (format!("<!-- values of {chart}: made by `cargo xtask generate` -->\n"), "<!-- end of values -->");
+    let missing = || format!("{VALUES_PAGE}: the marks {begin:?} and {end:?} are missing");
+    let (before, rest) = page.split_once(&begin).ok_or_else(missing)?;
+    let (_, after) = rest.split_once(end).ok_or_else(missing)?;
+    Ok(format!("{before}{begin}\n{table}\n{end}{after}"))
+}
+
+/// A definition as YAML. In the chart it is kept by default when the chart is uninstalled: deleting a CRD deletes every
+/// object of it.
 fn definition(crd: &CustomResourceDefinition, in_chart: bool) -> Outcome<String> {
-    let mut crd = crd.clone();
-    if in_chart {
-        let keep = ("helm.sh/resource-policy".to_owned(), "keep".to_owned());
-        crd.metadata.annotations.get_or_insert_default().extend([keep]);
+    let text = serde_saphyr::to_string(crd)?;
+    let kind = &crd.spec.names.kind;
+    if !in_chart {
+        return Ok(format!("{HEAD}{}\n", text.trim_end()));
     }
-    let text = serde_saphyr::to_string(&crd)?;
-    if in_chart && text.contains("{{") {
-        return Err(format!(
-            "{}: a description holds '{{{{', which the chart would take for a template",
-            crd.spec.names.kind
-        )
-        .into());
+    if text.contains("{{") {
+        return Err(format!("{kind}: a description holds '{{{{', which the chart would take for a template").into());
     }
-    Ok(format!("{HEAD}{}\n", text.trim_end()))
+    let (before, after) = text.split_once("\nmetadata:\n").ok_or_else(|| format!("{kind}: no metadata"))?;
+    Ok(format!("{HEAD}{before}\nmetadata:\n{KEEP}{}\n", after.trim_end()))
 }
 
 #[cfg(test)]

@@ -1,0 +1,106 @@
+{{/*
+What each program may do, once, for both ways of granting it: in every namespace, or in the one of `watchNamespace`. A
+test reads what is rendered from here and refuses rights that neither program must ever have.
+*/}}
+
+{{/* What the operator may do with objects in namespaces. */}}
+{{- define "quartermaster.operatorRules" -}}
+- apiGroups: [quartermaster.dev]
+  resources: [inferencepools, routepolicies]
+  verbs: [list, watch]
+- apiGroups: [quartermaster.dev]
+  resources: [inferencepools/status, routepolicies/status]
+  verbs: [patch]
+# Needed where the admission plugin OwnerReferencesPermissionEnforcement is on: the objects made for a pool block its
+# deletion until they are gone.
+- apiGroups: [quartermaster.dev]
+  resources: [inferencepools/finalizers]
+  verbs: [update]
+# Made for a pool. A server-side apply is a patch, and a create where nothing is there yet. Only what a pool can do
+# without is ever deleted before the pool; the rest goes with it, by its owner reference.
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [list, watch, create, patch]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [list, watch, create, patch]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [list, watch, create, patch, delete]
+# The replicas whose load is asked for.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+
+{{/* What the operator may do with objects that belong to no namespace; only an install for all namespaces has them. */}}
+{{- define "quartermaster.operatorClusterRules" -}}
+{{- if .root.Values.metricsApi.enabled }}
+# It writes the authority of its certificate into these two objects of the chart.
+- apiGroups: [apiregistration.k8s.io]
+  resources: [apiservices]
+  resourceNames: [v1beta1.custom.metrics.k8s.io, v1beta2.custom.metrics.k8s.io]
+  verbs: [get, patch]
+{{- end }}
+{{- end }}
+
+{{/* What the router may do. It only reads, and only what it routes by. It sees no Secret, ConfigMap or pod. */}}
+{{- define "quartermaster.routerRules" -}}
+- apiGroups: [quartermaster.dev]
+  resources: [inferencepools, routepolicies]
+  verbs: [list, watch]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list, watch]
+{{- end }}
+
+{{/*
+Grants the rules that `<component>Rules` holds to the component: a ClusterRole for all namespaces, or a Role in the one
+that is watched. `clusterRules` is added to the former only.
+*/}}
+{{- define "quartermaster.grant" -}}
+{{- $watched := .root.Values.watchNamespace }}
+{{- $name := include "quartermaster.name" . }}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ ternary "Role" "ClusterRole" (ne $watched "") }}
+metadata:
+  name: {{ $name }}
+  {{- with $watched }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "quartermaster.labels" . | nindent 4 }}
+rules:
+  {{- include (printf "quartermaster.%sRules" .component) . | trim | nindent 2 }}
+  {{- with .clusterRules }}
+  {{- if not $watched }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- end }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ ternary "RoleBinding" "ClusterRoleBinding" (ne $watched "") }}
+metadata:
+  name: {{ $name }}
+  {{- with $watched }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "quartermaster.labels" . | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ ternary "Role" "ClusterRole" (ne $watched "") }}
+  name: {{ $name }}
+subjects:
+  {{- include "quartermaster.subject" . | nindent 2 }}
+{{- end }}
+
+{{/* The component's service account, as a subject of a binding. */}}
+{{- define "quartermaster.subject" -}}
+- kind: ServiceAccount
+  name: {{ include "quartermaster.name" . }}
+  namespace: {{ .root.Release.Namespace }}
+{{- end }}
