@@ -5,6 +5,7 @@
 //! * [`refused`] and [`stalled`] are the statuses of pools that cannot be planned or carried out.
 
 mod autoscaler;
+pub mod causes;
 mod children;
 mod deployment;
 mod quantity;
