@@ -31,6 +31,7 @@ mod metrics_api;
 mod observe;
 mod overlay;
 mod pool;
+mod pool_figures;
 mod report;
 mod route;
 mod run;

@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::metrics_api::keep::Keeper;
 use crate::metrics_api::{self, Identity, Pages};
 use crate::overlay::Overlay;
+use crate::pool_figures::PoolFigures;
 use crate::scrape::{self, Loads, PoolKey, Scraper};
 use crate::watch::{Scope, Stores, all, of_pools, prune_pod, reflect};
 use crate::{pool, route};
@@ -69,7 +70,7 @@ pub(crate) async fn run(args: Args) -> Result<(), StartError> {
     let client = client().await?;
     let tasks = TaskTracker::new();
 
-    let pages = telemetry::admin::serve(admin, registry, ready.clone(), stop.clone());
+    let pages = telemetry::admin::serve(admin, registry.clone(), ready.clone(), stop.clone());
     // Not waited for at the end: a scraper may keep its connection open for ever.
     tokio::spawn(async move {
         if let Err(error) = pages.await {
@@ -78,7 +79,7 @@ pub(crate) async fn run(args: Args) -> Result<(), StartError> {
     });
     let loads = Arc::new(Loads::default());
     let identity = serve_metrics_api(&args, &client, &loads, &metrics, &tasks, &stop).await?;
-    let known = start_controllers(&args, client, loads, metrics, &tasks, &stop)?;
+    let known = start_controllers(&args, client, loads, metrics, &registry, &tasks, &stop)?;
     tasks.spawn(stop.clone().run_until_cancelled_owned(become_ready(known, identity, ready.clone())));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = args.namespace, "started");
 
@@ -159,6 +160,7 @@ fn start_controllers(
     client: Client,
     loads: Arc<Loads>,
     metrics: Metrics,
+    registry: &Registry,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<channel::Receiver<bool>, StartError> {
@@ -169,6 +171,7 @@ fn start_controllers(
     let (pods, pod_changes) = reflect(scope.api(), of_pools(), prune_pod);
     let (pools, pool_changes) = reflect(scope.api(), all(), |_| {});
     let (guarded_pools, guarded_pool_changes) = reflect::<pool::Guarded>(scope.api(), all(), |_| {});
+    PoolFigures::register(guarded_pools.clone(), registry)?;
     let (policies, policy_changes) = reflect::<route::Guarded>(scope.api(), all(), |_| {});
     let stores = Stores { services, deployments, autoscalers, pods, pools };
     let (changed, load_changes) = mpsc::channel(CHANGED);
