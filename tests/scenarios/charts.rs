@@ -51,3 +51,39 @@ fn keeping_the_kinds_is_the_default_and_a_choice() {
         }
     }
 }
+
+/// The kinds of the Prometheus operator are not in the cluster of the scenarios, so these objects are only looked at.
+#[test]
+fn monitoring_is_a_choice_and_covers_every_program() {
+    let of_monitoring = |words: &str| -> Vec<serde_json::Value> {
+        let objects = e2e::rendered("quartermaster", words).into_iter();
+        objects.filter(|object| object["apiVersion"] == "monitoring.coreos.com/v1").collect()
+    };
+    assert_eq!(of_monitoring(""), Vec::<serde_json::Value>::new(), "off by default");
+
+    let labels = "monitoring.podMonitors.labels.release=p,monitoring.prometheusRule.labels.release=p";
+    let on = format!("--set monitoring.podMonitors.enabled=true,monitoring.prometheusRule.enabled=true,{labels}");
+    let made = of_monitoring(&on);
+    let names: Vec<_> =
+        made.iter().map(|o| format!("{} {}", o["kind"], o["metadata"]["name"]).replace('"', "")).collect();
+    let want =
+        ["quartermaster-operator", "quartermaster-router", "quartermaster-engines"].map(|n| format!("PodMonitor {n}"));
+    for name in want.iter().map(String::as_str).chain(["PrometheusRule quartermaster"]) {
+        assert!(names.iter().any(|made| made == name), "{name} is missing in {names:?}");
+    }
+    assert_eq!(names.len(), 4, "{names:?}");
+    for object in &made {
+        assert_eq!(object["metadata"]["labels"]["release"], "p", "{object}");
+    }
+    let rule = made.iter().find(|object| object["kind"] == "PrometheusRule").unwrap();
+    let alerts: serde_json::Value = serde_saphyr::from_str(&read("charts/quartermaster/files/alerts.yaml")).unwrap();
+    assert_eq!(rule["spec"], alerts, "the rule holds the alerts as they are tested");
+
+    let engines = |words: &str| -> serde_json::Value {
+        let found = of_monitoring(words).into_iter().find(|o| o["metadata"]["name"] == "quartermaster-engines");
+        found.unwrap()["spec"]["namespaceSelector"].clone()
+    };
+    assert_eq!(engines(&on), serde_json::json!({"any": true}));
+    let one = engines(&format!("{on},watchNamespace=ml,metricsApi.enabled=false"));
+    assert_eq!(one, serde_json::json!({"matchNames": ["ml"]}));
+}

@@ -78,12 +78,32 @@ fn lint(steps: &mut Steps) -> Outcome<Count> {
     let mut vet = Command::new("go");
     vet.env("CGO_ENABLED", "0").args(["vet", "./cmd/cluster", "./internal/..."]).current_dir(&go);
     count += one(steps, "go vet finds nothing", 20, &mut vet)?;
+    count += alerts(steps)?;
     if cargo(&["deny", "--version"]).output().is_ok_and(|output| output.status.success()) {
         let deny = ["deny", "check", "bans", "licenses", "sources"];
         count += one(steps, "Dependencies keep the policy of deny.toml", 5, &mut cargo(&deny))?;
     } else {
         count.skip(1, "the dependency policy: cargo-deny is not installed (cargo install --locked cargo-deny)");
     }
+    Ok(count)
+}
+
+/// The alerts of the chart, by Prometheus' own tool.
+fn alerts(steps: &mut Steps) -> Outcome<Count> {
+    let promtool = |args: &[&str]| {
+        let mut command = Command::new("promtool");
+        command.args(args).current_dir(places::root());
+        command
+    };
+    let mut count = Count::default();
+    if promtool(&["--version"]).output().is_err() {
+        count.skip(2, "the alerts: promtool is not installed (Debian has it in the package prometheus)");
+        return Ok(count);
+    }
+    let mut check = promtool(&["check", "rules", "charts/quartermaster/files/alerts.yaml"]);
+    count += one(steps, "The alerts are well-formed", 1, &mut check)?;
+    let mut test = promtool(&["test", "rules", "tests/alerts/alerts.test.yaml"]);
+    count += one(steps, "The alerts fire when they should", 1, &mut test)?;
     Ok(count)
 }
 

@@ -1,5 +1,6 @@
-//! Keeps the code in a shape that a stranger can read: sizes, crate edges, stray marks.
+//! Keeps the code in a shape that a stranger can read: sizes, crate edges, stray marks, alerts about nothing.
 
+mod alerts;
 mod edges;
 mod sizes;
 
@@ -34,6 +35,7 @@ pub(crate) fn run() -> Outcome {
 /// Everything that is wrong, one line each.
 fn complaints() -> Outcome<Vec<String>> {
     let mut all = edges::complaints()?;
+    all.extend(alerts::complaints()?);
     for file in tracked()? {
         let Ok(text) = fs::read_to_string(places::root().join(&file)) else { continue };
         all.extend(strays(&file, &text));
