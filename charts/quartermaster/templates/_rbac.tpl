@@ -16,13 +16,19 @@ test reads what is rendered from here and refuses rights that neither program mu
 - apiGroups: [quartermaster.dev]
   resources: [inferencepools/finalizers]
   verbs: [update]
-# Made for a pool. A server-side apply is a patch, and a create where nothing is there yet. Only what a pool can do
-# without is ever deleted before the pool; the rest goes with it, by its owner reference.
+# Made for a pool. A server-side apply is a patch, and a create where nothing is there yet. Only an autoscaler is ever
+# deleted before its pool; the rest goes with it, by its owner reference.
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [list, watch, create, patch]
 - apiGroups: [""]
-  resources: [services]
+  resources: [services, serviceaccounts]
+  verbs: [list, watch, create, patch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [list, watch, create, patch]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
   verbs: [list, watch, create, patch]
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
@@ -38,6 +44,10 @@ test reads what is rendered from here and refuses rights that neither program mu
 
 {{/* What the operator may do with objects that belong to no namespace; only an install for all namespaces has them. */}}
 {{- define "quartermaster.operatorClusterRules" -}}
+# Whose labels say whether a policy of theirs may use a pool of another namespace.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [list, watch]
 {{- if .root.Values.metricsApi.enabled }}
 # It writes the authority of its certificate into these two objects of the chart.
 - apiGroups: [apiregistration.k8s.io]
@@ -57,9 +67,16 @@ test reads what is rendered from here and refuses rights that neither program mu
   verbs: [list, watch]
 {{- end }}
 
+{{- define "quartermaster.routerClusterRules" -}}
+# Whose labels say whether a policy of theirs may use a pool of another namespace.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [list, watch]
+{{- end }}
+
 {{/*
-Grants the rules that `<component>Rules` holds to the component: a ClusterRole for all namespaces, or a Role in the one
-that is watched. `clusterRules` is added to the former only.
+Grants to a component the rules that `<component>Rules` and `<component>ClusterRules` hold, by a ClusterRole for all
+namespaces; or those of the former, by a Role in the namespace that is watched.
 */}}
 {{- define "quartermaster.grant" -}}
 {{- $watched := .root.Values.watchNamespace }}
@@ -75,10 +92,8 @@ metadata:
     {{- include "quartermaster.labels" . | nindent 4 }}
 rules:
   {{- include (printf "quartermaster.%sRules" .component) . | trim | nindent 2 }}
-  {{- with .clusterRules }}
   {{- if not $watched }}
-  {{- . | nindent 2 }}
-  {{- end }}
+  {{- include (printf "quartermaster.%sClusterRules" .component) . | trim | nindent 2 }}
   {{- end }}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
