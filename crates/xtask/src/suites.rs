@@ -108,8 +108,10 @@ fn alerts(steps: &mut Steps) -> Outcome<Count> {
 }
 
 fn unit(steps: &mut Steps) -> Outcome<Count> {
-    let tests = ["test", "--workspace", "--exclude", "e2e", "--locked", "--no-fail-fast"];
+    let tests = ["test", "--workspace", "--exclude", "e2e", "--exclude", "mutate", "--locked", "--no-fail-fast"];
     let mut count = tests_of(steps, "Rust unit and in-process tests", 240, &mut cargo(&tests), Count::of_cargo)?;
+    let mut generator = cargo(&["test", "--package", "mutate", "--lib", "--locked"]);
+    count += tests_of(steps, "Rust unit tests of the spec mutation", 60, &mut generator, Count::of_cargo)?;
     let mut go = Command::new("go");
     go.env("CGO_ENABLED", "0")
         .args(["test", "-count=1", "-v", "./cmd/cluster/...", "./internal/..."])
@@ -143,18 +145,10 @@ fn end_to_end(kind: Platform, keep: bool, steps: &mut Steps) -> Outcome<Count> {
     let archives = images::build_in(steps)?;
     let registry = cluster.load(&archives, steps)?;
     demo::install(&cluster, &registry, steps)?;
-    let mut scenarios = cargo(&["test", "--package", "e2e", "--locked", "--", "--test-threads", "1", "--show-output"]);
-    scenarios.env("E2E_REGISTRY", &registry).env("E2E_ROUTED", if cluster.routed() { "yes" } else { "no" });
-    scenarios.env("E2E_TOOL", tool::path()).env("E2E_CLUSTER", NAME);
-    if let Some(kubeconfig) = cluster.kubeconfig() {
-        scenarios.env("KUBECONFIG", kubeconfig);
-    }
-    if let Some(bin) = cluster.bin() {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = std::iter::once(bin.to_path_buf()).chain(std::env::split_paths(&path));
-        scenarios.env("PATH", std::env::join_paths(folders)?);
-    }
+    let mut scenarios = on_cluster("e2e", &cluster, &registry)?;
     let mut count = tests_of(steps, "Scenarios on the cluster", 90, &mut scenarios, Count::of_cargo)?;
+    let mut mutations = on_cluster("mutate", &cluster, &registry)?;
+    count += tests_of(steps, "Thousands of specs on the cluster", 300, &mut mutations, Count::of_cargo)?;
     if !keep {
         cluster::remove(kind, NAME, steps)?;
     }
@@ -167,6 +161,22 @@ fn end_to_end(kind: Platform, keep: bool, steps: &mut Steps) -> Outcome<Count> {
         count.skip(1, "the self-test of the local Kubernetes: CLUSTER is not local");
     }
     Ok(count)
+}
+
+/// The tests of a package, to be run against the cluster.
+fn on_cluster(package: &str, cluster: &Cluster, registry: &str) -> Outcome<Command> {
+    let mut tests = cargo(&["test", "--package", package, "--locked", "--", "--test-threads", "1", "--show-output"]);
+    tests.env("E2E_REGISTRY", registry).env("E2E_ROUTED", if cluster.routed() { "yes" } else { "no" });
+    tests.env("E2E_TOOL", tool::path()).env("E2E_CLUSTER", NAME);
+    if let Some(kubeconfig) = cluster.kubeconfig() {
+        tests.env("KUBECONFIG", kubeconfig);
+    }
+    if let Some(bin) = cluster.bin() {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(bin.to_path_buf()).chain(std::env::split_paths(&path));
+        tests.env("PATH", std::env::join_paths(folders)?);
+    }
+    Ok(tests)
 }
 
 /// A step that is one check.

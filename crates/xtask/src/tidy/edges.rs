@@ -9,7 +9,7 @@ use crate::Outcome;
 use crate::places;
 
 /// Our crates that each of our crates may use (tests aside).
-const MAY_USE: [(&str, &[&str]); 10] = [
+const MAY_USE: [(&str, &[&str]); 11] = [
     ("api", &[]),
     ("wire", &[]),
     ("telemetry", &[]),
@@ -20,6 +20,7 @@ const MAY_USE: [(&str, &[&str]); 10] = [
     ("vllm-sim", &[]),
     ("xtask", &["api"]),
     ("e2e", &[]),
+    ("mutate", &[]),
 ];
 
 /// Crates that decide and never act: no clock, no network, no runtime.

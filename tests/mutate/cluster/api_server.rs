@@ -1,0 +1,59 @@
+//! Calls of the API server as plain JSON: what is sent must not pass through our types, which would mend it.
+
+use http::Request;
+use kube::{Client, Config};
+use serde_json::Value;
+
+/// Path of the pools of a namespace.
+pub(crate) fn pools(namespace: &str) -> String {
+    format!("/apis/quartermaster.dev/v1alpha1/namespaces/{namespace}/inferencepools")
+}
+
+/// Why the API server refused a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) code: u16,
+    pub(crate) message: String,
+    /// The fields it names, as it writes them.
+    pub(crate) fields: Vec<String>,
+}
+
+/// An answer: the object, or why not.
+pub(crate) type Answer = Result<Value, Refusal>;
+
+/// The API server of `KUBECONFIG`.
+#[derive(Clone)]
+pub(crate) struct ApiServer(Client);
+
+impl ApiServer {
+    pub(crate) async fn connect() -> Self {
+        // A second call finds the provider installed, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = Config::infer().await.expect("KUBECONFIG names a cluster");
+        Self(Client::try_from(config).expect("its API can be used"))
+    }
+
+    /// Sends a request. Panics when there is no answer: that is no verdict.
+    pub(crate) async fn call(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let kind = if method == "PATCH" { "application/apply-patch+yaml" } else { "application/json" };
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let request = Request::builder().method(method).uri(path).header("content-type", kind).body(body).unwrap();
+        match self.0.request::<Value>(request).await {
+            Ok(object) => Ok(object),
+            Err(kube::Error::Api(status)) => {
+                let causes = status.details.as_ref().map(|details| details.causes.clone()).unwrap_or_default();
+                Err(Refusal {
+                    code: status.code,
+                    message: status.message.clone(),
+                    fields: causes.into_iter().map(|cause| cause.field).collect(),
+                })
+            }
+            Err(error) => panic!("{method} {path}: {error}"),
+        }
+    }
+
+    /// What would become of `object` if it were created as `kubectl` does, with unknown fields refused.
+    pub(crate) async fn would_create(&self, collection: &str, object: &Value) -> Answer {
+        self.call("POST", &format!("{collection}?dryRun=All&fieldValidation=Strict"), object).await
+    }
+}

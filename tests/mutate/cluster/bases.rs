@@ -1,0 +1,88 @@
+//! The valid pools that mutations start from: the samples, and some that between them set every field there is.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use kube::CustomResourceExt;
+use mutate::{Kind, Node, Rules};
+use serde_json::{Value, json};
+
+/// Namespace in which nothing is ever stored: all verdicts are dry runs.
+pub(crate) const NOWHERE: &str = "default";
+
+/// The rules of InferencePool.
+pub(crate) fn rules() -> Rules {
+    Rules::new(&schema()).unwrap_or_else(|fault| panic!("{fault:?}"))
+}
+
+pub(crate) fn schema() -> Value {
+    let definition = serde_json::to_value(api::InferencePool::crd()).unwrap();
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+}
+
+/// The pools to start from, by name of their file.
+pub(crate) fn all() -> Vec<(String, Value)> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for folder in [here.join("bases"), here.join("../../manifests/samples")] {
+        let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            for document in text.split("\n---") {
+                let object: Value = serde_saphyr::from_str(document).unwrap_or_else(|error| panic!("{name}: {error}"));
+                if object["kind"] == "InferencePool" {
+                    found.push((name.clone(), object));
+                }
+            }
+        }
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    assert!(!found.is_empty());
+    for (name, object) in &mut found {
+        object["metadata"] = json!({"name": "mutated"});
+        assert!(object["spec"].is_object(), "{name}");
+    }
+    found
+}
+
+/// The paths in the schema of the leaves that `object` sets.
+fn set_leaves(node: &Node, value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match (&node.kind, value) {
+        (_, Value::Null) => {}
+        (Kind::Object { fields, .. }, Value::Object(there)) => {
+            let dot = if path.is_empty() { "" } else { "." };
+            for (name, value) in there {
+                if let Some(field) = fields.get(name) {
+                    set_leaves(field, value, &format!("{path}{dot}{name}"), found);
+                }
+            }
+        }
+        (Kind::Map { values, .. }, Value::Object(there)) => {
+            there.values().for_each(|value| set_leaves(values, value, &format!("{path}{{}}"), found));
+        }
+        (Kind::List { items, .. }, Value::Array(there)) => {
+            there.iter().for_each(|value| set_leaves(items, value, &format!("{path}[]"), found));
+        }
+        _ => {
+            found.insert(path.to_owned());
+        }
+    }
+}
+
+/// A field that no base sets is only ever tried alone, where what is required beside it is missing.
+#[test]
+fn every_field_is_set_by_a_base() {
+    let rules = rules();
+    let spec = rules.schema().field("spec").unwrap();
+    let (mut wanted, mut set) = (BTreeSet::new(), BTreeSet::new());
+    spec.leaves("", &mut |path, _| {
+        wanted.insert(path);
+    });
+    for (name, object) in all() {
+        assert_eq!(rules.judge(&object).err(), None, "{name}");
+        set_leaves(spec, &object["spec"], "", &mut set);
+    }
+    let missing: Vec<_> = wanted.difference(&set).collect();
+    assert!(missing.is_empty(), "set these in a file of tests/mutate/bases: {missing:?}");
+}

@@ -1,0 +1,96 @@
+use super::*;
+use serde_json::json;
+
+fn rules() -> Rules {
+    let schema = json!({
+        "type": "object", "required": ["spec"],
+        "properties": {"spec": {
+            "type": "object", "required": ["a"],
+            "x-kubernetes-validations": [{"rule": "!has(self.most) || self.least <= self.most", "message": "least above most"}],
+            "properties": {
+                "a": {"type": "string", "minLength": 1, "maxLength": 3, "pattern": "^[a-zä]+$"},
+                "least": {"type": "integer", "format": "int32", "minimum": 0.0, "maximum": 9.0, "default": 1},
+                "most": {"type": "integer", "nullable": true},
+                "flag": {"type": "boolean"},
+                "mode": {"type": "string", "enum": ["X", "Y"]},
+                "any": {"x-kubernetes-int-or-string": true},
+                "box": {"type": "object", "default": {}, "properties": {"time": {"type": "string", "default": "2m",
+                    "x-kubernetes-validations": [{"rule": "duration(self) <= duration('1h')", "message": "too long"}]}}},
+                "map": {"type": "object", "maxProperties": 1, "additionalProperties": {"type": "integer"}},
+                "list": {"type": "array", "maxItems": 2, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+                    "items": {"type": "object", "properties": {"name": {"type": "string"}}}},
+            },
+        }},
+    });
+    Rules::new(&schema).unwrap()
+}
+
+/// `want` is the start of the first fault's path and a part of its message; nothing when the spec is accepted.
+fn check(rules: &Rules, spec: &Value, want: Option<(&str, &str)>) {
+    let object = json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "x"}, "spec": spec});
+    let got = rules.judge(&object).map_err(|faults| faults[0].clone()).err();
+    let same = match (&got, want) {
+        (None, None) => true,
+        (Some(fault), Some((path, message))) => fault.path == path && fault.message.contains(message),
+        _ => false,
+    };
+    assert!(same, "{spec}: {got:?}, not {want:?}");
+}
+
+#[test]
+fn verdicts() {
+    let rules = rules();
+    for good in [
+        json!({"a": "a"}),
+        json!({"a": "äää"}),
+        json!({"a": "a", "least": null}),
+        json!({"a": "a", "most": null}),
+        json!({"a": "a", "least": 9, "most": 9}),
+        json!({"a": "a", "any": 7, "map": {"k": 1}, "flag": false, "mode": "Y"}),
+        json!({"a": "a", "list": [{"name": "x"}, {"name": "y"}]}),
+    ] {
+        check(&rules, &good, None);
+    }
+    for (bad, path, message) in [
+        (json!({}), "spec.a", "required"),
+        (json!({"a": null}), "spec.a", "required"),
+        (json!({"a": "a", "list": [null]}), "spec.list[0]", "null"),
+        (json!({"a": ""}), "spec.a", "too few"),
+        (json!({"a": "aaaa"}), "spec.a", "too many"),
+        (json!({"a": "A"}), "spec.a", "pattern"),
+        (json!({"a": 1}), "spec.a", "type"),
+        (json!({"a": "a", "b": 1}), "spec.b", "unknown"),
+        (json!({"a": "a", "box": {"b": 1}}), "spec.box.b", "unknown"),
+        (json!({"a": "a", "least": -1}), "spec.least", "minimum"),
+        (json!({"a": "a", "least": 10}), "spec.least", "maximum"),
+        (json!({"a": "a", "least": 1.5}), "spec.least", "whole"),
+        (json!({"a": "a", "least": u64::MAX}), "spec.least", "whole"),
+        (json!({"a": "a", "least": 4_294_967_296_u64}), "spec.least", "32 bits"),
+        (json!({"a": "a", "mode": "Z"}), "spec.mode", "not one of"),
+        (json!({"a": "a", "any": 0.5}), "spec.any", "type"),
+        (json!({"a": "a", "map": {"k": 1, "l": 2}}), "spec.map", "too many"),
+        (json!({"a": "a", "map": {"k": "v"}}), "spec.map.k", "type"),
+        (json!({"a": "a", "list": [{"name": "x"}, {"name": "x"}]}), "spec.list[1]", "twice"),
+        // The default of `least` is seen by the rule.
+        (json!({"a": "a", "most": 0}), "spec", "least above most"),
+        (json!({"a": "a", "box": {"time": "2h"}}), "spec.box.time", "too long"),
+    ] {
+        check(&rules, &bad, Some((path, message)));
+    }
+}
+
+#[test]
+fn defaults_are_stored_at_every_depth() {
+    let object = json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "x"}, "spec": {"a": "a", "least": null}});
+    let stored = rules().judge(&object).unwrap();
+    assert_eq!(stored["spec"], json!({"a": "a", "least": 1, "box": {"time": "2m"}}));
+}
+
+#[test]
+fn rules_that_cannot_be_read_are_told() {
+    let broken = |part: Value| Rules::new(&json!({"type": "object", "properties": {"a": part}})).err().map(|f| f.path);
+    assert_eq!(broken(json!({"type": "string", "pattern": "("})).as_deref(), Some("("));
+    let rule = json!({"type": "string", "x-kubernetes-validations": [{"rule": "self ==", "message": "m"}]});
+    assert_eq!(broken(rule).as_deref(), Some("x-kubernetes-validations"));
+    assert_eq!(broken(json!({"type": "string"})), None);
+}
