@@ -19,6 +19,8 @@ pub const RESOLVED_REFS: &str = "ResolvedRefs";
 
 /// Reasons, in CamelCase as Kubernetes asks. Messages for people stand where the reason is used.
 pub mod reason {
+    /// The operator has not looked at the object yet.
+    pub const PENDING: &str = "Pending";
     /// All desired replicas are ready.
     pub const ALL_REPLICAS_READY: &str = "AllReplicasReady";
     /// At least one replica serves.

@@ -9,6 +9,7 @@
 
 pub mod conditions;
 mod duration;
+mod first_status;
 mod inference_pool;
 mod route_policy;
 
@@ -39,5 +40,5 @@ pub const IN_FLIGHT_METRIC: &str = "vllm_inflight_requests";
 /// The definitions of all kinds, in the order in which they are installed.
 #[must_use]
 pub fn all_crds() -> Vec<CustomResourceDefinition> {
-    vec![InferencePool::crd(), RoutePolicy::crd()]
+    vec![first_status::given(InferencePool::crd()), first_status::given(RoutePolicy::crd())]
 }

@@ -27,6 +27,8 @@ pub(crate) enum Suite {
     Unit,
     /// The engine contract, against the real vLLM; the unit tests run it against the simulator.
     Contract,
+    /// What Flux and Argo CD make of the statuses, by their own libraries.
+    Gitops,
     /// Scenarios on a real cluster.
     E2e,
 }
@@ -44,6 +46,9 @@ pub(crate) fn run(kind: Option<Platform>, only: &[Suite], keep: bool) -> Outcome
     }
     if wanted(Suite::Contract) {
         total += contract(&mut steps)?;
+    }
+    if wanted(Suite::Gitops) {
+        total += gitops(&mut steps)?;
     }
     if wanted(Suite::E2e) {
         total += end_to_end(kind.unwrap_or_else(Platform::detect), keep, &mut steps)?;
@@ -73,7 +78,7 @@ fn lint(steps: &mut Steps) -> Outcome<Count> {
     count += one(steps, "The repository is tidy", 2, Command::new(std::env::current_exe()?).arg("tidy"))?;
     let go = places::root().join("tests/cluster");
     let mut formatted = Command::new("bash");
-    formatted.args(["-c", "found=$(gofmt -l .); echo \"$found\"; test -z \"$found\""]).current_dir(&go);
+    formatted.args(["-c", "found=$(gofmt -l . ../gitops); echo \"$found\"; test -z \"$found\""]).current_dir(&go);
     count += one(steps, "Go is formatted", 1, &mut formatted)?;
     let mut vet = Command::new("go");
     vet.env("CGO_ENABLED", "0").args(["vet", "./cmd/cluster", "./internal/..."]).current_dir(&go);
@@ -138,6 +143,20 @@ fn contract(steps: &mut Steps) -> Outcome<Count> {
     }
     let title = "The engine contract against the real vLLM";
     tests_of(steps, title, 150, &mut script("contract.sh"), Count::of_cargo)
+}
+
+/// The libraries of Flux and Argo CD are a good part of Kubernetes to compile, so they are no part of the unit tests.
+fn gitops(steps: &mut Steps) -> Outcome<Count> {
+    if !tool::has_go() {
+        let mut count = Count::default();
+        count.skip(1, "what Flux and Argo CD make of the statuses: `go` was not found");
+        return Ok(count);
+    }
+    let mut go = Command::new("go");
+    // As Kubernetes is built, so that what both need is compiled once.
+    go.env("CGO_ENABLED", "0").args(["test", "-trimpath", "-count=1", "-v", "./..."]);
+    go.current_dir(places::root().join("tests/gitops"));
+    tests_of(steps, "Flux and Argo CD understand the statuses", 240, &mut go, Count::of_go)
 }
 
 fn end_to_end(kind: Platform, keep: bool, steps: &mut Steps) -> Outcome<Count> {

@@ -12,9 +12,14 @@ pub(crate) fn path() -> PathBuf {
     places::root().join("target/cluster")
 }
 
+/// Whether Go is installed.
+pub(crate) fn has_go() -> bool {
+    Command::new("go").arg("version").output().is_ok()
+}
+
 /// Builds it. It uses Go's standard library only, so this takes seconds.
 pub(crate) fn build(steps: &mut Steps) -> Outcome {
-    if Command::new("go").arg("version").output().is_err() {
+    if !has_go() {
         return Err(
             "Go 1.26 or newer is needed to make images (and, for CLUSTER=local, Kubernetes), and `go` was not \
                     found: install it and run this again"

@@ -1,3 +1,5 @@
+mod verdicts;
+
 use super::*;
 use crate::pool::{plan, validate};
 use k8s_openapi::api::apps::v1::DeploymentCondition;
