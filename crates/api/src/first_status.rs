@@ -45,9 +45,7 @@ mod tests {
             let schema = crd.spec.versions[0].schema.clone().unwrap().open_api_v3_schema.unwrap();
             let default = schema.properties.unwrap()["status"].default.clone().unwrap().0;
             let generation = match crd.spec.names.kind.as_str() {
-                "InferencePool" => {
-                    serde_json::from_value::<InferencePoolStatus>(default).unwrap().observed_generation
-                }
+                "InferencePool" => serde_json::from_value::<InferencePoolStatus>(default).unwrap().observed_generation,
                 _ => serde_json::from_value::<RoutePolicyStatus>(default).unwrap().observed_generation,
             };
             assert_eq!(generation, Some(-1), "{}", crd.spec.names.kind);

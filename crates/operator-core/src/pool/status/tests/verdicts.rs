@@ -93,9 +93,8 @@ fn pools() -> Vec<State> {
     let late = with_condition(world(2, 3, 1, 2), "Progressing", "False", "ProgressDeadlineExceeded");
     let quota = with_condition(world(2, 1, 1, 1), "ReplicaFailure", "True", "FailedCreate");
     let settled = status_of(&world(2, 2, 2, 2), 2);
-    let after = |before: &InferencePoolStatus, then: Observed| {
-        status_of(&Observed { status: before.clone(), ..then }, 2)
-    };
+    let after =
+        |before: &InferencePoolStatus, then: Observed| status_of(&Observed { status: before.clone(), ..then }, 2);
     let told = |reason| stalled(&now(), settled.clone(), reason, "the cause".to_owned());
     vec![
         State { name: "pool-untouched", verdict: Wait, object: untouched(object(2)) },
@@ -121,7 +120,11 @@ fn pools() -> Vec<State> {
         state("pool-forbidden", Broken, 2, told(reason::REFUSED)),
         state("pool-recovering", Wait, 2, after(&status_of(&late, 2), world(2, 3, 2, 2))),
         state("pool-recovered", Fine, 2, after(&status_of(&late, 2), world(2, 2, 2, 2))),
-        State { name: "pool-ready-then-changed", verdict: Wait, object: changed_since(with_status(object(2), &settled)) },
+        State {
+            name: "pool-ready-then-changed",
+            verdict: Wait,
+            object: changed_since(with_status(object(2), &settled)),
+        },
         State {
             name: "pool-refused-then-corrected",
             verdict: Wait,
