@@ -9,7 +9,7 @@ use crate::Outcome;
 use crate::places;
 
 /// Our crates that each of our crates may use (tests aside).
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("api", &[]),
     ("wire", &[]),
     ("telemetry", &[]),
@@ -21,6 +21,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("xtask", &["api"]),
     ("e2e", &[]),
     ("mutate", &[]),
+    ("fault", &[]),
 ];
 
 /// Crates that decide and never act: no clock, no network, no runtime.

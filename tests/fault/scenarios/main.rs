@@ -1,0 +1,43 @@
+//! What must hold when the way between operator and API server breaks, or somebody else meddles. Each file is one class of
+//! faults; each case has a namespace, an operator and a proxy of its own, and ends as a run without faults does.
+//!
+//! `FAULT=full` runs every case; the default leaves out two of three of the kills, in turn. `FAULT_ONLY=kill,stale` runs
+//! only these classes; `FAULT_OPERATOR` is the program, by default the debug build beside this one.
+
+#![expect(clippy::print_stdout, reason = "it reports to the person who runs it")]
+
+mod kill;
+mod life;
+mod runner;
+
+use std::process::ExitCode;
+
+use fault::bed::{Bed, Trouble};
+
+use runner::Runner;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // A second call would find it installed, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match prove().await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(trouble) => {
+            println!("the proofs could not be run: {trouble}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn prove() -> Result<bool, Trouble> {
+    let mut runner = Runner::from_environment();
+    let bed = Bed::new(runner.program(), runner.folder()).await?;
+    life::install(&bed).await?;
+    // The CRDs' kinds were not there before.
+    let bed = Bed::new(runner.program(), runner.folder()).await?;
+    if runner.wants(kill::CLASS) {
+        kill::prove(&bed, &mut runner).await?;
+    }
+    Ok(runner.report())
+}
