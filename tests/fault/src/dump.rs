@@ -185,6 +185,11 @@ fn strip(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.retain(|name, _| !DROPPED.iter().any(|(dropped, _)| name == dropped));
+            // Managed fields tell owner references apart by UID.
+            if let Some(key) = fields.keys().find(|name| name.starts_with("k:{\"uid\":")).cloned() {
+                let owner = fields.remove(&key).unwrap_or_default();
+                fields.insert("k:uid".to_owned(), owner);
+            }
             fields.values_mut().for_each(strip);
         }
         Value::Array(items) => items.iter_mut().for_each(strip),
@@ -276,7 +281,7 @@ mod tests {
             json!({
                 "metadata": {
                     "name": "tiny", "generation": 3, "ownerReferences": [{"kind": "InferencePool"}],
-                    "managedFields": [{"manager": "quartermaster-operator", "operation": "Apply", "fieldsV1": {fields: {}}}],
+                    "managedFields": [{"manager": "quartermaster-operator", "operation": "Apply", "fieldsV1": {fields: {"k:{\"uid\":\"1\"}": {}}}}],
                 },
                 "status": {"readyReplicas": replicas, "conditions": [replicas]},
             })
@@ -285,7 +290,7 @@ mod tests {
         let want = json!({
             "metadata": {
                 "name": "tiny", "generation": 3, "ownerReferences": [{"kind": "InferencePool"}],
-                "managedFields": [{"f:spec": {}}],
+                "managedFields": [{"f:spec": {"k:uid": {}}}],
             },
             "status": {"readyReplicas": 2},
         });
