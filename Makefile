@@ -35,6 +35,10 @@ unit: ## Tests that need no cluster
 e2e: ## Scenarios on a real cluster
 	$(XTASK) test --only e2e
 
+.PHONY: fault
+fault: ## The operator is killed at every write, and its API server misbehaves: every case
+	FAULT=full $(XTASK) test --only fault
+
 .PHONY: generate
 generate: ## Write what is made from the sources: CRDs, reference pages
 	$(XTASK) generate

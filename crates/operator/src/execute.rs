@@ -6,10 +6,12 @@
 use std::fmt::Debug;
 use std::time::Instant;
 
+use api::InferencePool;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use kube::{Api, Resource};
 use operator_core::FIELD_MANAGER;
@@ -24,6 +26,11 @@ use crate::error::Error;
 
 /// Makes the changes one after the other, and stops at the first that fails.
 pub(crate) async fn execute(ctx: &Context, pool: &ValidPool, changes: &[Change]) -> Result<(), Error> {
+    let makes = |change: &Change| matches!(change, Change::Apply { uid: None, .. });
+    if changes.iter().any(makes) && !exists(ctx, pool).await? {
+        tracing::info!(pool = %pool.name(), namespace = %pool.namespace(), "deleted meanwhile; nothing is made for it");
+        return Ok(());
+    }
     for change in changes {
         match change {
             Change::Apply { child, uid, because } => apply(ctx, pool, child, uid.as_deref(), because).await?,
@@ -31,6 +38,19 @@ pub(crate) async fn execute(ctx: &Context, pool: &ValidPool, changes: &[Change])
         }
     }
     Ok(())
+}
+
+/// Whether the pool is still there, by the API server and not by a watch. The children of a deleted pool go after it, each
+/// kind's watch tells of that in its own time, and what was made again for a pool that is gone would start replicas for
+/// nothing.
+async fn exists(ctx: &Context, pool: &ValidPool) -> Result<bool, Error> {
+    let api = Api::<InferencePool>::namespaced(ctx.client.clone(), pool.namespace());
+    let what = format!("look for InferencePool {}/{}", pool.namespace(), pool.name());
+    let only = ListParams::default().fields(&format!("metadata.name={}", pool.name()));
+    let found = call(&what, api.list_metadata(&only)).await?.items;
+    let same =
+        |metadata: &ObjectMeta| metadata.uid.as_deref() == Some(pool.uid()) && metadata.deletion_timestamp.is_none();
+    Ok(found.iter().any(|found| same(&found.metadata)))
 }
 
 async fn apply(

@@ -1,6 +1,7 @@
 //! Every check and test of the repository, counted in one line at the end.
 
 mod count;
+mod fault;
 
 use std::path::Path;
 use std::process::Command;
@@ -31,6 +32,8 @@ pub(crate) enum Suite {
     Gitops,
     /// Scenarios on a real cluster.
     E2e,
+    /// The way between operator and API server breaks, on a real cluster.
+    Fault,
 }
 
 /// Runs the suites in `only`, or all, and fails if anything failed. `keep` leaves the test cluster up.
@@ -52,6 +55,9 @@ pub(crate) fn run(kind: Option<Platform>, only: &[Suite], keep: bool) -> Outcome
     }
     if wanted(Suite::E2e) {
         total += end_to_end(kind.unwrap_or_else(Platform::detect), keep, &mut steps)?;
+    }
+    if wanted(Suite::Fault) {
+        total += fault::run(kind.unwrap_or_else(Platform::detect), keep, &mut steps)?;
     }
     println!("\n{}", steps.summary());
     for note in &total.notes {
@@ -113,7 +119,8 @@ fn alerts(steps: &mut Steps) -> Outcome<Count> {
 }
 
 fn unit(steps: &mut Steps) -> Outcome<Count> {
-    let tests = ["test", "--workspace", "--exclude", "e2e", "--exclude", "mutate", "--locked", "--no-fail-fast"];
+    let clusterless = ["--exclude", "e2e", "--exclude", "mutate", "--exclude", "fault"];
+    let tests = [&["test", "--workspace", "--locked", "--no-fail-fast"][..], &clusterless].concat();
     let mut count = tests_of(steps, "Rust unit and in-process tests", 240, &mut cargo(&tests), Count::of_cargo)?;
     let mut generator = cargo(&["test", "--package", "mutate", "--lib", "--locked"]);
     count += tests_of(steps, "Rust unit tests of the spec mutation", 60, &mut generator, Count::of_cargo)?;

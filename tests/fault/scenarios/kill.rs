@@ -63,12 +63,7 @@ pub(crate) async fn prove(bed: &Bed, runner: &mut Runner) -> Result<(), Trouble>
 }
 
 /// One life, in each step of which the operator is killed at its write number `write`.
-async fn killed(
-    bed: Bed,
-    steps: Vec<(Step, After, bool)>,
-    write: usize,
-    position: Fault,
-) -> Result<Verdict, Trouble> {
+async fn killed(bed: Bed, steps: Vec<(Step, After, bool)>, write: usize, position: Fault) -> Result<Verdict, Trouble> {
     let name = format!("kill-{write}-{}", position.as_str().replace(' ', "-"));
     let life = Life::begin(&bed, &name).await?;
     let proxy = &life.operator.proxy;

@@ -231,7 +231,9 @@ fn seed(deployment: &Value) -> Option<&str> {
 /// The sample pool of the simulator, which starts at once and drains in a second. `seed` stands for any setting of the
 /// engine; without `scaled` nothing but people set the number of replicas.
 pub(crate) fn pool(seed: u32, scaled: bool) -> Result<Value, Trouble> {
-    let mut pool: Value = serde_saphyr::from_str(&read("manifests/samples/pool-sim.yaml")?)?;
+    let registry = std::env::var("E2E_REGISTRY").unwrap_or_else(|_| "localhost/quartermaster".to_owned());
+    let sample = read("manifests/samples/pool-sim.yaml")?.replace("localhost/quartermaster", &registry);
+    let mut pool: Value = serde_saphyr::from_str(&sample)?;
     pool["spec"]["engine"]["env"] = json!([
         {"name": "VLLM_SIM_START_DELAY", "value": "0"},
         {"name": "VLLM_SIM_SEED", "value": seed.to_string()},

@@ -130,7 +130,14 @@ impl Namespace {
     ///
     /// # Errors
     /// When the API server does not answer, or refuses.
-    pub async fn patch(&self, api: &str, rest: &str, manager: &str, form: Form, body: &Value) -> Result<Value, Failure> {
+    pub async fn patch(
+        &self,
+        api: &str,
+        rest: &str,
+        manager: &str,
+        form: Form,
+        body: &Value,
+    ) -> Result<Value, Failure> {
         let (kind, force) = match form {
             Form::Merge => ("application/merge-patch+json", ""),
             Form::Json => ("application/json-patch+json", ""),
@@ -178,6 +185,6 @@ impl Namespace {
 /// # Errors
 /// When it cannot be read.
 pub fn read(path: &str) -> Result<String, Trouble> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or_else(|| Path::new("."));
     std::fs::read_to_string(root.join(path)).map_err(|source| Trouble::Io { what: path.to_owned(), source })
 }

@@ -77,7 +77,8 @@ impl Server {
     pub fn of(kubeconfig: &str) -> Result<Self, Unusable> {
         let text: Value = serde_saphyr::from_str(kubeconfig)?;
         let get = |path: &str, what| text.pointer(path).and_then(Value::as_str).ok_or(Unusable::Lacks(what));
-        let data = |path: &str, what| get(path, what).and_then(|it| BASE64.decode(it).map_err(|_| Unusable::Lacks(what)));
+        let data =
+            |path: &str, what| get(path, what).and_then(|it| BASE64.decode(it).map_err(|_| Unusable::Lacks(what)));
         let base = get("/clusters/0/cluster/server", "a server")?;
         let base = base.parse().map_err(|_| Unusable::Lacks("a server's URL"))?;
         let authority = data("/clusters/0/cluster/certificate-authority-data", "an authority")?;
@@ -132,7 +133,8 @@ impl Server {
         if status.is_success() {
             return Ok(value);
         }
-        let message = value["message"].as_str().map_or_else(|| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
+        let message =
+            value["message"].as_str().map_or_else(|| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
         Err(Failure::Refused { what, code: status.as_u16(), message })
     }
 }

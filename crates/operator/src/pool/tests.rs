@@ -19,6 +19,7 @@ use kube::runtime::{reflector, watcher};
 use prometheus::Registry;
 use serde_json::{Value, json};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// How the played server answers a write to this path, in place of carrying it out.
 type Refusal = fn(path: &str) -> Option<(u16, Value)>;
@@ -29,6 +30,8 @@ struct World {
     /// What the watch tells of just before the server answers the write of a Deployment.
     echo: Arc<Mutex<Option<Deployment>>>,
     asked: Arc<Mutex<Vec<String>>>,
+    /// Whether the pool was deleted and no watch has told of it.
+    gone: Arc<AtomicBool>,
     /// Bodies of the writes to the pool's status.
     statuses: Arc<Mutex<Vec<InferencePoolStatus>>>,
     _others: Box<dyn std::any::Any>,
@@ -41,15 +44,20 @@ impl World {
         let (heard, told) = (Arc::clone(&asked), Arc::clone(&statuses));
         let (deployments, deployment_writer) = reflector::store();
         let (echo, writer) = (Arc::new(Mutex::new(None::<Deployment>)), Arc::new(Mutex::new(deployment_writer)));
-        let echoed = Arc::clone(&echo);
+        let (echoed, gone) = (Arc::clone(&echo), Arc::new(AtomicBool::new(false)));
+        let deleted = Arc::clone(&gone);
         let server = tower::service_fn(move |request: Request<Body>| {
             let (heard, told, there) = (Arc::clone(&heard), Arc::clone(&told), there.clone());
-            let (echoed, writer) = (Arc::clone(&echoed), Arc::clone(&writer));
+            let (echoed, writer, deleted) = (Arc::clone(&echoed), Arc::clone(&writer), Arc::clone(&deleted));
             async move {
                 let (head, body) = request.into_parts();
                 let body = body.collect().await.unwrap().to_bytes();
                 let body: Value = serde_json::from_slice(&body).unwrap_or_default();
                 let path = head.uri.path().rsplit("/namespaces/").next().unwrap_or_default().to_owned();
+                if head.method == Method::GET && path.ends_with("/inferencepools") {
+                    let there = (!deleted.load(Relaxed)).then(|| json!({"metadata": pool(1).metadata}));
+                    return Ok::<_, tower::BoxError>(answer(200, &json!({"metadata": {}, "items": there.as_slice()})));
+                }
                 if head.method == Method::GET {
                     return Ok::<_, tower::BoxError>(answer(200, &json!({"metadata": {}, "items": there.as_slice()})));
                 }
@@ -87,7 +95,7 @@ impl World {
             reported: Overlay::default(),
             last_report: Mutex::default(),
         });
-        Self { ctx, echo, asked, statuses, _others: Box::new((s, a, p, q, synced)) }
+        Self { ctx, echo, asked, gone, statuses, _others: Box::new((s, a, p, q, synced)) }
     }
 
     /// Reconciles, and returns what was written: `PATCH ml/deployments/llama?force…`.
@@ -157,6 +165,16 @@ async fn makes_what_is_missing_once_and_forces_nothing() {
     assert_eq!(writes, [format!("PATCH ml/inferencepools/llama/status?{BY}")]);
     let (_, writes) = world.reconcile(&pool(1)).await;
     assert_eq!(writes, [""; 0]);
+}
+
+/// The watches of its children may tell that they are gone before the pool's own watch tells that it is.
+#[tokio::test]
+async fn makes_nothing_for_a_pool_that_was_deleted_meanwhile() {
+    let world = World::new(None, |_| None);
+    world.gone.store(true, Relaxed);
+    let (done, writes) = world.reconcile(&pool(1)).await;
+    assert!(done.is_ok(), "{done:?}");
+    assert!(!writes.iter().any(|write| !write.contains("/inferencepools/")), "{writes:?}");
 }
 
 #[tokio::test]

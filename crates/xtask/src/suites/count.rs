@@ -76,7 +76,12 @@ impl AddAssign for Count {
 /// The lines of a failed run that a person needs: what failed and the end of the log.
 pub(super) fn failures(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    let broken = |line: &&&str| line.starts_with("error") || line.contains("FAILED") || line.contains("panicked at");
+    let broken = |line: &&&str| {
+        line.starts_with("error")
+            || line.contains("FAILED")
+            || line.contains("panicked at")
+            || line.starts_with("divergence")
+    };
     let named = lines.iter().filter(broken).take(30);
     let end = &lines[lines.len().saturating_sub(60)..];
     let all = named.chain(std::iter::once(&"… the end of the log:")).chain(end);

@@ -37,9 +37,8 @@ impl Identity {
     }
 
     pub(super) fn acceptor(self) -> Result<TlsAcceptor, StartError> {
-        let mut config = rustls::ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(vec![self.certificate], self.key)?;
+        let mut config =
+            rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![self.certificate], self.key)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
