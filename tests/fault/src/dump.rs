@@ -289,7 +289,8 @@ mod tests {
                 "status": {"readyReplicas": replicas, "terminatingReplicas": 1, "conditions": [replicas]},
             })
         };
-        let seen = |replicas, fields| canonical(&kind("apps", "deployments"), &deployment(replicas, fields), "somewhere");
+        let seen =
+            |replicas, fields| canonical(&kind("apps", "deployments"), &deployment(replicas, fields), "somewhere");
         let want = json!({
             "metadata": {
                 "name": "tiny", "generation": 3, "ownerReferences": [{"kind": "InferencePool"}],

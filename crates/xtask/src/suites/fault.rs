@@ -38,3 +38,4 @@ pub(super) fn run(kind: Platform, keep: bool, steps: &mut Steps) -> Outcome<Coun
         cluster::remove(kind, NAME, steps)?;
     }
     Ok(count)
+}
