@@ -5,6 +5,7 @@
 //! equal inputs give equal answers. Start with [`pool::plan`]; the binary `operator` carries out what it returns.
 
 pub mod diff;
+pub mod engine;
 #[cfg(test)]
 mod golden;
 pub mod load;
