@@ -8,6 +8,7 @@ pub mod diff;
 pub mod engine;
 #[cfg(test)]
 mod golden;
+pub mod lead;
 pub mod load;
 pub mod metrics_api;
 pub mod plan;

@@ -12,10 +12,19 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 /// Waits for `ask`, but not for ever. `what` says what is asked for, in words that can follow "cannot": it begins every
 /// message about a failure.
 pub(crate) async fn call<T>(what: &str, ask: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
-    match tokio::time::timeout(DEADLINE, ask).await {
+    call_within(DEADLINE, what, ask).await
+}
+
+/// As [`call`], with another deadline.
+pub(crate) async fn call_within<T>(
+    after: Duration,
+    what: &str,
+    ask: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(after, ask).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(source)) => Err(Error::Api { what: what.to_owned(), source }),
-        Err(_) => Err(Error::Deadline { what: what.to_owned(), after: DEADLINE }),
+        Err(_) => Err(Error::Deadline { what: what.to_owned(), after }),
     }
 }
 

@@ -38,6 +38,9 @@ pub(crate) enum Error {
         /// What came back.
         source: kube::Error,
     },
+    /// The reconcile itself is at fault. The log has the place.
+    #[error("the operator has a fault: {0}")]
+    Panicked(String),
 }
 
 /// How an error is to be met. The module `backoff` has the times.
@@ -62,6 +65,7 @@ impl Error {
             Self::Blocked(_) | Self::NotSynced => Class::Waiting,
             Self::Api { source: kube::Error::Api(status), .. } => class_of(status),
             Self::Deadline { .. } | Self::Api { .. } => Class::Transient,
+            Self::Panicked(_) => Class::Bug,
         }
     }
 
@@ -78,6 +82,12 @@ impl Error {
             _ => return None,
         };
         Some((reason, self.to_string()))
+    }
+
+    /// Whether the API server says that the object is not, or no longer, as the write took it to be: of another version,
+    /// gone, or there already.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api { source: kube::Error::Api(status), .. } if matches!(status.code, 404 | 409 | 422))
     }
 
     /// Whether the API server says that there is no such object.

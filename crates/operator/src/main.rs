@@ -13,6 +13,8 @@
 //!   delete;
 //! * core pods: list, watch;
 //! * `events.k8s.io` events: create, patch;
+//! * `coordination.k8s.io` its one Lease by name, in its own namespace: get, create, update (a Lease may be made by an
+//!   update, which is checked for both by name);
 //!
 //! and for the metrics API:
 //!
@@ -23,19 +25,24 @@
 mod args;
 mod backoff;
 mod call;
+mod cluster;
 mod context;
 mod error;
 mod execute;
+mod health;
+mod lead;
 mod metrics;
 mod metrics_api;
 mod observe;
 mod overlay;
 mod pool;
 mod pool_figures;
+mod queue;
 mod report;
 mod route;
 mod run;
 mod scrape;
+mod tasks;
 mod watch;
 
 use std::process::ExitCode;
@@ -50,11 +57,13 @@ async fn main() -> ExitCode {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }
-    match run::run(args).await {
+    let code = match run::run(args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "cannot go on");
             ExitCode::FAILURE
         }
-    }
+    };
+    telemetry::log::flush();
+    code
 }

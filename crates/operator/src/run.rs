@@ -1,4 +1,6 @@
-//! Puts the parts together: watches, controllers, the scraper, the two servers, and their end.
+//! Puts the parts together: the election, watches, controllers, the scraper, the two servers, and their end.
+//!
+//! Every operator watches, asks the replicas and serves the metrics API. Only the one that leads reconciles and writes.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -8,28 +10,34 @@ use api::ENGINE_PORT;
 use futures::{Stream, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
+use kube::Api;
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::{Lookup, ObjectRef};
-use kube::runtime::watcher;
-use kube::{Client, Config};
+use kube::runtime::reflector::ObjectRef;
 use operator_core::FIELD_MANAGER;
+use operator_core::lead::{BadTerms, Election};
 use prometheus::Registry;
 use telemetry::admin::Readiness;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch as channel};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::args::Args;
 use crate::backoff::Backoff;
+use crate::cluster::Ways;
 use crate::context::Context;
-use crate::metrics::Metrics;
+use crate::health::Pulse;
+use crate::lead::Elector;
+use crate::lead::fence::{self, Fence};
+use crate::metrics::{Metrics, POOL, ROUTE};
 use crate::metrics_api::keep::Keeper;
 use crate::metrics_api::{self, Identity, Pages};
 use crate::overlay::Overlay;
 use crate::pool_figures::PoolFigures;
+use crate::queue::Queue;
 use crate::scrape::{self, Loads, PoolKey, Scraper};
+use crate::tasks::Tasks;
 use crate::watch::{Scope, Stores, all, of_pools, prune_pod, reflect};
 use crate::{pool, route};
 
@@ -37,26 +45,42 @@ use crate::{pool, route};
 const CONCURRENCY: u16 = 16;
 /// Pools whose load has changed and that wait to be looked at.
 const CHANGED: usize = 1024;
-/// A connection to the API server on which nothing comes for this long is dead: watches last 25 s.
-const SILENCE: Duration = Duration::from_secs(30);
 /// How long reconciles and requests under way may take when the process is to end.
 const FAREWELL: Duration = Duration::from_secs(8);
 
-/// Why the operator could not start.
+/// Why the operator could not start, or go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error("signals cannot be handled: {0}")]
     Signals(std::io::Error),
+    #[error("a thread cannot be started: {0}")]
+    Thread(std::io::Error),
     #[error("no way to the cluster is configured: {0}")]
     Cluster(#[from] kube::config::InferConfigError),
     #[error("the cluster's API cannot be used: {0}")]
     Client(#[from] kube::Error),
+    #[error("the settings of the election do not fit together: {0}")]
+    Terms(#[from] BadTerms),
     #[error("metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
     #[error("replicas cannot be asked: {0}")]
     Http(#[from] reqwest::Error),
     #[error("cannot listen on {at}: {source}")]
     Listen { at: SocketAddr, source: std::io::Error },
+    #[error("{0} has ended, which it never should")]
+    Ended(&'static str),
+}
+
+/// What the parts of the process have in common.
+struct Process {
+    args: Args,
+    ways: Ways,
+    /// Becomes true when this process is the one that writes.
+    leading: channel::Receiver<bool>,
+    registry: Registry,
+    metrics: Metrics,
+    loads: Arc<Loads>,
+    tasks: Tasks,
 }
 
 /// Runs until a signal asks it to stop.
@@ -64,45 +88,92 @@ pub(crate) async fn run(args: Args) -> Result<(), StartError> {
     // The one cryptography provider of the process. A second call would find it installed, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let stop = telemetry::shutdown::on_signal().map_err(StartError::Signals)?;
-    let (registry, ready) = (Registry::new(), Readiness::default());
+    let (registry, ready, pulse) = (Registry::new(), Readiness::default(), Pulse::default());
     let metrics = Metrics::new(&registry)?;
     let admin = listen(args.admin_listen).await?;
-    let client = client().await?;
-    let tasks = TaskTracker::new();
 
-    let pages = telemetry::admin::serve(admin, registry.clone(), ready.clone(), stop.clone());
+    let examined = pulse.clone();
+    let examine = Arc::new(move || examined.stuck(Instant::now()));
+    let pages = telemetry::admin::serve_examined(admin, registry.clone(), ready.clone(), examine, stop.clone());
     // Not waited for at the end: a scraper may keep its connection open for ever.
     tokio::spawn(async move {
         if let Err(error) = pages.await {
             tracing::error!(%error, "the admin pages are gone");
         }
     });
-    let loads = Arc::new(Loads::default());
-    let identity = serve_metrics_api(&args, &client, &loads, &metrics, &tasks, &stop).await?;
-    let known = start_controllers(&args, client, loads, metrics, &registry, &tasks, &stop)?;
-    tasks.spawn(stop.clone().run_until_cancelled_owned(become_ready(known, identity, ready.clone())));
+    let (lead, leading) = channel::channel(false);
+    let (ways, elected) = take_part(&args, lead, &metrics, &pulse).await?;
+    let tasks = Tasks::new(stop.clone());
+    let process = Process { args, ways, leading, registry, metrics, loads: Arc::default(), tasks };
+    let identity = process.serve_metrics_api().await?;
+    let known = process.start_controllers()?;
+    let Process { args, tasks, .. } = process;
+    tasks.spawn("the wait for the first lists", become_ready(known, identity, ready.clone(), stop.clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = args.namespace, "started");
 
     stop.cancelled().await;
     ready.set(false);
-    tasks.close();
-    if tokio::time::timeout(FAREWELL, tasks.wait()).await.is_err() {
-        tracing::warn!("work under way is cut off");
+    let ended = tasks.end(FAREWELL).await;
+    if let Some(elected) = elected {
+        elected.give_up().await;
     }
     tracing::info!("stopped");
-    Ok(())
+    ended
+}
+
+/// This process's part in the election.
+struct Elected {
+    done: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Elected {
+    /// Steps down. By now nothing is written any more.
+    async fn give_up(self) {
+        self.done.cancel();
+        if tokio::time::timeout(FAREWELL, self.task).await.is_err() {
+            tracing::warn!("could not step down in time");
+        }
+    }
+}
+
+/// Opens the ways to the cluster, and begins to take part in the election if there is one. Without one, this process leads
+/// from the start.
+async fn take_part(
+    args: &Args,
+    lead: channel::Sender<bool>,
+    metrics: &Metrics,
+    pulse: &Pulse,
+) -> Result<(Ways, Option<Elected>), StartError> {
+    let me = format!("{}_{:08x}", args.identity, rand::random::<u32>());
+    let Some(namespace) = &args.lease_namespace else {
+        let ways = Ways::open(&me, &Fence::open(), metrics, pulse).await?;
+        tracing::info!("there is no election: this operator takes itself to be the only one");
+        metrics.leads();
+        lead.send_replace(true);
+        return Ok((ways, None));
+    };
+    let (fence, terms) = (Fence::closed(), args.terms()?);
+    let ways = Ways::open(&me, &fence, metrics, pulse).await?;
+    fence::guard(Arc::clone(&fence)).map_err(StartError::Thread)?;
+    tracing::info!(me, namespace, lease = args.lease_name, "taking part in the election");
+    let elector = Elector {
+        leases: Api::namespaced(ways.leases.clone(), namespace),
+        election: Election::new(me, namespace, &args.lease_name, terms),
+        name: args.lease_name.clone(),
+        terms,
+        fence,
+        leading: lead,
+        metrics: metrics.clone(),
+        pulse: pulse.clone(),
+    };
+    let done = CancellationToken::new();
+    let task = tokio::spawn(elector.run(done.clone()));
+    Ok((ways, Some(Elected { done, task })))
 }
 
 async fn listen(at: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(at).await.map_err(|source| StartError::Listen { at, source })
-}
-
-async fn client() -> Result<Client, StartError> {
-    let mut config = Config::infer().await?;
-    // Calls are tried again by their reconcile, which knows whether they still make sense.
-    config.default_retry = false;
-    config.read_timeout = Some(SILENCE);
-    Ok(Client::try_from(config)?)
 }
 
 /// The time in whole seconds, as Kubernetes writes it.
@@ -111,11 +182,13 @@ fn clock() -> Time {
     Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
 
-/// Ready means that the world is known, and that the metrics API, if served, can be asked.
+/// Ready means that the world is known, and that the metrics API, if served, can be asked. It does not mean to lead: who
+/// only waits to lead answers for the load of pools, too.
 async fn become_ready(
     mut known: channel::Receiver<bool>,
     identity: Option<channel::Receiver<Option<Identity>>>,
     ready: Readiness,
+    stop: CancellationToken,
 ) {
     if let Some(mut identity) = identity
         && identity.wait_for(Option::is_some).await.is_err()
@@ -126,115 +199,117 @@ async fn become_ready(
         ready.set(true);
         tracing::info!("ready");
     }
+    stop.cancelled().await;
 }
 
-/// Starts the server of the metrics API and what keeps its certificates, if it is wanted.
-async fn serve_metrics_api(
-    args: &Args,
-    client: &Client,
-    loads: &Arc<Loads>,
-    metrics: &Metrics,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) -> Result<Option<channel::Receiver<Option<Identity>>>, StartError> {
-    let Some(at) = args.metrics_api_listen else { return Ok(None) };
-    let listener = listen(at).await?;
-    let (sender, identity) = channel::channel(None);
-    let pages = Arc::new(Pages { loads: Arc::clone(loads), metrics: metrics.clone(), clock });
-    let keeper = Keeper {
-        client: client.clone(),
-        clock,
-        namespace: args.service_namespace.clone(),
-        service: args.service_name.clone(),
-        secret: args.tls_secret_name.clone(),
-        identity: sender,
-    };
-    tasks.spawn(metrics_api::serve(listener, identity.clone(), pages, stop.clone()));
-    tasks.spawn(keeper.run(stop.clone()));
-    Ok(Some(identity))
-}
+impl Process {
+    /// Starts the server of the metrics API and what keeps its certificates, if it is wanted.
+    async fn serve_metrics_api(&self) -> Result<Option<channel::Receiver<Option<Identity>>>, StartError> {
+        let Some(at) = self.args.metrics_api_listen else { return Ok(None) };
+        let listener = listen(at).await?;
+        let (sender, identity) = channel::channel(None);
+        let pages = Arc::new(Pages { loads: Arc::clone(&self.loads), metrics: self.metrics.clone(), clock });
+        let keeper = Keeper {
+            reader: self.ways.reader.clone(),
+            writer: self.ways.writer.clone(),
+            leading: self.leading.clone(),
+            clock,
+            namespace: self.args.service_namespace.clone(),
+            service: self.args.service_name.clone(),
+            secret: self.args.tls_secret_name.clone(),
+            identity: sender,
+        };
+        let stop = self.tasks.stop();
+        self.tasks.spawn("the metrics API", metrics_api::serve(listener, identity.clone(), pages, stop.clone()));
+        self.tasks.spawn("the keeper of the metrics API's certificate", keeper.run(stop));
+        Ok(Some(identity))
+    }
 
-/// Starts the watches, the two controllers and the scraper. What it returns becomes true when the world is known.
-fn start_controllers(
-    args: &Args,
-    client: Client,
-    loads: Arc<Loads>,
-    metrics: Metrics,
-    registry: &Registry,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) -> Result<channel::Receiver<bool>, StartError> {
-    let scope = Scope { client: client.clone(), namespace: args.namespace.clone() };
-    let (services, service_changes) = reflect(scope.api(), of_pools(), |_| {});
-    let (deployments, deployment_changes) = reflect(scope.api(), of_pools(), |_| {});
-    let (autoscalers, autoscaler_changes) = reflect(scope.api(), of_pools(), |_| {});
-    let (pods, pod_changes) = reflect(scope.api(), of_pools(), prune_pod);
-    let (pools, pool_changes) = reflect(scope.api(), all(), |_| {});
-    let (guarded_pools, guarded_pool_changes) = reflect::<pool::Guarded>(scope.api(), all(), |_| {});
-    PoolFigures::register(guarded_pools.clone(), registry)?;
-    let (policies, policy_changes) = reflect::<route::Guarded>(scope.api(), all(), |_| {});
-    let stores = Stores { services, deployments, autoscalers, pods, pools };
-    let (changed, load_changes) = mpsc::channel(CHANGED);
-    let scraper = Scraper {
-        pods: stores.pods.clone(),
-        loads: Arc::clone(&loads),
-        http: scrape::client()?,
-        metrics: metrics.clone(),
-        port: u16::try_from(ENGINE_PORT).unwrap_or_default(),
-        changed,
-    };
-    tasks.spawn(scraper.run(stop.clone()));
-    tasks.spawn(stop.clone().run_until_cancelled_owned(pod_changes.for_each(|_| std::future::ready(()))));
+    /// Starts the watches, the two controllers and the scraper. What it returns becomes true when the world is known.
+    fn start_controllers(&self) -> Result<channel::Receiver<bool>, StartError> {
+        let scope = Scope { client: self.ways.reader.clone(), namespace: self.args.namespace.clone() };
+        let (services, service_changes) = reflect(scope.api(), of_pools(), |_| {});
+        let (deployments, deployment_changes) = reflect(scope.api(), of_pools(), |_| {});
+        let (autoscalers, autoscaler_changes) = reflect(scope.api(), of_pools(), |_| {});
+        let (pods, pod_changes) = reflect(scope.api(), of_pools(), prune_pod);
+        let (pools, pool_changes) = reflect(scope.api(), all(), |_| {});
+        let (guarded_pools, guarded_pool_changes) = reflect::<pool::Guarded>(scope.api(), all(), |_| {});
+        PoolFigures::register(guarded_pools.clone(), &self.registry)?;
+        let (policies, policy_changes) = reflect::<route::Guarded>(scope.api(), all(), |_| {});
+        let stores = Stores { services, deployments, autoscalers, pods, pools };
+        let load_changes = self.start_scraper(&stores)?;
+        self.tasks.spawn_until_stop("the watch of pods", pod_changes.for_each(|_| std::future::ready(())));
 
-    let (synced, known) = channel::channel(false);
-    let all_stores = stores.clone();
-    tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
-        synced.send_replace(all_stores.synced().await);
-    }));
-    let ctx = Arc::new(Context {
-        events: Recorder::new(client.clone(), Reporter { controller: FIELD_MANAGER.to_owned(), instance: None }),
-        client,
-        started: Instant::now(),
-        clock,
-        stores,
-        known: known.clone(),
-        loads,
-        metrics,
-        backoff: Backoff::default(),
-        written: Overlay::default(),
-        reported: Overlay::default(),
-        last_report: Mutex::default(),
-    });
-    let config = controller::Config::default().concurrency(CONCURRENCY);
-    let of_pools = Controller::for_stream(guarded_pool_changes, guarded_pools)
-        .with_config(config.clone())
-        .owns_stream(service_changes)
-        .owns_stream(deployment_changes)
-        .owns_stream(autoscaler_changes)
-        .reconcile_on(references(load_changes))
-        .graceful_shutdown_on(stop.clone().cancelled_owned())
-        .run(pool::reconcile, pool::error_policy, Arc::clone(&ctx));
-    let of_routes = Controller::for_stream(policy_changes, policies.clone())
-        .with_config(config)
-        .watches_stream(pool_changes, move |pool| route::referring(&policies, &pool))
-        .graceful_shutdown_on(stop.clone().cancelled_owned())
-        .run(route::reconcile, route::error_policy, ctx);
-    tasks.spawn(follow(of_pools));
-    tasks.spawn(follow(of_routes));
-    Ok(known)
-}
+        let (synced, known) = channel::channel(false);
+        let (all_stores, stop) = (stores.clone(), self.tasks.stop());
+        self.tasks.spawn_until_stop("the wait for the first lists", async move {
+            synced.send_replace(all_stores.synced().await);
+            stop.cancelled().await;
+        });
+        let ctx = Arc::new(self.context(stores, known.clone()));
+        let config = controller::Config::default().concurrency(CONCURRENCY);
+        let queue = Queue::new(POOL, self.metrics.clone(), self.leading.clone());
+        let turns = queue.clone();
+        let of_pools = Controller::for_stream(queue.of_objects(guarded_pool_changes), guarded_pools.clone())
+            .with_config(config.clone())
+            .owns_stream(queue.of_owned(service_changes))
+            .owns_stream(queue.of_owned(deployment_changes))
+            .owns_stream(queue.of_owned(autoscaler_changes))
+            .reconcile_on(queue.of_others(references(load_changes)))
+            .reconcile_all_on(queue.all_at_first(guarded_pools))
+            .graceful_shutdown_on(self.tasks.stop().cancelled_owned())
+            .run(
+                move |pool, ctx| turns.turn(&*Arc::clone(&pool), pool::reconcile(pool, ctx)),
+                pool::error_policy,
+                Arc::clone(&ctx),
+            );
+        self.tasks.spawn("the controller of pools", queue.follow(of_pools));
+        let queue = Queue::new(ROUTE, self.metrics.clone(), self.leading.clone());
+        let (turns, known_policies) = (queue.clone(), policies.clone());
+        let of_routes = Controller::for_stream(queue.of_objects(policy_changes), policies.clone())
+            .with_config(config)
+            .watches_stream(queue.of_others(pool_changes), move |pool| route::referring(&known_policies, &pool))
+            .reconcile_all_on(queue.all_at_first(policies))
+            .graceful_shutdown_on(self.tasks.stop().cancelled_owned())
+            .run(
+                move |policy, ctx| turns.turn(&*Arc::clone(&policy), route::reconcile(policy, ctx)),
+                route::error_policy,
+                ctx,
+            );
+        self.tasks.spawn("the controller of policies", queue.follow(of_routes));
+        Ok(known)
+    }
 
-/// Drives a controller to its end. Failed reconciles have been logged, and watches do not fail.
-async fn follow<K, E>(
-    done: impl Stream<Item = Result<(ObjectRef<K>, controller::Action), controller::Error<E, watcher::Error>>>,
-) where
-    K: Lookup,
-    E: std::error::Error + 'static,
-{
-    let mut done = std::pin::pin!(done);
-    while let Some(result) = done.next().await {
-        if let Err(controller::Error::RunnerError(error)) = result {
-            tracing::error!(%error, "a controller is in trouble");
+    /// Starts to ask the replicas for their load. What it returns tells of pools whose load has changed.
+    fn start_scraper(&self, stores: &Stores) -> Result<mpsc::Receiver<PoolKey>, StartError> {
+        let (changed, load_changes) = mpsc::channel(CHANGED);
+        let scraper = Scraper {
+            pods: stores.pods.clone(),
+            loads: Arc::clone(&self.loads),
+            http: scrape::client()?,
+            metrics: self.metrics.clone(),
+            port: u16::try_from(ENGINE_PORT).unwrap_or_default(),
+            changed,
+        };
+        self.tasks.spawn("the scraper", scraper.run(self.tasks.stop()));
+        Ok(load_changes)
+    }
+
+    fn context(&self, stores: Stores, known: channel::Receiver<bool>) -> Context {
+        let client = self.ways.writer.clone();
+        Context {
+            events: Recorder::new(client.clone(), Reporter { controller: FIELD_MANAGER.to_owned(), instance: None }),
+            client,
+            started: Instant::now(),
+            clock,
+            stores,
+            known,
+            loads: Arc::clone(&self.loads),
+            metrics: self.metrics.clone(),
+            backoff: Backoff::default(),
+            written: Overlay::default(),
+            reported: Overlay::default(),
+            last_report: Mutex::default(),
         }
     }
 }

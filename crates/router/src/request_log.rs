@@ -152,8 +152,7 @@ fn put(lines: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 }
 
 fn write_out(lines: &mut Vec<u8>) {
-    // There is nowhere to tell that the log cannot be written.
-    let _ = std::io::stderr().lock().write_all(lines);
+    telemetry::log::put(lines);
     lines.clear();
 }
 

@@ -53,7 +53,9 @@ pub fn run(args: Args) -> Result<(), Error> {
     // Only the first provider counts; that another was installed first would be as good.
     let _ = ring::default_provider().install_default();
     let runtime = Builder::new_current_thread().enable_all().build().map_err(doing("the runtime"))?;
-    runtime.block_on(serve(args))
+    let ended = runtime.block_on(serve(args));
+    log::flush();
+    ended
 }
 
 async fn serve(args: Args) -> Result<(), Error> {

@@ -29,10 +29,14 @@ impl Readiness {
     }
 }
 
+/// Finds what is wrong with the process, in a sentence each. Nothing, when it is healthy.
+pub type Examination = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
 #[derive(Clone)]
 struct Pages {
     registry: Registry,
     ready: Readiness,
+    examine: Examination,
 }
 
 /// Serves the pages on `listener` until `stop` is cancelled. `/healthz` says 200 while the process turns at all, `/readyz`
@@ -46,15 +50,39 @@ pub async fn serve(
     ready: Readiness,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    axum::serve(listener, pages(registry, ready)).with_graceful_shutdown(stop.cancelled_owned()).await
+    serve_examined(listener, registry, ready, Arc::new(Vec::new), stop).await
 }
 
-fn pages(registry: Registry, ready: Readiness) -> Router {
+/// As [`serve`], but `/healthz` says 500 and why when `examine` finds that only a new process helps.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve_examined(
+    listener: TcpListener,
+    registry: Registry,
+    ready: Readiness,
+    examine: Examination,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let pages = pages(Pages { registry, ready, examine });
+    axum::serve(listener, pages).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+fn pages(pages: Pages) -> Router {
     Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(Pages { registry, ready })
+        .with_state(pages)
+}
+
+async fn healthz(State(pages): State<Pages>) -> Response {
+    let wrong = (pages.examine)();
+    if wrong.is_empty() {
+        "ok\n".into_response()
+    } else {
+        (StatusCode::INTERNAL_SERVER_ERROR, wrong.join("\n") + "\n").into_response()
+    }
 }
 
 async fn readyz(State(pages): State<Pages>) -> Response {
@@ -77,6 +105,8 @@ async fn metrics(State(pages): State<Pages>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Mutex;
+
     use prometheus::IntGauge;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
@@ -99,9 +129,15 @@ mod tests {
         let (ready, stop) = (Readiness::default(), CancellationToken::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        let server = tokio::spawn(serve(listener, registry, ready.clone(), stop.clone()));
+        let wrong = Arc::new(Mutex::new(Vec::new()));
+        let examined = Arc::clone(&wrong);
+        let examine: Examination = Arc::new(move || examined.lock().unwrap().clone());
+        let server = tokio::spawn(serve_examined(listener, registry, ready.clone(), examine, stop.clone()));
 
         assert!(get_page(at, "/healthz").await.starts_with("HTTP/1.1 200"));
+        wrong.lock().unwrap().push("it stands still".to_owned());
+        let sick = get_page(at, "/healthz").await;
+        assert!(sick.starts_with("HTTP/1.1 500") && sick.ends_with("it stands still\n"), "{sick}");
         assert!(get_page(at, "/readyz").await.starts_with("HTTP/1.1 503"));
         ready.set(true);
         assert!(get_page(at, "/readyz").await.starts_with("HTTP/1.1 200"));

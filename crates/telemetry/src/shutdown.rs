@@ -18,6 +18,7 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
         asked.cancel();
         let name = next(&mut signals).await;
         tracing::warn!(signal = name, "stopping at once");
+        crate::log::flush();
         std::process::exit(130);
     });
     Ok(token)

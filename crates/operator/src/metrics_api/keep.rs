@@ -1,7 +1,8 @@
 //! Keeps the metrics API reachable: its certificate in a Secret, that certificate's authority in the APIService objects, and
 //! the authority of the API server's own certificate in what the server trusts.
 //!
-//! All of it is looked at once a minute and written only where it differs.
+//! All of it is looked at once a minute and written only where it differs. Only the operator that leads writes; the others
+//! look more often, because they must show what it has written.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,12 +30,18 @@ use crate::error::Error;
 
 /// How often everything is looked at.
 const EVERY: Duration = Duration::from_secs(60);
+/// How often by an operator that does not lead. When the leader has made a new certificate, the others show the old one for
+/// so long.
+const FOLLOW: Duration = Duration::from_secs(5);
 /// How soon after a failure.
 const AGAIN: Duration = Duration::from_secs(3);
 
 /// Who the server is.
 pub(crate) struct Keeper {
-    pub(crate) client: Client,
+    pub(crate) reader: Client,
+    pub(crate) writer: Client,
+    /// Whether this operator is the one that writes.
+    pub(crate) leading: watch::Receiver<bool>,
     pub(crate) clock: fn() -> Time,
     /// Namespace of the operator.
     pub(crate) namespace: String,
@@ -58,15 +65,24 @@ pub(super) enum KeepError {
     Verifier(#[from] rustls::server::VerifierBuilderError),
     #[error("the certificate's Secret holds no certificate and key that can be used")]
     Unusable,
+    #[error("the operator that leads has not made a certificate yet")]
+    NotYet,
 }
 
 impl Keeper {
     /// Keeps looking until `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut shown: Option<(Serving, FrontProxy)> = None;
+        let mut leading = self.leading.clone();
         loop {
-            let wait = match self.look(&mut shown).await {
-                Ok(()) => EVERY,
+            let leads = *leading.borrow_and_update();
+            let wait = match self.look(&mut shown, leads).await {
+                Ok(()) if leads => EVERY,
+                Ok(()) => FOLLOW,
+                Err(KeepError::NotYet) => {
+                    tracing::info!("waiting for the operator that leads to make a certificate");
+                    AGAIN
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the metrics API is not as it should be");
                     AGAIN
@@ -75,16 +91,20 @@ impl Keeper {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
+                Ok(()) = leading.changed() => {}
             }
         }
     }
 
-    async fn look(&self, shown: &mut Option<(Serving, FrontProxy)>) -> Result<(), KeepError> {
-        let now = (self.serving().await?, self.front_proxy().await?);
+    async fn look(&self, shown: &mut Option<(Serving, FrontProxy)>, leads: bool) -> Result<(), KeepError> {
+        let now = (self.serving(leads).await?, self.front_proxy().await?);
         if shown.as_ref() != Some(&now) {
             self.identity.send_replace(Some(identify(&now.0, &now.1)?));
             tracing::info!(secret = self.secret, "the metrics API has a new certificate or takes new callers");
             *shown = Some(now.clone());
+        }
+        if !leads {
+            return Ok(());
         }
         for version in VERSIONS {
             self.register(&version.api_service(), &now.0).await?;
@@ -92,17 +112,19 @@ impl Keeper {
         Ok(())
     }
 
-    /// The certificate in the Secret; a new one when that is missing, for another name, or near its end.
-    async fn serving(&self) -> Result<Serving, KeepError> {
-        let secrets = Api::<Secret>::namespaced(self.client.clone(), &self.namespace);
+    /// The certificate in the Secret; for the leader a new one when that is missing, for another name, or near its end.
+    async fn serving(&self, leads: bool) -> Result<Serving, KeepError> {
+        let secrets = Api::<Secret>::namespaced(self.reader.clone(), &self.namespace);
         let what = format!("read the Secret {}/{}", self.namespace, self.secret);
         let found = call(&what, secrets.get_opt(&self.secret)).await?;
         let names =
             [format!("{}.{}.svc", self.service, self.namespace), format!("{}.{}", self.service, self.namespace)];
         let Time(now) = (self.clock)();
         let stored = found.as_ref().and_then(|secret| Serving::read(secret.data.as_ref()?));
-        if let Some(stored) = stored.filter(|stored| stored.serves(&names[0], now)) {
-            return Ok(stored);
+        match stored {
+            Some(stored) if !leads || stored.serves(&names[0], now) => return Ok(stored),
+            None if !leads => return Err(KeepError::NotYet),
+            Some(_) | None => {}
         }
         let secret = Secret {
             metadata: ObjectMeta {
@@ -117,13 +139,14 @@ impl Keeper {
         };
         let what = format!("write the Secret {}/{}", self.namespace, self.secret);
         let by = PatchParams::apply(FIELD_MANAGER);
+        let secrets = Api::<Secret>::namespaced(self.writer.clone(), &self.namespace);
         let written = call(&what, secrets.patch(&self.secret, &by, &Patch::Apply(&secret))).await?;
         tracing::info!(secret = self.secret, "made a certificate for the metrics API");
         written.data.as_ref().and_then(Serving::read).ok_or(KeepError::Unusable)
     }
 
     async fn front_proxy(&self) -> Result<FrontProxy, KeepError> {
-        let maps = Api::<ConfigMap>::namespaced(self.client.clone(), front_proxy::NAMESPACE);
+        let maps = Api::<ConfigMap>::namespaced(self.reader.clone(), front_proxy::NAMESPACE);
         let what = format!("read the ConfigMap {}/{}", front_proxy::NAMESPACE, front_proxy::CONFIG_MAP);
         let found = call(&what, maps.get_opt(front_proxy::CONFIG_MAP)).await?;
         Ok(found.and_then(|map| map.data).map(|data| FrontProxy::read(&data)).unwrap_or_default())
@@ -131,7 +154,7 @@ impl Keeper {
 
     /// Lets the API server trust the certificate, if the API is ours to serve.
     async fn register(&self, name: &str, serving: &Serving) -> Result<(), KeepError> {
-        let services = Api::<APIService>::all(self.client.clone());
+        let services = Api::<APIService>::all(self.reader.clone());
         let Some(found) = call(&format!("read the APIService {name}"), services.get_opt(name)).await? else {
             tracing::warn!(name, "there is no such APIService, so the API server does not know of the metrics API");
             return Ok(());
@@ -151,6 +174,7 @@ impl Keeper {
             "spec": {"caBundle": authority},
         });
         let by = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let services = Api::<APIService>::all(self.writer.clone());
         call(&format!("write the APIService {name}"), services.patch(name, &by, &Patch::Merge(patch))).await?;
         tracing::info!(name, "the API server now trusts the metrics API");
         Ok(())
