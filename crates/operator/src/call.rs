@@ -11,8 +11,11 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Waits for `ask`, but not for ever. `what` says what is asked for, in words that can follow "cannot": it begins every
 /// message about a failure.
-pub(crate) async fn call<T>(what: &str, ask: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
-    call_within(DEADLINE, what, ask).await
+pub(crate) fn call<T>(
+    what: &str,
+    ask: impl Future<Output = kube::Result<T>>,
+) -> impl Future<Output = Result<T, Error>> {
+    call_within(DEADLINE, what, ask)
 }
 
 /// As [`call`], with another deadline.

@@ -38,6 +38,7 @@ fn freed(version: &str) -> Lease {
 }
 
 /// What happens to a participant, at a second of its own clock.
+#[expect(clippy::large_enum_variant, reason = "there are a handful")]
 enum Event {
     Sees(f64, Option<Lease>),
     /// Sends what it wants to write, which is stored at once; the answer takes this long.
