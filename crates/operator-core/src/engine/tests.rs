@@ -136,6 +136,70 @@ fn a_line_that_the_engine_takes_is_left_alone() {
     }
 }
 
+/// What vLLM 0.32.0 itself said to these lines. Where it takes one, the check may only refuse what a pool must not set and
+/// what is not written in full; where it does not, the check must say so.
+#[test]
+fn the_check_agrees_with_the_real_parser() {
+    for (taken, line) in [
+        (true, "--enable-lora --max-loras 4 --max-lora-rank=16 --lora-modules a=/a b=/b"),
+        (true, "--no-enable-lora"),
+        (true, "-O3"),
+        (true, "-O=2"),
+        (true, "-O 1"),
+        (false, "-O"),
+        (false, "-O 7"),
+        (true, "-O9"),
+        (true, "--compilation-config.mode 3 -cc.pass_config.fuse_allreduce_rms=true"),
+        (true, "--speculative-config.method ngram --speculative-config.num_speculative_tokens -1"),
+        (true, "-dp 2 -ep"),
+        (true, "--seed -1"),
+        (true, "--moe-backend Triton"),
+        (true, "--limit-mm-per-prompt.image=2"),
+        (true, "--kv-cache-memory-bytes 8G"),
+        (false, "--frobnicate 3 4"),
+        (false, "--seed 1 -1.5"),
+        (false, "--swap-space 4"),
+        (false, "--max-loras"),
+        (false, "--max-loras --enable-lora"),
+        (false, "--compilation-config.mode"),
+        (false, "--max-loras four"),
+        (false, "--enable-lora true"),
+        (false, "--no-enable-lora=x"),
+        (false, "--max-loras.x=3"),
+        (false, "--scheduling-policy lifo"),
+        (false, "--max-loras 1 2"),
+        (false, "-- x"),
+        (false, "--max-lora 4"),
+        (true, "--otlp 4"),
+        (true, "-qawq"),
+        (true, "-tp=2"),
+        (false, "-tp2"),
+        (true, "--tensor-p 2"),
+        (true, "--served-model-nam a"),
+        (false, "--additional-config.x --config"),
+        (false, "--max-num 4"),
+        (true, "--max-log-len 1_000"),
+        (true, "--max-log-len +5"),
+        (true, "--cpu-offload-gb inf"),
+        (true, "--cpu-offload-gb 1e3"),
+        (true, "--collect-detailed-traces all"),
+        (true, "--hf-token"),
+        (true, "--middleware a --middleware b"),
+        (false, "--data-parallel-size=two"),
+        (true, "--max-cpu-loras None"),
+        (true, "--max-cpu-loras="),
+        (false, "--dtype Half"),
+    ] {
+        let found = check(Some(version("0.32.0")), &words(line));
+        let house = |one: &Finding| matches!(one.problem, Problem::Refused(_) | Problem::Spelling { .. });
+        if taken {
+            assert!(found.iter().all(|one| !one.is_error() || house(one)), "{line}: {found:?}");
+        } else {
+            assert!(found.iter().any(Finding::is_error), "{line}: {found:?}");
+        }
+    }
+}
+
 #[test]
 fn what_this_release_does_not_take_is_named() {
     let at = "0.32.0";
