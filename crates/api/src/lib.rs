@@ -36,6 +36,12 @@ pub const ENGINE_PORT: i32 = 8000;
 
 /// Name of the load metric of a pool at `custom.metrics.k8s.io`: requests running and waiting in its replicas.
 pub const IN_FLIGHT_METRIC: &str = "vllm_inflight_requests";
+/// The same, of requests that an engine is computing.
+pub const RUNNING_METRIC: &str = "vllm_requests_running";
+/// The same, of requests that wait in an engine for a place.
+pub const WAITING_METRIC: &str = "vllm_requests_waiting";
+/// How full the KV caches are, from 0 to 1; of a pool, the mean of its ready replicas.
+pub const CACHE_USAGE_METRIC: &str = "vllm_kv_cache_usage";
 
 /// The definitions of all kinds, in the order in which they are installed.
 #[must_use]

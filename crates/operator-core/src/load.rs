@@ -3,24 +3,27 @@
 //! A figure that is not known is never taken for zero: an autoscaler that reads zero removes the replicas of a pool whose
 //! engines are too busy to answer.
 
+mod page;
+
 use std::time::{Duration, Instant};
 
 use api::POOL_LABEL;
 use k8s_openapi::api::core::v1::Pod;
 
-/// Figures older than this are not used.
+pub use page::{BadPage, parse};
+
+/// Figures older than this are not used. Replicas are asked once a second, so four questions in a row went unanswered.
 pub const FRESH_FOR: Duration = Duration::from_secs(5);
 
-const RUNNING: &str = "vllm:num_requests_running";
-const WAITING: &str = "vllm:num_requests_waiting";
-
 /// What one replica said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
     /// Requests that it is computing.
     pub running: i64,
     /// Requests in its queue.
     pub waiting: i64,
+    /// How full its KV cache is, in thousandths. Not every engine says so.
+    pub cache_millis: Option<i64>,
 }
 
 /// A sample and when it was taken.
@@ -32,11 +35,35 @@ pub struct Reading {
     pub at: Instant,
 }
 
-/// The load of a pool.
+/// Why a replica's last answer was none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It took too long.
+    TooSlow,
+    /// There was no connection, or it answered with an error.
+    Unreachable,
+    /// It answered something that is no page of metrics.
+    Unreadable,
+}
+
+/// All that is known from asking one replica.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Its last good answer.
+    pub reading: Option<Reading>,
+    /// What went wrong the last time, if it did.
+    pub trouble: Option<Trouble>,
+}
+
+/// The load of a pool, or of one replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
-    /// Requests running and waiting in all ready replicas.
-    pub in_flight: i64,
+    /// Requests that are being computed.
+    pub running: i64,
+    /// Requests in the engines' queues.
+    pub waiting: i64,
+    /// How full the KV caches are on average, in thousandths. Unknown when one of the replicas does not say so.
+    pub cache_millis: Option<i64>,
     /// When the oldest of the figures in it was taken.
     pub oldest: Instant,
 }
@@ -62,28 +89,26 @@ pub enum Unknown {
     /// There is nobody to ask.
     #[error("no replica of the pool is ready")]
     NoReadyReplica,
-    /// A ready replica has not answered yet.
-    #[error("replica {0} has not told its load yet")]
-    NoAnswer(String),
-    /// A ready replica has stopped answering.
-    #[error("a replica has not told its load for {} s", .0.as_secs())]
-    Stale(Duration),
+    /// A ready replica has not answered yet, or no longer does.
+    #[error("replica {replica}{} told its load {}{}", and(*.others), lately(*.since), because(*.trouble))]
+    Silent {
+        /// The pod, or the first of several.
+        replica: String,
+        /// How many others are silent too.
+        others: usize,
+        /// Age of its last answer.
+        since: Option<Duration>,
+        /// What went wrong the last time, if that is known.
+        trouble: Option<Trouble>,
+    },
 }
 
-/// Why a page was not understood.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadPage {
-    /// The page lacks a metric.
-    #[error("the page has no {0}")]
-    Missing(&'static str),
-    /// A metric's value is not a number of requests.
-    #[error("{metric} is {value:?}, which is no number of requests")]
-    NotANumber {
-        /// The metric.
-        metric: &'static str,
-        /// What stands in the place of its value.
-        value: String,
-    },
+impl Load {
+    /// Requests running and waiting.
+    #[must_use]
+    pub fn in_flight(&self) -> i64 {
+        self.running.saturating_add(self.waiting)
+    }
 }
 
 /// The replica that a pod is, if it is one that takes requests: ready, and not on its way out.
@@ -103,96 +128,79 @@ pub fn replica(pod: &Pod) -> Option<Replica> {
     })
 }
 
-/// Reads a page in Prometheus' text format. Series of one metric are added up, because an engine with data parallelism has
-/// one for each of its cores.
+/// The load of a pool at `now`, from its ready replicas: their names, and what was heard from them. A replica that is still
+/// starting is not among them: it has no load, and counts for nothing.
 ///
 /// # Errors
-/// When one of the two metrics is missing or not a number; half a figure would look like little load.
-pub fn parse(page: &str) -> Result<Sample, BadPage> {
-    Ok(Sample { running: sum(page, RUNNING)?, waiting: sum(page, WAITING)? })
-}
-
-/// The load of a pool, from its ready replicas: their names, and what they said last.
-///
-/// # Errors
-/// When there is none, or one has not said anything yet.
-pub fn of_pool<'a>(ready: impl IntoIterator<Item = (&'a str, Option<Reading>)>) -> Result<Load, Unknown> {
-    let mut load: Option<Load> = None;
-    for (name, reading) in ready {
-        let reading = reading.ok_or_else(|| Unknown::NoAnswer(name.to_owned()))?;
-        let own = reading.sample.running.saturating_add(reading.sample.waiting);
-        load = Some(match load {
-            None => Load { in_flight: own, oldest: reading.at },
-            Some(sum) => Load { in_flight: sum.in_flight.saturating_add(own), oldest: sum.oldest.min(reading.at) },
-        });
+/// When there is none, or one has not answered within [`FRESH_FOR`].
+pub fn of_pool<'a>(ready: impl IntoIterator<Item = (&'a str, Heard)>, now: Instant) -> Result<Load, Unknown> {
+    let (mut sum, mut count, mut silent): (Option<Load>, i64, Option<Unknown>) = (None, 0, None);
+    for (name, heard) in ready {
+        match fresh(heard, now) {
+            Ok(reading) => {
+                sum = Some(add(sum, reading));
+                count += 1;
+            }
+            Err(since) => match &mut silent {
+                Some(Unknown::Silent { others, .. }) => *others += 1,
+                _ => {
+                    let replica = name.to_owned();
+                    silent = Some(Unknown::Silent { replica, others: 0, since, trouble: heard.trouble });
+                }
+            },
+        }
     }
-    load.ok_or(Unknown::NoReadyReplica)
-}
-
-/// `load` if it can still be trusted at `now`.
-///
-/// # Errors
-/// When it is unknown, or one of its figures is older than [`FRESH_FOR`].
-pub fn fresh(load: Result<Load, Unknown>, now: Instant) -> Result<Load, Unknown> {
-    let load = load?;
-    let age = now.saturating_duration_since(load.oldest);
-    if age > FRESH_FOR { Err(Unknown::Stale(age)) } else { Ok(load) }
-}
-
-fn sum(page: &str, metric: &'static str) -> Result<i64, BadPage> {
-    let mut total = None;
-    for line in page.lines() {
-        let Some(rest) = line.strip_prefix(metric) else { continue };
-        // The name must end here: there are metrics whose names begin with that of another.
-        let value = if rest.starts_with('{') {
-            // Label values may hold braces; what follows the last one cannot.
-            rest.rsplit_once('}').map_or("", |(_, value)| value)
-        } else if rest.starts_with(' ') {
-            rest
-        } else {
-            continue;
-        };
-        let value = value.split_whitespace().next().unwrap_or_default();
-        let requests = requests(value).ok_or_else(|| BadPage::NotANumber { metric, value: value.to_owned() })?;
-        total = Some(total.unwrap_or(0_i64).saturating_add(requests));
+    match (silent, sum) {
+        (Some(silent), _) => Err(silent),
+        (None, None) => Err(Unknown::NoReadyReplica),
+        (None, Some(sum)) => Ok(Load { cache_millis: sum.cache_millis.map(|of_all| of_all / count), ..sum }),
     }
-    total.ok_or(BadPage::Missing(metric))
 }
 
-fn requests(value: &str) -> Option<i64> {
-    const MOST: f64 = 1e12;
-    let value: f64 = value.parse().ok()?;
-    #[expect(clippy::cast_possible_truncation, reason = "the range has been checked")]
-    (0.0..=MOST).contains(&value).then(|| value.round() as i64)
+/// The reading if it can still be trusted, else its age.
+fn fresh(heard: Heard, now: Instant) -> Result<Reading, Option<Duration>> {
+    let reading = heard.reading.ok_or(None)?;
+    let age = now.saturating_duration_since(reading.at);
+    if age > FRESH_FOR { Err(Some(age)) } else { Ok(reading) }
+}
+
+fn add(sum: Option<Load>, Reading { sample, at }: Reading) -> Load {
+    let Some(sum) = sum else {
+        let Sample { running, waiting, cache_millis } = sample;
+        return Load { running, waiting, cache_millis, oldest: at };
+    };
+    Load {
+        running: sum.running.saturating_add(sample.running),
+        waiting: sum.waiting.saturating_add(sample.waiting),
+        cache_millis: sum.cache_millis.zip(sample.cache_millis).map(|(a, b)| a.saturating_add(b)),
+        oldest: sum.oldest.min(at),
+    }
+}
+
+fn and(count: usize) -> String {
+    match count {
+        0 => " has not".to_owned(),
+        1 => " and 1 other have not".to_owned(),
+        n => format!(" and {n} others have not"),
+    }
+}
+
+fn lately(age: Option<Duration>) -> String {
+    age.map_or_else(|| "yet".to_owned(), |age| format!("for {} s", age.as_secs()))
+}
+
+fn because(trouble: Option<Trouble>) -> &'static str {
+    match trouble {
+        None => "",
+        Some(Trouble::TooSlow) => ": it does not answer in time",
+        Some(Trouble::Unreachable) => ": its metrics page cannot be reached",
+        Some(Trouble::Unreadable) => ": its metrics page cannot be understood",
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_pages() {
-        let bad = |metric, value: &str| Err(BadPage::NotANumber { metric, value: value.to_owned() });
-        let table = [
-            ("vllm:num_requests_running 2\nvllm:num_requests_waiting 3.0\n", Ok((2, 3))),
-            (
-                "# TYPE vllm:num_requests_running gauge\n\
-                 vllm:num_requests_running{engine=\"0\",model_name=\"a} b\"} 4.0\n\
-                 vllm:num_requests_running{engine=\"1\",model_name=\"a} b\"} 5.0 1763000000000\n\
-                 vllm:num_requests_waiting{engine=\"0\"} 1e1\n\
-                 vllm:num_requests_waiting_by_reason{engine=\"0\",reason=\"capacity\"} 700.0\n",
-                Ok((9, 10)),
-            ),
-            ("vllm:num_requests_running 2\nvllm:num_requests_waiting_by_reason 3\n", Err(BadPage::Missing(WAITING))),
-            ("", Err(BadPage::Missing(RUNNING))),
-            ("vllm:num_requests_running NaN\nvllm:num_requests_waiting 0\n", bad(RUNNING, "NaN")),
-            ("vllm:num_requests_running 0\nvllm:num_requests_waiting -1\n", bad(WAITING, "-1")),
-            ("vllm:num_requests_running{engine=\"0\"\nvllm:num_requests_waiting 0\n", bad(RUNNING, "")),
-        ];
-        for (page, want) in table {
-            assert_eq!(parse(page), want.map(|(running, waiting)| Sample { running, waiting }), "{page}");
-        }
-    }
 
     #[test]
     fn only_ready_pods_that_stay_are_asked() {
@@ -219,15 +227,27 @@ mod tests {
     fn adds_up_only_what_is_known_and_fresh() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let reading = |running, seconds| Some(Reading { sample: Sample { running, waiting: 1 }, at: at(seconds) });
-        let check = |replicas: &[(&'static str, Option<Reading>)], now, want: Result<i64, Unknown>| {
-            let load = fresh(of_pool(replicas.iter().copied()), at(now));
-            assert_eq!(load.map(|load| load.in_flight), want, "{replicas:?} at {now}");
+        let heard = |running, cache_millis, seconds| {
+            let sample = Sample { running, waiting: 1, cache_millis };
+            Heard { reading: Some(Reading { sample, at: at(seconds) }), trouble: None }
         };
-        check(&[("a", reading(2, 10)), ("b", reading(0, 11))], 12, Ok(4));
-        check(&[("a", reading(2, 10)), ("b", reading(0, 14))], 15, Ok(4));
-        check(&[("a", reading(2, 10)), ("b", reading(0, 14))], 16, Err(Unknown::Stale(Duration::from_secs(6))));
-        check(&[("a", reading(2, 10)), ("b", None)], 10, Err(Unknown::NoAnswer("b".to_owned())));
-        check(&[], 10, Err(Unknown::NoReadyReplica));
+        let never = Heard { reading: None, trouble: Some(Trouble::Unreachable) };
+        let check = |replicas: &[(&'static str, Heard)], now, want: Result<(i64, Option<i64>), &str>| {
+            let load = of_pool(replicas.iter().copied(), at(now));
+            let got = load.map(|load| (load.in_flight(), load.cache_millis)).map_err(|unknown| unknown.to_string());
+            assert_eq!(got, want.map_err(str::to_owned), "{replicas:?} at {now}");
+        };
+        let (a, b) = (heard(2, Some(200), 10), heard(0, Some(437), 14));
+        check(&[("a", a), ("b", heard(0, Some(401), 11))], 12, Ok((4, Some(300))));
+        check(&[("a", a), ("b", b)], 15, Ok((4, Some(318))));
+        check(&[("a", a), ("b", heard(0, None, 14))], 15, Ok((4, None)));
+        check(&[("a", a), ("b", b)], 16, Err("replica a has not told its load for 6 s"));
+        check(&[("a", a), ("b", b)], 30, Err("replica a and 1 other have not told its load for 20 s"));
+        check(
+            &[("b", b), ("c", never)],
+            15,
+            Err("replica c has not told its load yet: its metrics page cannot be reached"),
+        );
+        check(&[], 10, Err("no replica of the pool is ready"));
     }
 }

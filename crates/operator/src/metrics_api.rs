@@ -3,6 +3,7 @@
 //! The API server has checked who its caller is and what that caller may do before it passes a request on, and proves by
 //! a client certificate that it is the one who asks. [`keep`] keeps the certificates of both sides up to date.
 
+mod answer;
 pub(crate) mod certificate;
 pub(crate) mod front_proxy;
 pub(crate) mod keep;
@@ -19,9 +20,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::SignedDuration;
-use operator_core::metrics_api::{Ask, ask, failure, group, groups, in_flight, resources};
+use operator_core::metrics_api::{Ask, ask, failure};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -29,9 +28,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::metrics::Metrics;
-use crate::scrape::Loads;
 use front_proxy::Callers;
+
+pub(crate) use answer::Pages;
 
 /// Connections at one time. The API server uses a handful.
 const CONNECTIONS: usize = 256;
@@ -52,13 +51,6 @@ pub(crate) struct Identity {
     pub(crate) tls: Arc<rustls::ServerConfig>,
     /// Which of them it answers.
     pub(crate) callers: Arc<Callers>,
-}
-
-/// What answers are made from.
-pub(crate) struct Pages {
-    pub(crate) loads: Arc<Loads>,
-    pub(crate) metrics: Metrics,
-    pub(crate) clock: fn() -> Time,
 }
 
 /// Serves until `stop`. Connections that come before there is an identity are closed.
@@ -111,7 +103,7 @@ async fn connection(stream: TcpStream, identity: Identity, pages: Arc<Pages>, st
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let known = certificate.is_some_and(|certificate| identity.callers.allow(certificate));
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = respond(&pages, known, request.method(), request.uri().path());
+        let response = respond(&pages, known, &request);
         async move { Ok::<_, Infallible>(response) }
     });
     let serving = http1::Builder::new()
@@ -131,50 +123,23 @@ async fn connection(stream: TcpStream, identity: Identity, pages: Arc<Pages>, st
     }
 }
 
-fn respond(pages: &Pages, known: bool, method: &Method, path: &str) -> Response<Full<Bytes>> {
-    let (code, body) = answer(pages, known, method, path);
+fn respond(pages: &Pages, known: bool, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let (uri, health) = (request.uri(), matches!(ask(request.uri().path(), ""), Ok(Ask::Health)));
+    let (code, body) = if health {
+        (200, Value::from("ok"))
+    } else if !known {
+        let message = "only the cluster's API server is answered here; ask it instead";
+        (401, failure(401, "Unauthorized", message))
+    } else if request.method() != Method::GET {
+        (405, failure(405, "MethodNotAllowed", "metrics can only be read"))
+    } else {
+        pages.answer(uri.path(), uri.query().unwrap_or_default(), Instant::now())
+    };
     pages.metrics.asked(code);
     let mut response = Response::new(Full::from(body.to_string()));
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-fn answer(pages: &Pages, known: bool, method: &Method, path: &str) -> (u16, Value) {
-    let refuse = |code: u16, reason: &str, message: &str| (code, failure(code, reason, message));
-    let asked = ask(path);
-    if asked == Some(Ask::Health) {
-        return (200, Value::from("ok"));
-    }
-    if !known {
-        return refuse(401, "Unauthorized", "only the cluster's API server is answered here; ask it instead");
-    }
-    if method != Method::GET {
-        return refuse(405, "MethodNotAllowed", "metrics can only be read");
-    }
-    match asked {
-        Some(Ask::Groups) => (200, groups()),
-        Some(Ask::Group) => (200, group()),
-        Some(Ask::Resources(version)) => (200, resources(version)),
-        Some(Ask::InFlight { version, namespace, pool }) => {
-            let now = Instant::now();
-            match pages.loads.of(&namespace, &pool, now) {
-                Ok(load) => {
-                    let age = SignedDuration::try_from(now.saturating_duration_since(load.oldest)).unwrap_or_default();
-                    let Time(wall) = (pages.clock)();
-                    let at = wall.checked_sub(age).unwrap_or(wall);
-                    (200, in_flight(version, &namespace, &pool, load.in_flight, at))
-                }
-                // An error, never a zero: the autoscaler then leaves the pool as it is.
-                Err(unknown) => {
-                    let message =
-                        format!("the load of inferencepools.quartermaster.dev {pool:?} is not known: {unknown}");
-                    refuse(404, "NotFound", &message)
-                }
-            }
-        }
-        Some(Ask::Health) | None => refuse(404, "NotFound", "there is no such page"),
-    }
 }
 
 #[cfg(test)]

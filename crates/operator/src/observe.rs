@@ -17,7 +17,7 @@ pub(crate) fn observe(ctx: &Context, pool: &InferencePool) -> Observed {
     let uid = pool.metadata.uid.clone().unwrap_or_default();
     let mut seen = Observed {
         status: ctx.reported.latest(&uid, version, Some(stored), now).unwrap_or_default(),
-        in_flight: ctx.loads.of(&namespace, &name, now).ok().map(|load| load.in_flight),
+        in_flight: ctx.loads.of(&namespace, &name, now).ok().map(|load| load.in_flight()),
         ..Observed::default()
     };
     for kind in ChildKind::ALL {

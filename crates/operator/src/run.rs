@@ -36,6 +36,7 @@ use crate::metrics_api::{self, Identity, Pages};
 use crate::overlay::Overlay;
 use crate::pool_figures::PoolFigures;
 use crate::queue::Queue;
+use crate::scrape::figures::LoadFigures;
 use crate::scrape::{self, Loads, PoolKey, Scraper};
 use crate::tasks::Tasks;
 use crate::watch::{Scope, Stores, all, of_pools, prune_pod, reflect};
@@ -105,8 +106,9 @@ pub(crate) async fn run(args: Args) -> Result<(), StartError> {
     let (ways, elected) = take_part(&args, lead, &metrics, &pulse).await?;
     let tasks = Tasks::new(stop.clone());
     let process = Process { args, ways, leading, registry, metrics, loads: Arc::default(), tasks };
-    let identity = process.serve_metrics_api().await?;
-    let known = process.start_controllers()?;
+    LoadFigures::register(Arc::clone(&process.loads), &process.registry)?;
+    let (known, stores) = process.start_controllers()?;
+    let identity = process.serve_metrics_api(stores).await?;
     let Process { args, tasks, .. } = process;
     tasks.spawn("the wait for the first lists", become_ready(known, identity, ready.clone(), stop.clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = args.namespace, "started");
@@ -204,11 +206,15 @@ async fn become_ready(
 
 impl Process {
     /// Starts the server of the metrics API and what keeps its certificates, if it is wanted.
-    async fn serve_metrics_api(&self) -> Result<Option<channel::Receiver<Option<Identity>>>, StartError> {
+    async fn serve_metrics_api(
+        &self,
+        stores: Stores,
+    ) -> Result<Option<channel::Receiver<Option<Identity>>>, StartError> {
         let Some(at) = self.args.metrics_api_listen else { return Ok(None) };
         let listener = listen(at).await?;
         let (sender, identity) = channel::channel(None);
-        let pages = Arc::new(Pages { loads: Arc::clone(&self.loads), metrics: self.metrics.clone(), clock });
+        let (loads, metrics) = (Arc::clone(&self.loads), self.metrics.clone());
+        let pages = Arc::new(Pages { loads, pods: stores.pods, pools: stores.pools, metrics, clock });
         let keeper = Keeper {
             reader: self.ways.reader.clone(),
             writer: self.ways.writer.clone(),
@@ -225,8 +231,9 @@ impl Process {
         Ok(Some(identity))
     }
 
-    /// Starts the watches, the two controllers and the scraper. What it returns becomes true when the world is known.
-    fn start_controllers(&self) -> Result<channel::Receiver<bool>, StartError> {
+    /// Starts the watches, the two controllers and the scraper. The flag that it returns becomes true when the world is
+    /// known, which the stores hold.
+    fn start_controllers(&self) -> Result<(channel::Receiver<bool>, Stores), StartError> {
         let scope = Scope { client: self.ways.reader.clone(), namespace: self.args.namespace.clone() };
         let (services, service_changes) = reflect(scope.api(), of_pools(), |_| {});
         let (deployments, deployment_changes) = reflect(scope.api(), of_pools(), |_| {});
@@ -246,7 +253,7 @@ impl Process {
             synced.send_replace(all_stores.synced().await);
             stop.cancelled().await;
         });
-        let ctx = Arc::new(self.context(stores, known.clone()));
+        let ctx = Arc::new(self.context(stores.clone(), known.clone()));
         let config = controller::Config::default().concurrency(CONCURRENCY);
         let queue = Queue::new(POOL, self.metrics.clone(), self.leading.clone());
         let turns = queue.clone();
@@ -277,7 +284,7 @@ impl Process {
                 ctx,
             );
         self.tasks.spawn("the controller of policies", queue.follow(of_routes));
-        Ok(known)
+        Ok((known, stores))
     }
 
     /// Starts to ask the replicas for their load. What it returns tells of pools whose load has changed.

@@ -1,12 +1,14 @@
 //! Asks every ready replica for its load, once a second.
 
+pub(crate) mod figures;
+
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::Store;
-use operator_core::load::{self, BadPage, Load, Reading, Replica, Sample, Unknown};
+use operator_core::load::{self, BadPage, Heard, Load, Reading, Replica, Sample, Trouble, Unknown};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -18,8 +20,11 @@ use crate::metrics::Metrics;
 const EVERY: Duration = Duration::from_secs(1);
 /// How long it may take to answer.
 const DEADLINE: Duration = Duration::from_secs(1);
-/// Questions under way at once; with this many replicas hanging, others are asked a little later.
-const AT_ONCE: usize = 128;
+/// Questions under way at once.
+const AT_ONCE: usize = 256;
+/// Of these to replicas whose last question went unanswered. They wait for each other, and never hold up the healthy ones:
+/// a node that is cut off makes hundreds of replicas hang at once.
+const AT_ONCE_FAILING: usize = 64;
 /// Largest page read. A real one has about 100 kB.
 const LARGEST_PAGE: usize = 4 << 20;
 /// How often at most a pool is looked at because of its load alone. The status is not written more often either.
@@ -36,7 +41,7 @@ pub(crate) struct Loads(Mutex<State>);
 struct State {
     ready: HashMap<PoolKey, Vec<Replica>>,
     /// By UID of the pod.
-    readings: HashMap<String, Reading>,
+    heard: HashMap<String, Heard>,
 }
 
 /// What keeps [`Loads`] up to date.
@@ -74,10 +79,18 @@ pub(crate) fn client() -> reqwest::Result<reqwest::Client> {
 impl Loads {
     /// The load of a pool as of `now`.
     pub(crate) fn of(&self, namespace: &str, pool: &str, now: Instant) -> Result<Load, Unknown> {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let ready = state.ready.get(&(namespace.to_owned(), pool.to_owned())).map_or(&[][..], Vec::as_slice);
-        let readings = ready.iter().map(|r| (r.name.as_str(), state.readings.get(&r.uid).copied()));
-        load::fresh(load::of_pool(readings), now)
+        self.state().of(&(namespace.to_owned(), pool.to_owned()), now)
+    }
+
+    /// The load of one ready replica as of `now`.
+    pub(crate) fn of_replica(&self, replica: &Replica, now: Instant) -> Result<Load, Unknown> {
+        load::of_pool([(replica.name.as_str(), self.state().heard(replica))], now)
+    }
+
+    /// The loads of all pools that have ready replicas, as of `now`.
+    pub(crate) fn all(&self, now: Instant) -> Vec<(PoolKey, Result<Load, Unknown>)> {
+        let state = self.state();
+        state.ready.keys().map(|pool| (pool.clone(), state.of(pool, now))).collect()
     }
 
     /// Takes over which replicas there are, and forgets what others said.
@@ -87,19 +100,39 @@ impl Loads {
             ready.entry((replica.namespace.clone(), replica.pool.clone())).or_default().push(replica.clone());
         }
         let uids: HashSet<&str> = replicas.iter().map(|replica| replica.uid.as_str()).collect();
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.readings.retain(|uid, _| uids.contains(uid.as_str()));
+        let mut state = self.state();
+        state.heard.retain(|uid, _| uids.contains(uid.as_str()));
         state.ready = ready;
     }
 
+    /// Notes what a replica answered, and when.
     pub(crate) fn put(&self, uid: String, sample: Sample, at: Instant) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.readings.insert(uid, Reading { sample, at });
+        self.state().heard.insert(uid, Heard { reading: Some(Reading { sample, at }), trouble: None });
     }
 
-    fn pools(&self) -> Vec<PoolKey> {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.ready.keys().cloned().collect()
+    /// Notes that a replica gave no good answer. What it said before stays until it is too old.
+    fn miss(&self, uid: String, trouble: Trouble) {
+        self.state().heard.entry(uid).or_default().trouble = Some(trouble);
+    }
+
+    /// Whether the last question to this replica was answered, or it was never asked.
+    fn answers(&self, uid: &str) -> bool {
+        self.state().heard.get(uid).is_none_or(|heard| heard.trouble.is_none())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn of(&self, pool: &PoolKey, now: Instant) -> Result<Load, Unknown> {
+        let ready = self.ready.get(pool).map_or(&[][..], Vec::as_slice);
+        load::of_pool(ready.iter().map(|replica| (replica.name.as_str(), self.heard(replica))), now)
+    }
+
+    fn heard(&self, replica: &Replica) -> Heard {
+        self.heard.get(&replica.uid).copied().unwrap_or_default()
     }
 }
 
@@ -108,7 +141,7 @@ impl Scraper {
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let gate = Arc::new(Semaphore::new(AT_ONCE));
+        let (gate, failing) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(Semaphore::new(AT_ONCE_FAILING)));
         // A replica that has not answered yet is not asked again.
         let mut asking: HashSet<String> = HashSet::new();
         let mut told: HashMap<PoolKey, (Option<i64>, Instant)> = HashMap::new();
@@ -122,7 +155,8 @@ impl Scraper {
                     self.tell(&mut told, Instant::now());
                     for replica in replicas {
                         if asking.insert(replica.uid.clone()) {
-                            answers.spawn(ask(self.http.clone(), Arc::clone(&gate), replica, self.port));
+                            let gate = if self.loads.answers(&replica.uid) { &gate } else { &failing };
+                            answers.spawn(ask(self.http.clone(), Arc::clone(gate), replica, self.port));
                         }
                     }
                 }
@@ -146,6 +180,7 @@ impl Scraper {
             }
             Err(error) => {
                 self.metrics.scraped(error.outcome());
+                self.loads.miss(replica.uid, error.trouble());
                 tracing::debug!(pod = %replica.name, namespace = %replica.namespace, %error, "a replica did not tell its load");
             }
         }
@@ -153,10 +188,11 @@ impl Scraper {
 
     /// Names the pools whose load is another than when they were last named.
     fn tell(&self, told: &mut HashMap<PoolKey, (Option<i64>, Instant)>, now: Instant) {
-        let pools = self.loads.pools();
-        told.retain(|key, _| pools.contains(key));
-        for key in pools {
-            let load = self.loads.of(&key.0, &key.1, now).ok().map(|load| load.in_flight);
+        let pools = self.loads.all(now);
+        let there: HashSet<&PoolKey> = pools.iter().map(|(key, _)| key).collect();
+        told.retain(|key, _| there.contains(key));
+        for (key, load) in pools {
+            let load = load.ok().map(|load| load.in_flight());
             let due = told
                 .get(&key)
                 .is_none_or(|(last, at)| *last != load && now.saturating_duration_since(*at) >= TELL_EVERY);
@@ -169,11 +205,19 @@ impl Scraper {
 }
 
 impl ScrapeError {
-    fn outcome(&self) -> &'static str {
+    fn trouble(&self) -> Trouble {
         match self {
-            Self::Http(error) if error.is_timeout() => "timeout",
-            Self::Http(_) => "unreachable",
-            Self::TooLarge | Self::Page(_) => "unreadable",
+            Self::Http(error) if error.is_timeout() => Trouble::TooSlow,
+            Self::Http(_) => Trouble::Unreachable,
+            Self::TooLarge | Self::Page(_) => Trouble::Unreadable,
+        }
+    }
+
+    fn outcome(&self) -> &'static str {
+        match self.trouble() {
+            Trouble::TooSlow => "timeout",
+            Trouble::Unreachable => "unreachable",
+            Trouble::Unreadable => "unreadable",
         }
     }
 }

@@ -94,7 +94,7 @@ async fn the_load_of_a_pool_is_known_while_its_replicas_answer() {
         }
     };
     tokio::time::timeout(PATIENCE, until(true)).await.unwrap();
-    assert_eq!(loads.of("ml", "llama", Instant::now()).unwrap().in_flight, 7);
+    assert_eq!(loads.of("ml", "llama", Instant::now()).unwrap().in_flight(), 7);
     let named = tokio::time::timeout(PATIENCE, changes.recv()).await.unwrap();
     assert_eq!(named, Some(("ml".to_owned(), "llama".to_owned())));
     assert!(loads.of("ml", "other", Instant::now()).is_err());
