@@ -24,11 +24,11 @@ test reads what is rendered from here and refuses rights that neither program mu
 - apiGroups: [""]
   resources: [services, serviceaccounts]
   verbs: [list, watch, create, patch]
-- apiGroups: [policy]
-  resources: [poddisruptionbudgets]
-  verbs: [list, watch, create, patch]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
+  verbs: [list, watch, create, patch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
   verbs: [list, watch, create, patch]
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
@@ -44,10 +44,7 @@ test reads what is rendered from here and refuses rights that neither program mu
 
 {{/* What the operator may do with objects that belong to no namespace; only an install for all namespaces has them. */}}
 {{- define "quartermaster.operatorClusterRules" -}}
-# Whose labels say whether a policy of theirs may use a pool of another namespace.
-- apiGroups: [""]
-  resources: [namespaces]
-  verbs: [list, watch]
+{{ include "quartermaster.namespaceRules" . }}
 {{- if .root.Values.metricsApi.enabled }}
 # It writes the authority of its certificate into these two objects of the chart.
 - apiGroups: [apiregistration.k8s.io]
@@ -55,6 +52,13 @@ test reads what is rendered from here and refuses rights that neither program mu
   resourceNames: [v1beta1.custom.metrics.k8s.io, v1beta2.custom.metrics.k8s.io]
   verbs: [get, patch]
 {{- end }}
+{{- end }}
+
+{{/* A pool can be open to namespaces with certain labels. Of a namespace only its metadata are asked for. */}}
+{{- define "quartermaster.namespaceRules" -}}
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [list, watch]
 {{- end }}
 
 {{/* What the router may do. It only reads, and only what it routes by. It sees no Secret, ConfigMap or pod. */}}

@@ -53,6 +53,8 @@ pub mod reason {
     pub const RESOLVED: &str = "Resolved";
     /// A pool that a target names does not exist.
     pub const POOL_NOT_FOUND: &str = "PoolNotFound";
+    /// A pool of another namespace that a target names does not admit the policy's.
+    pub const POOL_NOT_EXPOSED: &str = "PoolNotExposed";
 }
 
 /// Puts `new` in place of the condition of its type. The transition time moves only when the status does, as

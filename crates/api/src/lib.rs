@@ -1,7 +1,7 @@
 //! The kinds of `quartermaster.dev/v1alpha1`: their specs, statuses and condition names, and the CEL rules that refuse a
 //! wrong spec at `kubectl apply`.
 //!
-//! This crate holds data only: it never talks to a cluster, reads a clock or decides anything. Its doc comments become the
+//! This crate holds data and what they mean: it never talks to a cluster, reads a clock or plans anything. Its doc comments become the
 //! descriptions in the CRDs and in `docs/reference`. Start with [`InferencePoolSpec`].
 
 #![expect(unreachable_pub, reason = "KubeSchema repeats each type inside a function body, where nothing is reachable")]
@@ -18,8 +18,10 @@ use kube::CustomResourceExt;
 
 pub use duration::{BadDuration, Duration};
 pub use inference_pool::{
-    Drain, Engine, EnvVar, Gpu, InferencePool, InferencePoolSpec, InferencePoolStatus, Model, Resources, Scaling,
-    ScalingTarget,
+    Cache, ChatTemplate, CredentialsRef, Disruption, Drain, Dtype, Engine, EnvSource, EnvVar, ExposedTo, Exposure, Gpu,
+    InferencePool, InferencePoolSpec, InferencePoolStatus, KeyRef, LabelValue, Model, NamespaceSelector,
+    NamespacesFrom, OnShortage, Placement, Resources, Rollout, Scaling, ScalingTarget, TaintEffect, Toleration,
+    TolerationOperator, TopologySpread, WhenUnsatisfiable,
 };
 pub use route_policy::{PoolRef, RoutePolicy, RoutePolicySpec, RoutePolicyStatus, Target};
 

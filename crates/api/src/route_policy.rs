@@ -63,13 +63,26 @@ pub struct Target {
     pub pool: PoolRef,
 }
 
-/// An InferencePool in the namespace of the policy.
+/// An InferencePool.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct PoolRef {
     /// Its name.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
+    /// Its namespace. Default: the policy's. The pool of another namespace answers only if its `exposure` admits the
+    /// policy's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub namespace: Option<String>,
+}
+
+impl PoolRef {
+    /// The pool's namespace, for a policy in the namespace `own`.
+    #[must_use]
+    pub fn namespace_in<'a>(&'a self, own: &'a str) -> &'a str {
+        self.namespace.as_deref().unwrap_or(own)
+    }
 }
 
 /// What the operator saw last.

@@ -11,7 +11,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::plan::{Change, Child};
-use crate::pool::{self, Observed};
+use crate::pool::{self, Observed, Site};
+
+const SAMPLES: [&str; 5] = ["small", "full", "claim", "bucket", "image"];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -21,6 +23,10 @@ fn now() -> Time {
     Time(Timestamp::UNIX_EPOCH)
 }
 
+fn site() -> Site {
+    Site { namespace: "quartermaster-system".to_owned(), scrapers: vec!["monitoring".to_owned()] }
+}
+
 fn read(name: &str) -> InferencePool {
     let text = fs::read_to_string(folder().join(format!("{name}.pool.yaml"))).unwrap();
     serde_saphyr::from_str(&text).unwrap()
@@ -28,7 +34,7 @@ fn read(name: &str) -> InferencePool {
 
 fn children(pool: &InferencePool) -> Vec<Child> {
     let valid = pool::validate(pool).unwrap();
-    let plan = pool::plan(&now(), &Observed::default(), &valid);
+    let plan = pool::plan(&now(), &site(), &Observed::default(), &valid);
     let child = |change| match change {
         Change::Apply { child, uid: None, .. } => *child,
         other => panic!("nothing is there yet, so everything is made anew: {other:?}"),
@@ -53,23 +59,17 @@ fn check(name: &str) {
 
 #[test]
 fn samples_give_the_objects_written_down() {
-    check("small");
-    check("full");
+    for name in SAMPLES {
+        check(name);
+    }
 }
 
 #[test]
 fn nothing_is_written_when_the_objects_are_there() {
-    for name in ["small", "full"] {
+    for name in SAMPLES {
         let pool = read(name);
-        let mut seen = Observed::default();
-        for child in children(&pool) {
-            match child {
-                Child::Service(o) => seen.service = Some(o),
-                Child::Deployment(o) => seen.deployment = Some(*o),
-                Child::Autoscaler(o) => seen.autoscaler = Some(o),
-            }
-        }
-        let plan = pool::plan(&now(), &seen, &pool::validate(&pool).unwrap());
+        let seen = Observed { children: children(&pool), ..Observed::default() };
+        let plan = pool::plan(&now(), &site(), &seen, &pool::validate(&pool).unwrap());
         assert_eq!((plan.changes, plan.blocked), (vec![], vec![]), "{name}");
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use api::InferencePoolStatus;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
@@ -48,10 +50,16 @@ pub enum Change {
 /// An object that is made for a pool.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Child {
+    /// What the replicas run as.
+    ServiceAccount(ServiceAccount),
+    /// Who may reach the replicas, and where they may go.
+    NetworkPolicy(Box<NetworkPolicy>),
     /// Gives the replicas a common name, and endpoints to find them by.
-    Service(Service),
+    Service(Box<Service>),
     /// Runs the replicas.
     Deployment(Box<Deployment>),
+    /// How many replicas may be away while nodes are drained.
+    PodDisruptionBudget(PodDisruptionBudget),
     /// Sets the pool's number of replicas by load.
     Autoscaler(HorizontalPodAutoscaler),
 }
@@ -59,10 +67,16 @@ pub enum Child {
 /// The kinds of [`Child`], in the order in which they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ChildKind {
+    /// A `v1` ServiceAccount.
+    ServiceAccount,
+    /// A `networking.k8s.io/v1` NetworkPolicy.
+    NetworkPolicy,
     /// A `v1` Service.
     Service,
     /// An `apps/v1` Deployment.
     Deployment,
+    /// A `policy/v1` PodDisruptionBudget.
+    PodDisruptionBudget,
     /// An `autoscaling/v2` HorizontalPodAutoscaler.
     Autoscaler,
 }
@@ -110,13 +124,30 @@ pub struct Note {
     pub message: String,
 }
 
+/// The same for whatever object a child is.
+macro_rules! each {
+    ($child:expr, $object:ident => $what:expr) => {
+        match $child {
+            Child::ServiceAccount($object) => $what,
+            Child::NetworkPolicy($object) => $what,
+            Child::Service($object) => $what,
+            Child::Deployment($object) => $what,
+            Child::PodDisruptionBudget($object) => $what,
+            Child::Autoscaler($object) => $what,
+        }
+    };
+}
+
 impl Child {
     /// Its kind.
     #[must_use]
     pub fn kind(&self) -> ChildKind {
         match self {
+            Self::ServiceAccount(_) => ChildKind::ServiceAccount,
+            Self::NetworkPolicy(_) => ChildKind::NetworkPolicy,
             Self::Service(_) => ChildKind::Service,
             Self::Deployment(_) => ChildKind::Deployment,
+            Self::PodDisruptionBudget(_) => ChildKind::PodDisruptionBudget,
             Self::Autoscaler(_) => ChildKind::Autoscaler,
         }
     }
@@ -124,11 +155,12 @@ impl Child {
     /// Its metadata.
     #[must_use]
     pub fn metadata(&self) -> &ObjectMeta {
-        match self {
-            Self::Service(o) => &o.metadata,
-            Self::Deployment(o) => &o.metadata,
-            Self::Autoscaler(o) => &o.metadata,
-        }
+        each!(self, o => &o.metadata)
+    }
+
+    /// Its metadata, to be changed.
+    pub fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        each!(self, o => &mut o.metadata)
     }
 
     /// Its name.
@@ -140,25 +172,45 @@ impl Child {
     /// As it is sent. Objects of Kubernetes always have a JSON form, so there is no error to tell.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        match self {
-            Self::Service(o) => serde_json::to_value(o),
-            Self::Deployment(o) => serde_json::to_value(o),
-            Self::Autoscaler(o) => serde_json::to_value(o),
-        }
-        .unwrap_or_default()
+        each!(self, o => serde_json::to_value(o)).unwrap_or_default()
+    }
+
+    /// A child of this kind from its JSON form.
+    ///
+    /// # Errors
+    /// When `object` is not one of that kind.
+    pub fn from_json(kind: ChildKind, object: Value) -> serde_json::Result<Self> {
+        Ok(match kind {
+            ChildKind::ServiceAccount => Self::ServiceAccount(serde_json::from_value(object)?),
+            ChildKind::NetworkPolicy => Self::NetworkPolicy(serde_json::from_value(object)?),
+            ChildKind::Service => Self::Service(serde_json::from_value(object)?),
+            ChildKind::Deployment => Self::Deployment(serde_json::from_value(object)?),
+            ChildKind::PodDisruptionBudget => Self::PodDisruptionBudget(serde_json::from_value(object)?),
+            ChildKind::Autoscaler => Self::Autoscaler(serde_json::from_value(object)?),
+        })
     }
 }
 
 impl ChildKind {
-    /// All of them, in the order in which they are written.
-    pub const ALL: [Self; 3] = [Self::Service, Self::Deployment, Self::Autoscaler];
+    /// All of them, in the order in which they are written: what a pod needs comes before the pod.
+    pub const ALL: [Self; 6] = [
+        Self::ServiceAccount,
+        Self::NetworkPolicy,
+        Self::Service,
+        Self::Deployment,
+        Self::PodDisruptionBudget,
+        Self::Autoscaler,
+    ];
 
     /// The kind's name in Kubernetes.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::ServiceAccount => "ServiceAccount",
+            Self::NetworkPolicy => "NetworkPolicy",
             Self::Service => "Service",
             Self::Deployment => "Deployment",
+            Self::PodDisruptionBudget => "PodDisruptionBudget",
             Self::Autoscaler => "HorizontalPodAutoscaler",
         }
     }

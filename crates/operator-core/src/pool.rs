@@ -8,6 +8,8 @@ mod autoscaler;
 pub mod causes;
 mod children;
 mod deployment;
+mod pod;
+mod protect;
 mod quantity;
 mod service;
 mod status;
@@ -17,11 +19,7 @@ use std::time::Duration;
 
 use api::InferencePoolStatus;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use serde::Serialize;
-use serde_json::Value;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::FIELD_MANAGER;
 use crate::diff::{self, Difference};
@@ -36,14 +34,21 @@ pub use validate::{Invalid, ValidPool, validate};
 pub struct Observed {
     /// The status reported last.
     pub status: InferencePoolStatus,
-    /// The Service with the pool's Service name, whoever made it.
-    pub service: Option<Service>,
-    /// The Deployment with the pool's Deployment name, whoever made it.
-    pub deployment: Option<Deployment>,
-    /// The HorizontalPodAutoscaler with the pool's autoscaler name, whoever made it.
-    pub autoscaler: Option<HorizontalPodAutoscaler>,
+    /// What there is under the names of the pool's children, whoever made it; at most one of each kind.
+    pub children: Vec<Child>,
     /// Requests running and waiting in all ready replicas, when that is known.
     pub in_flight: Option<i64>,
+    /// RoutePolicies that send requests to the pool, as namespace/name, in order.
+    pub used_by: Vec<String>,
+}
+
+/// Where Quartermaster itself runs, for those who must be let in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Site {
+    /// Namespace of the operator and the routers.
+    pub namespace: String,
+    /// Further namespaces whose pods may read the engines' metrics, for example that of a Prometheus.
+    pub scrapers: Vec<String>,
 }
 
 /// How long a pool is left alone when nothing happens. Watches tell of every change; this is for what they might miss.
@@ -51,16 +56,17 @@ const SAFETY_LOOK: Duration = Duration::from_secs(600);
 
 /// Decides what to write and what to say about a pool.
 #[must_use]
-pub fn plan(now: &Time, seen: &Observed, pool: &ValidPool) -> Plan {
-    let (mut changes, mut blocked) = (Vec::new(), Vec::new());
-    for child in children::of(pool) {
+pub fn plan(now: &Time, site: &Site, seen: &Observed, pool: &ValidPool) -> Plan {
+    let (mut changes, mut blocked, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
+    for child in children::of(pool, site) {
+        wanted.push(child.kind());
         match step(child, seen, pool) {
             Step::Nothing => {}
             Step::Write(change) => changes.push(change),
             Step::Blocked(why) => blocked.push(why),
         }
     }
-    changes.extend(unwanted_autoscaler(seen, pool));
+    changes.extend(unwanted(seen, pool, &wanted));
     let status = status::of(now, seen, pool, &changes, &blocked);
     Plan { changes, status, blocked, requeue: SAFETY_LOOK }
 }
@@ -73,18 +79,19 @@ enum Step {
 
 fn step(child: Child, seen: &Observed, pool: &ValidPool) -> Step {
     let kind = child.kind();
-    let Some((metadata, live)) = seen.child(kind) else {
+    let Some(live) = seen.child(kind) else {
         return Step::Write(Change::Apply { child: Box::new(child), uid: None, because: Vec::new() });
     };
+    let metadata = live.metadata();
     if !is_ours(metadata, &pool.uid) {
         return Step::Blocked(Blocked::NotOurs { kind, name: child.name().to_owned() });
     }
-    let managed = metadata.managed_fields.as_deref().unwrap_or_default();
     // Whoever deletes a child has it back as soon as it is gone.
     if metadata.deletion_timestamp.is_some() {
         return Step::Nothing;
     }
-    match diff::compare(&child.to_json(), &live, managed, FIELD_MANAGER) {
+    let managed = metadata.managed_fields.as_deref().unwrap_or_default();
+    match diff::compare(&child.to_json(), &live.to_json(), managed, FIELD_MANAGER) {
         Difference::Same => Step::Nothing,
         Difference::Ours(because) => {
             Step::Write(Change::Apply { child: Box::new(child), uid: metadata.uid.clone(), because })
@@ -95,24 +102,31 @@ fn step(child: Child, seen: &Observed, pool: &ValidPool) -> Step {
     }
 }
 
-/// The autoscaler of a pool that is no longer to be scaled by load. One that somebody else made stays.
-fn unwanted_autoscaler(seen: &Observed, pool: &ValidPool) -> Option<Change> {
-    let metadata = &seen.autoscaler.as_ref()?.metadata;
-    if pool.scaling.is_some() || !is_ours(metadata, &pool.uid) || metadata.deletion_timestamp.is_some() {
-        return None;
-    }
-    Some(Change::Delete { kind: ChildKind::Autoscaler, name: metadata.name.clone()?, uid: metadata.uid.clone()? })
+/// Children of kinds that the pool no longer asks for. What somebody else made stays.
+fn unwanted(seen: &Observed, pool: &ValidPool, wanted: &[ChildKind]) -> Vec<Change> {
+    let unwanted = |child: &&Child| {
+        !wanted.contains(&child.kind())
+            && is_ours(child.metadata(), &pool.uid)
+            && child.metadata().deletion_timestamp.is_none()
+    };
+    let delete = |child: &Child| {
+        let uid = child.metadata().uid.clone()?;
+        Some(Change::Delete { kind: child.kind(), name: child.name().to_owned(), uid })
+    };
+    seen.children.iter().filter(unwanted).filter_map(delete).collect()
 }
 
 impl Observed {
-    fn child(&self, kind: ChildKind) -> Option<(&ObjectMeta, Value)> {
-        fn look<T: Serialize>(child: &T) -> Value {
-            serde_json::to_value(child).unwrap_or_default()
-        }
-        match kind {
-            ChildKind::Service => self.service.as_ref().map(|o| (&o.metadata, look(o))),
-            ChildKind::Deployment => self.deployment.as_ref().map(|o| (&o.metadata, look(o))),
-            ChildKind::Autoscaler => self.autoscaler.as_ref().map(|o| (&o.metadata, look(o))),
+    /// What there is under the name of the pool's child of this kind.
+    #[must_use]
+    pub fn child(&self, kind: ChildKind) -> Option<&Child> {
+        self.children.iter().find(|child| child.kind() == kind)
+    }
+
+    fn deployment(&self) -> Option<&Deployment> {
+        match self.child(ChildKind::Deployment) {
+            Some(Child::Deployment(deployment)) => Some(deployment),
+            _ => None,
         }
     }
 }

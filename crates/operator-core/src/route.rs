@@ -1,14 +1,28 @@
 //! A RoutePolicy: whether it is well-formed, and whether what it names exists.
 
+use std::collections::BTreeSet;
+
 use api::conditions::{ACCEPTED, READY, RECONCILING, RESOLVED_REFS, STALLED, condition, reason, remove, set};
-use api::{RoutePolicy, RoutePolicySpec, RoutePolicyStatus};
+use api::{RoutePolicy, RoutePolicySpec, RoutePolicyStatus, Target};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-/// The status of a policy, where `pool_exists` tells whether there is a pool of that name in its namespace.
-pub fn status(now: &Time, policy: &RoutePolicy, pool_exists: impl Fn(&str) -> bool) -> RoutePolicyStatus {
+/// Whether a pool that a policy names can be used by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It can.
+    Granted,
+    /// There is no such pool.
+    Missing,
+    /// There may be such a pool, but it does not admit the policy's namespace. Whether it exists is not told to those whom it
+    /// does not admit.
+    Refused,
+}
+
+/// The status of a policy, where `access` tells of a pool, by namespace and name, whether the policy may use it.
+pub fn status(now: &Time, policy: &RoutePolicy, access: impl Fn(&str, &str) -> Access) -> RoutePolicyStatus {
     let generation = policy.metadata.generation;
     let faults = faults(&policy.spec);
-    let missing = missing(&policy.spec, pool_exists);
+    let missing = unresolved(policy, access);
     let mut conditions = policy.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
     let mut put = |type_: &str, is: bool, reason: &str, message: &str| {
         set(&mut conditions, condition(type_, is, reason, message, generation, now));
@@ -19,8 +33,8 @@ pub fn status(now: &Time, policy: &RoutePolicy, pool_exists: impl Fn(&str) -> bo
         Some(faults) => put(ACCEPTED, false, reason::INVALID_SPEC, faults),
     }
     match &missing {
-        None => put(RESOLVED_REFS, true, reason::RESOLVED, "every pool that the policy names exists"),
-        Some(missing) => put(RESOLVED_REFS, false, reason::POOL_NOT_FOUND, missing),
+        None => put(RESOLVED_REFS, true, reason::RESOLVED, "every pool that the policy names is there for it"),
+        Some((reason, message)) => put(RESOLVED_REFS, false, reason, message),
     }
     match (&faults, &missing) {
         (Some(faults), _) => {
@@ -28,9 +42,9 @@ pub fn status(now: &Time, policy: &RoutePolicy, pool_exists: impl Fn(&str) -> bo
             put(STALLED, true, reason::INVALID_SPEC, faults);
             remove(&mut conditions, RECONCILING);
         }
-        (None, Some(missing)) => {
-            put(READY, false, reason::POOL_NOT_FOUND, missing);
-            put(RECONCILING, true, reason::POOL_NOT_FOUND, missing);
+        (None, Some((reason, message))) => {
+            put(READY, false, reason, message);
+            put(RECONCILING, true, reason, message);
             remove(&mut conditions, STALLED);
         }
         (None, None) => {
@@ -42,10 +56,13 @@ pub fn status(now: &Time, policy: &RoutePolicy, pool_exists: impl Fn(&str) -> bo
     RoutePolicyStatus { observed_generation: generation, conditions }
 }
 
-/// Whether the policy sends requests to the pool of this name in its own namespace.
+/// The pools that the policy sends requests to, by namespace and name, each once, in order.
 #[must_use]
-pub fn refers_to(policy: &RoutePolicy, pool: &str) -> bool {
-    policy.spec.targets.iter().any(|target| target.pool.name == pool)
+pub fn pools(policy: &RoutePolicy) -> Vec<(String, String)> {
+    let own = policy.metadata.namespace.as_deref().unwrap_or_default();
+    let pool = |target: &Target| (target.pool.namespace_in(own).to_owned(), target.pool.name.clone());
+    let all: BTreeSet<_> = policy.spec.targets.iter().map(pool).collect();
+    all.into_iter().collect()
 }
 
 /// What the CRD's rules refuse too, but may have been stored before they did.
@@ -70,15 +87,27 @@ fn faults(spec: &RoutePolicySpec) -> Option<String> {
     (!found.is_empty()).then(|| found.join("; "))
 }
 
-fn missing(spec: &RoutePolicySpec, pool_exists: impl Fn(&str) -> bool) -> Option<String> {
-    let mut found = Vec::new();
-    for (i, target) in spec.targets.iter().enumerate() {
-        let name = &target.pool.name;
-        if !pool_exists(name) {
-            found.push(format!("spec.targets[{i}].pool.name: there is no InferencePool {name:?} in this namespace"));
+/// The reason and the message about pools that the policy names and cannot use, if there are any.
+fn unresolved(policy: &RoutePolicy, access: impl Fn(&str, &str) -> Access) -> Option<(&'static str, String)> {
+    let own = policy.metadata.namespace.as_deref().unwrap_or_default();
+    let (mut found, mut reason) = (Vec::new(), reason::POOL_NOT_FOUND);
+    for (i, target) in policy.spec.targets.iter().enumerate() {
+        let (namespace, name) = (target.pool.namespace_in(own), &target.pool.name);
+        let place = if namespace == own { "this namespace".to_owned() } else { format!("namespace {namespace:?}") };
+        match access(namespace, name) {
+            Access::Granted => {}
+            Access::Missing => {
+                found.push(format!("spec.targets[{i}].pool.name: there is no InferencePool {name:?} in {place}"));
+            }
+            Access::Refused => {
+                reason = reason::POOL_NOT_EXPOSED;
+                found.push(format!(
+                    "spec.targets[{i}].pool: {place} has no InferencePool {name:?} whose spec.exposure admits this one"
+                ));
+            }
         }
     }
-    (!found.is_empty()).then(|| found.join("; "))
+    (!found.is_empty()).then(|| (reason, found.join("; ")))
 }
 
 #[cfg(test)]
@@ -96,7 +125,12 @@ mod tests {
         }))
         .unwrap();
         let now = Time(Timestamp::UNIX_EPOCH);
-        let status = status(&now, &policy, |name| POOLS.contains(&name));
+        let access = |namespace: &str, name: &str| match (namespace, POOLS.contains(&name)) {
+            ("ml", true) => Access::Granted,
+            ("ml", false) => Access::Missing,
+            _ => Access::Refused,
+        };
+        let status = status(&now, &policy, access);
         let got: Vec<_> =
             status.conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str())).collect();
         assert_eq!(got, want, "{spec}");
@@ -107,11 +141,7 @@ mod tests {
         let mut again = policy;
         again.status = Some(status.clone());
         let later = Time(Timestamp::from_second(9).unwrap());
-        assert_eq!(
-            super::status(&later, &again, |name| POOLS.contains(&name)),
-            status,
-            "a second look changes nothing"
-        );
+        assert_eq!(super::status(&later, &again, access), status, "a second look changes nothing");
     }
 
     #[test]
@@ -145,13 +175,33 @@ mod tests {
     }
 
     #[test]
-    fn refers() {
+    fn other_namespaces_need_an_invitation() {
+        let target = json!({"name": "a", "pool": {"name": "shared", "namespace": "platform"}});
+        check(
+            &json!({"models": ["chat"], "targets": [target]}),
+            &[
+                ("Accepted", "True", "Valid"),
+                ("ResolvedRefs", "False", "PoolNotExposed"),
+                ("Ready", "False", "PoolNotExposed"),
+                ("Reconciling", "True", "PoolNotExposed"),
+            ],
+            "namespace \"platform\" has no InferencePool \"shared\" whose spec.exposure admits",
+        );
+    }
+
+    #[test]
+    fn names_its_pools() {
         let policy: RoutePolicy = serde_json::from_value(json!({
-            "apiVersion": "quartermaster.dev/v1alpha1", "kind": "RoutePolicy", "metadata": {"name": "chat"},
-            "spec": {"models": ["m"], "targets": [{"name": "a", "pool": {"name": "llama"}}]},
+            "apiVersion": "quartermaster.dev/v1alpha1", "kind": "RoutePolicy",
+            "metadata": {"name": "chat", "namespace": "ml"},
+            "spec": {"models": ["m"], "targets": [
+                {"name": "a", "pool": {"name": "llama"}},
+                {"name": "b", "pool": {"name": "llama", "namespace": "ml"}},
+                {"name": "c", "pool": {"name": "big", "namespace": "gpu"}},
+            ]},
         }))
         .unwrap();
-        assert!(refers_to(&policy, "llama"));
-        assert!(!refers_to(&policy, "llam"));
+        let want = [("gpu", "big"), ("ml", "llama")].map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
+        assert_eq!(pools(&policy), want);
     }
 }

@@ -32,6 +32,11 @@ pub(crate) struct Args {
     #[arg(long, env = "POD_NAMESPACE", default_value = "quartermaster")]
     pub(crate) service_namespace: String,
 
+    /// Namespaces whose pods may read the engines' metrics besides the operator, for example that of a Prometheus; separated
+    /// by commas. The network policies of all pools admit them.
+    #[arg(long, env = "SCRAPER_NAMESPACES", value_delimiter = ',')]
+    pub(crate) scrapers: Vec<String>,
+
     /// Name of the Secret that keeps the certificate of the metrics API.
     #[arg(long, env = "TLS_SECRET_NAME", default_value = "quartermaster-operator-tls")]
     pub(crate) tls_secret_name: String,

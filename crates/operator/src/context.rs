@@ -10,6 +10,7 @@ use kube::Client;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 use operator_core::plan::{Child, ChildKind};
+use operator_core::pool::Site;
 use tokio::sync::watch;
 
 use crate::backoff::Backoff;
@@ -27,6 +28,8 @@ pub(crate) type ChildKey = (ChildKind, String, String);
 
 pub(crate) struct Context {
     pub(crate) client: Client,
+    /// Where operator and routers run.
+    pub(crate) site: Site,
     /// When the process began: before it has asked the replicas, that no load is known says nothing.
     pub(crate) started: Instant,
     /// The time, in whole seconds, as Kubernetes stores it.

@@ -3,22 +3,23 @@
 //! Applies are server-side, under one field manager and never forced: what somebody else has set stays, and the API server
 //! says so. Each names the UID of the object it was planned for, so that neither an apply nor a delete meets a namesake.
 
-use std::fmt::Debug;
 use std::time::Instant;
 
 use api::InferencePool;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
-use kube::{Api, Resource};
+use kube::Api;
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy,
+};
 use operator_core::FIELD_MANAGER;
 use operator_core::plan::{Blocked, Change, Child, ChildKind};
 use operator_core::pool::{ValidPool, is_ours};
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::call::call;
 use crate::context::Context;
@@ -60,17 +61,20 @@ async fn apply(
     uid: Option<&str>,
     because: &[String],
 ) -> Result<(), Error> {
-    let (kind, name, body) = (child.kind(), child.name(), child.to_json());
-    let before = version(ctx, pool, kind, name);
-    let written = match kind {
-        ChildKind::Service => Child::Service(apply_as::<Service>(ctx, pool, kind, name, uid, body).await?),
-        ChildKind::Deployment => {
-            Child::Deployment(Box::new(apply_as::<Deployment>(ctx, pool, kind, name, uid, body).await?))
-        }
-        ChildKind::Autoscaler => {
-            Child::Autoscaler(apply_as::<HorizontalPodAutoscaler>(ctx, pool, kind, name, uid, body).await?)
-        }
+    let (kind, name, mut body) = (child.kind(), child.name(), child.to_json());
+    let (api, before) = (api(ctx, pool, kind), version(ctx, pool, kind, name));
+    let uid = match uid {
+        Some(uid) => Some(uid.to_owned()),
+        None => namesake(&api, pool, kind, name).await?,
     };
+    if let Some(uid) = &uid {
+        body["metadata"]["uid"] = json!(uid);
+    }
+    let what = format!("apply {} {}/{name}", kind.as_str(), pool.namespace());
+    let written = call(&what, api.patch(name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(body))).await?;
+    ctx.metrics.wrote(kind.as_str());
+    let written = serde_json::to_value(written).and_then(|object| Child::from_json(kind, object));
+    let written = written.map_err(|error| Error::Undecodable(format!("{}: {error}", kind.as_str())))?;
     let action = if uid.is_some() { "changed" } else { "made" };
     tracing::info!(
         pool = %pool.name(), namespace = %pool.namespace(), object = kind.as_str(), name, ?because, "{action}"
@@ -79,43 +83,33 @@ async fn apply(
     Ok(())
 }
 
-async fn apply_as<K>(
-    ctx: &Context,
-    pool: &ValidPool,
-    kind: ChildKind,
-    name: &str,
-    uid: Option<&str>,
-    mut body: Value,
-) -> Result<K, Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-{
-    let api = Api::<K>::namespaced(ctx.client.clone(), pool.namespace());
-    let what = format!("apply {} {}/{name}", kind.as_str(), pool.namespace());
-    let uid = match uid {
-        Some(uid) => Some(uid.to_owned()),
-        None => namesake(&api, pool, kind, name).await?,
+/// The children of one kind in the pool's namespace. They are handled as JSON: one way of calling serves all kinds.
+fn api(ctx: &Context, pool: &ValidPool, kind: ChildKind) -> Api<DynamicObject> {
+    let resource = match kind {
+        ChildKind::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),
+        ChildKind::NetworkPolicy => ApiResource::erase::<NetworkPolicy>(&()),
+        ChildKind::Service => ApiResource::erase::<Service>(&()),
+        ChildKind::Deployment => ApiResource::erase::<Deployment>(&()),
+        ChildKind::PodDisruptionBudget => ApiResource::erase::<PodDisruptionBudget>(&()),
+        ChildKind::Autoscaler => ApiResource::erase::<HorizontalPodAutoscaler>(&()),
     };
-    if let Some(uid) = uid {
-        body["metadata"]["uid"] = json!(uid);
-    }
-    let written = call(&what, api.patch(name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(body))).await?;
-    ctx.metrics.wrote(kind.as_str());
-    Ok(written)
+    Api::namespaced_with(ctx.client.clone(), pool.namespace(), &resource)
 }
 
 /// UID of an object of the pool that the store, which holds only objects with the pool's label, does not know. An object
 /// that is not the pool's must not be applied over: what does not conflict would be mixed into it.
-async fn namesake<K>(api: &Api<K>, pool: &ValidPool, kind: ChildKind, name: &str) -> Result<Option<String>, Error>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
-{
+async fn namesake(
+    api: &Api<DynamicObject>,
+    pool: &ValidPool,
+    kind: ChildKind,
+    name: &str,
+) -> Result<Option<String>, Error> {
     let what = format!("look for {} {}/{name}", kind.as_str(), pool.namespace());
     let only = ListParams::default().fields(&format!("metadata.name={name}"));
     let found = call(&what, api.list(&only)).await?.items.into_iter().next();
     match found {
         None => Ok(None),
-        Some(found) if is_ours(found.meta(), pool.uid()) => Ok(found.meta().uid.clone()),
+        Some(found) if is_ours(&found.metadata, pool.uid()) => Ok(found.metadata.uid),
         Some(_) => Err(Error::Blocked(vec![Blocked::NotOurs { kind, name: name.to_owned() }])),
     }
 }
@@ -124,11 +118,13 @@ async fn delete(ctx: &Context, pool: &ValidPool, kind: ChildKind, name: &str, ui
     let namespace = pool.namespace();
     let what = format!("delete {} {namespace}/{name}", kind.as_str());
     let before = version(ctx, pool, kind, name);
-    let done = match kind {
-        ChildKind::Service => delete_as::<Service>(ctx, namespace, &what, name, uid).await,
-        ChildKind::Deployment => delete_as::<Deployment>(ctx, namespace, &what, name, uid).await,
-        ChildKind::Autoscaler => delete_as::<HorizontalPodAutoscaler>(ctx, namespace, &what, name, uid).await,
+    let how = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Background),
+        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        ..DeleteParams::default()
     };
+    let api = api(ctx, pool, kind);
+    let done = call(&what, api.delete(name, &how)).await.map(|_| ());
     match done {
         Ok(()) => {
             ctx.metrics.wrote(kind.as_str());
@@ -140,19 +136,6 @@ async fn delete(ctx: &Context, pool: &ValidPool, kind: ChildKind, name: &str, ui
     }
     remember(ctx, pool, kind, name, before, None);
     Ok(())
-}
-
-async fn delete_as<K>(ctx: &Context, namespace: &str, what: &str, name: &str, uid: &str) -> Result<(), Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-{
-    let how = DeleteParams {
-        propagation_policy: Some(PropagationPolicy::Background),
-        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
-        ..DeleteParams::default()
-    };
-    let api = Api::<K>::namespaced(ctx.client.clone(), namespace);
-    call(what, api.delete(name, &how)).await.map(|_| ())
 }
 
 /// Version of a child in the store: what it is before a write tells later whether the store has heard of the write.

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use api::InferencePool;
 use kube::ResourceExt;
-use operator_core::plan::{Child, ChildKind};
+use operator_core::plan::ChildKind;
 use operator_core::pool::{Observed, child_name};
 
 use crate::context::Context;
+use crate::route;
 
 /// Everything that the plan for `pool` depends on, besides its spec.
 pub(crate) fn observe(ctx: &Context, pool: &InferencePool) -> Observed {
@@ -18,17 +19,13 @@ pub(crate) fn observe(ctx: &Context, pool: &InferencePool) -> Observed {
     let mut seen = Observed {
         status: ctx.reported.latest(&uid, version, Some(stored), now).unwrap_or_default(),
         in_flight: ctx.loads.of(&namespace, &name, now).ok().map(|load| load.in_flight()),
+        used_by: route::users(ctx, pool),
         ..Observed::default()
     };
     for kind in ChildKind::ALL {
         let key = (kind, namespace.clone(), child_name(kind, &name));
         let (stored, version) = ctx.stores.child(kind, &namespace, &key.2).unzip();
-        match ctx.written.latest(&key, version.flatten().as_deref(), stored, now) {
-            Some(Child::Service(o)) => seen.service = Some(o),
-            Some(Child::Deployment(o)) => seen.deployment = Some(*o),
-            Some(Child::Autoscaler(o)) => seen.autoscaler = Some(o),
-            None => {}
-        }
+        seen.children.extend(ctx.written.latest(&key, version.flatten().as_deref(), stored, now));
     }
     seen
 }

@@ -54,7 +54,7 @@ async fn reconcile_pool(pool: &InferencePool, ctx: &Context) -> Result<Action, E
             return Err(Error::Invalid(faults));
         }
     };
-    let plan = pool::plan(&now, &seen, &valid); // decides
+    let plan = pool::plan(&now, &ctx.site, &seen, &valid); // decides
     let done = execute(ctx, &valid, &plan.changes).await; // writes
     let status = match done.as_ref().err().map(Error::for_people) {
         None => plan.status,

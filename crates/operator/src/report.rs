@@ -55,6 +55,7 @@ fn patch(uid: &str, status: &InferencePoolStatus) -> Value {
     if status.in_flight.is_none() {
         body["status"]["inFlight"] = Value::Null;
     }
+    body["status"]["usedBy"] = json!(status.used_by);
     body
 }
 
@@ -77,7 +78,13 @@ mod tests {
     #[test]
     fn a_figure_that_is_gone_is_taken_away() {
         let status = InferencePoolStatus { replicas: 2, ..InferencePoolStatus::default() };
-        let want = json!({"metadata": {"uid": "u"}, "status": {"replicas": 2, "readyReplicas": 0, "inFlight": null}});
+        let want = json!({
+            "metadata": {"uid": "u"},
+            "status": {
+                "replicas": 2, "readyReplicas": 0, "updatedReplicas": 0,
+                "inFlight": null, "usedBy": [],
+            },
+        });
         assert_eq!(patch("u", &status), want);
         let busy = InferencePoolStatus { in_flight: Some(7), ..status };
         assert_eq!(patch("u", &busy)["status"]["inFlight"], 7);

@@ -1,14 +1,16 @@
 //! The life of a RoutePolicy: look whether what it names exists, and say so.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use api::{InferencePool, RoutePolicy};
 use kube::api::{Patch, PatchParams};
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
+use operator_core::route::Access;
 use operator_core::{FIELD_MANAGER, route};
 use serde_json::json;
 
@@ -16,6 +18,8 @@ use crate::call::call;
 use crate::context::Context;
 use crate::error::Error;
 use crate::metrics::ROUTE;
+use crate::pool;
+use crate::scrape::PoolKey;
 
 /// A policy as it comes from the API server, which may be one that we cannot read.
 pub(crate) type Guarded = DeserializeGuard<RoutePolicy>;
@@ -41,20 +45,77 @@ pub(crate) fn error_policy(guarded: Arc<Guarded>, error: &Error, ctx: Arc<Contex
     ctx.failed(ROUTE, &key(&guarded), error)
 }
 
-/// The policies that send requests to `pool`.
-pub(crate) fn referring(policies: &Store<Guarded>, pool: &PartialObjectMeta<InferencePool>) -> Vec<ObjectRef<Guarded>> {
-    let (namespace, name) = (pool.namespace(), pool.name_any());
-    let refers = |guarded: &Guarded| {
-        guarded.namespace() == namespace && guarded.0.as_ref().is_ok_and(|policy| route::refers_to(policy, &name))
+/// The policies that name the pool.
+pub(crate) fn of_pool(policies: &Store<Guarded>, pool: &pool::Guarded) -> Vec<ObjectRef<Guarded>> {
+    let (namespace, pool) = (pool.namespace().unwrap_or_default(), pool.name_any());
+    let names = |policy: &RoutePolicy| route::pools(policy).iter().any(|(n, p)| *n == namespace && *p == pool);
+    referring(policies, names)
+}
+
+/// The policies of a namespace that name pools of others: whether they may can change with the namespace's labels.
+pub(crate) fn from_namespace(policies: &Store<Guarded>, namespace: &str) -> Vec<ObjectRef<Guarded>> {
+    referring(policies, |policy| {
+        policy.namespace().as_deref() == Some(namespace) && route::pools(policy).iter().any(|(n, _)| n != namespace)
+    })
+}
+
+/// The pools that a policy names, and those that say it does: one of them may just have been left.
+pub(crate) fn pools_of(policy: &Guarded, pools: &Store<pool::Guarded>) -> Vec<PoolKey> {
+    let mut all = policy.0.as_ref().map(route::pools).unwrap_or_default();
+    let key = key(policy);
+    let says = |pool: &pool::Guarded| {
+        let status = pool.0.as_ref().ok().and_then(|pool| pool.status.as_ref());
+        status.is_some_and(|status| status.used_by.contains(&key))
     };
-    policies.state_filter(refers).iter().map(|policy| ObjectRef::from_obj(policy.as_ref())).collect()
+    let told = pools.state_filter(says);
+    all.extend(told.iter().map(|pool| (pool.namespace().unwrap_or_default(), pool.name_any())));
+    all
+}
+
+/// The policies that send requests to the pool, as namespace/name, in order.
+pub(crate) fn users(ctx: &Context, pool: &InferencePool) -> Vec<String> {
+    let (namespace, name) = (pool.namespace().unwrap_or_default(), pool.name_any());
+    let uses = |policy: &RoutePolicy| {
+        let from = policy.namespace().unwrap_or_default();
+        route::pools(policy).iter().any(|(n, p)| *n == namespace && *p == name)
+            && pool.spec.exposure.admits(&namespace, &from, labels(ctx, &from).as_ref())
+    };
+    let mut users: Vec<String> = referring(&ctx.stores.policies, uses)
+        .into_iter()
+        .map(|r| format!("{}/{}", r.namespace.unwrap_or_default(), r.name))
+        .collect();
+    users.sort_unstable();
+    users
+}
+
+fn referring(policies: &Store<Guarded>, refers: impl Fn(&RoutePolicy) -> bool) -> Vec<ObjectRef<Guarded>> {
+    let found = policies.state_filter(|guarded: &Guarded| guarded.0.as_ref().is_ok_and(&refers));
+    found.iter().map(|policy| ObjectRef::from_obj(policy.as_ref())).collect()
+}
+
+/// The labels of a namespace, where namespaces are watched.
+fn labels(ctx: &Context, namespace: &str) -> Option<BTreeMap<String, String>> {
+    let found = ctx.stores.namespaces.as_ref()?.get(&ObjectRef::new(namespace))?;
+    found.metadata.labels.clone()
+}
+
+fn access(ctx: &Context, from: &str, namespace: &str, name: &str) -> Access {
+    match (ctx.stores.pools.get(&ObjectRef::new(name).within(namespace)), namespace == from) {
+        (Some(_), true) => Access::Granted,
+        (None, true) => Access::Missing,
+        (pool, false) => {
+            let admitted = pool.is_some_and(|pool| {
+                pool.0.as_ref().is_ok_and(|pool| pool.spec.exposure.admits(namespace, from, labels(ctx, from).as_ref()))
+            });
+            if admitted { Access::Granted } else { Access::Refused }
+        }
+    }
 }
 
 async fn reconcile_policy(policy: &RoutePolicy, ctx: &Context) -> Result<(), Error> {
     ctx.synced().await?;
     let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
-    let pool_exists = |pool: &str| ctx.stores.pools.get(&ObjectRef::new(pool).within(&namespace)).is_some();
-    let status = route::status(&(ctx.clock)(), policy, pool_exists);
+    let status = route::status(&(ctx.clock)(), policy, |n, pool| access(ctx, &namespace, n, pool));
     if policy.status.as_ref() == Some(&status) {
         return Ok(());
     }

@@ -10,12 +10,13 @@ use api::ENGINE_PORT;
 use futures::{Stream, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::Api;
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
+use kube::{Api, ResourceExt as _};
 use operator_core::FIELD_MANAGER;
 use operator_core::lead::{BadTerms, Election};
+use operator_core::pool::Site;
 use prometheus::Registry;
 use telemetry::admin::Readiness;
 use tokio::net::TcpListener;
@@ -39,7 +40,7 @@ use crate::queue::Queue;
 use crate::scrape::figures::LoadFigures;
 use crate::scrape::{self, Loads, PoolKey, Scraper};
 use crate::tasks::Tasks;
-use crate::watch::{Scope, Stores, all, of_pools, prune_pod, reflect};
+use crate::watch::{Scope, Stores};
 use crate::{pool, route};
 
 /// Reconciles of one kind at the same time. Each waits for the API server most of its time.
@@ -235,17 +236,11 @@ impl Process {
     /// known, which the stores hold.
     fn start_controllers(&self) -> Result<(channel::Receiver<bool>, Stores), StartError> {
         let scope = Scope { client: self.ways.reader.clone(), namespace: self.args.namespace.clone() };
-        let (services, service_changes) = reflect(scope.api(), of_pools(), |_| {});
-        let (deployments, deployment_changes) = reflect(scope.api(), of_pools(), |_| {});
-        let (autoscalers, autoscaler_changes) = reflect(scope.api(), of_pools(), |_| {});
-        let (pods, pod_changes) = reflect(scope.api(), of_pools(), prune_pod);
-        let (pools, pool_changes) = reflect(scope.api(), all(), |_| {});
-        let (guarded_pools, guarded_pool_changes) = reflect::<pool::Guarded>(scope.api(), all(), |_| {});
-        PoolFigures::register(guarded_pools.clone(), &self.registry)?;
-        let (policies, policy_changes) = reflect::<route::Guarded>(scope.api(), all(), |_| {});
-        let stores = Stores { services, deployments, autoscalers, pods, pools };
-        let load_changes = self.start_scraper(&stores)?;
-        self.tasks.spawn_until_stop("the watch of pods", pod_changes.for_each(|_| std::future::ready(())));
+        let (stores, changes) = Stores::watched(&scope);
+        PoolFigures::register(stores.pools.clone(), &self.registry)?;
+        let (changed, load_changes) = mpsc::channel(CHANGED);
+        self.start_scraper(&stores, changed.clone())?;
+        self.tasks.spawn_until_stop("the watch of pods", changes.pods.for_each(|_| std::future::ready(())));
 
         let (synced, known) = channel::channel(false);
         let (all_stores, stop) = (stores.clone(), self.tasks.stop());
@@ -255,15 +250,32 @@ impl Process {
         });
         let ctx = Arc::new(self.context(stores.clone(), known.clone()));
         let config = controller::Config::default().concurrency(CONCURRENCY);
+        // Each kind's watch also tells the other kind's controller. Both drain what they are told whatever their own watch
+        // does, so neither waits for the other for ever.
+        let (poked, policy_pokes) = mpsc::channel(CHANGED);
+        let (pools, policies) = (ctx.stores.pools.clone(), ctx.stores.policies.clone());
+        let (known_pools, known_policies) = (pools.clone(), policies.clone());
+        let pool_changes = changes.pools.then(move |pool| {
+            let refers = pool.as_ref().ok().map(|pool| route::of_pool(&known_policies, pool));
+            tell(poked.clone(), refers.unwrap_or_default(), pool)
+        });
+        let policy_changes = changes.policies.then(move |policy| {
+            let refers = policy.as_ref().ok().map(|policy| route::pools_of(policy, &known_pools));
+            tell(changed.clone(), refers.unwrap_or_default(), policy)
+        });
+
         let queue = Queue::new(POOL, self.metrics.clone(), self.leading.clone());
         let turns = queue.clone();
-        let of_pools = Controller::for_stream(queue.of_objects(guarded_pool_changes), guarded_pools.clone())
+        let of_pools = Controller::for_stream(queue.of_objects(pool_changes), pools.clone())
             .with_config(config.clone())
-            .owns_stream(queue.of_owned(service_changes))
-            .owns_stream(queue.of_owned(deployment_changes))
-            .owns_stream(queue.of_owned(autoscaler_changes))
+            .owns_stream(queue.of_owned(changes.service_accounts))
+            .owns_stream(queue.of_owned(changes.network_policies))
+            .owns_stream(queue.of_owned(changes.services))
+            .owns_stream(queue.of_owned(changes.deployments))
+            .owns_stream(queue.of_owned(changes.disruption_budgets))
+            .owns_stream(queue.of_owned(changes.autoscalers))
             .reconcile_on(queue.of_others(references(load_changes)))
-            .reconcile_all_on(queue.all_at_first(guarded_pools))
+            .reconcile_all_on(queue.all_at_first(pools))
             .graceful_shutdown_on(self.tasks.stop().cancelled_owned())
             .run(
                 move |pool, ctx| turns.turn(&*Arc::clone(&pool), pool::reconcile(pool, ctx)),
@@ -275,7 +287,10 @@ impl Process {
         let (turns, known_policies) = (queue.clone(), policies.clone());
         let of_routes = Controller::for_stream(queue.of_objects(policy_changes), policies.clone())
             .with_config(config)
-            .watches_stream(queue.of_others(pool_changes), move |pool| route::referring(&known_policies, &pool))
+            .reconcile_on(queue.of_others(received(policy_pokes)))
+            .watches_stream(queue.of_others(changes.namespaces), move |namespace| {
+                route::from_namespace(&known_policies, &namespace.name_any())
+            })
             .reconcile_all_on(queue.all_at_first(policies))
             .graceful_shutdown_on(self.tasks.stop().cancelled_owned())
             .run(
@@ -287,9 +302,8 @@ impl Process {
         Ok((known, stores))
     }
 
-    /// Starts to ask the replicas for their load. What it returns tells of pools whose load has changed.
-    fn start_scraper(&self, stores: &Stores) -> Result<mpsc::Receiver<PoolKey>, StartError> {
-        let (changed, load_changes) = mpsc::channel(CHANGED);
+    /// Starts to ask the replicas for their load. `changed` hears of pools whose load has changed.
+    fn start_scraper(&self, stores: &Stores, changed: mpsc::Sender<PoolKey>) -> Result<(), StartError> {
         let scraper = Scraper {
             pods: stores.pods.clone(),
             loads: Arc::clone(&self.loads),
@@ -299,7 +313,7 @@ impl Process {
             changed,
         };
         self.tasks.spawn("the scraper", scraper.run(self.tasks.stop()));
-        Ok(load_changes)
+        Ok(())
     }
 
     fn context(&self, stores: Stores, known: channel::Receiver<bool>) -> Context {
@@ -307,6 +321,7 @@ impl Process {
         Context {
             events: Recorder::new(client.clone(), Reporter { controller: FIELD_MANAGER.to_owned(), instance: None }),
             client,
+            site: Site { namespace: self.args.service_namespace.clone(), scrapers: self.args.scrapers.clone() },
             started: Instant::now(),
             clock,
             stores,
@@ -321,7 +336,19 @@ impl Process {
     }
 }
 
-fn references(mut changed: mpsc::Receiver<PoolKey>) -> impl Stream<Item = ObjectRef<pool::Guarded>> + Send {
-    futures::stream::poll_fn(move |waker| changed.poll_recv(waker))
-        .map(|(namespace, name)| pool::reference(&namespace, &name))
+/// Passes `change` on after `to` has been told of `news`.
+async fn tell<T, C>(to: mpsc::Sender<T>, news: Vec<T>, change: C) -> C {
+    for item in news {
+        // Nobody listens any more when the process ends.
+        let _ = to.send(item).await;
+    }
+    change
+}
+
+fn received<T: Send + 'static>(mut from: mpsc::Receiver<T>) -> impl Stream<Item = T> + Send {
+    futures::stream::poll_fn(move |waker| from.poll_recv(waker))
+}
+
+fn references(changed: mpsc::Receiver<PoolKey>) -> impl Stream<Item = ObjectRef<pool::Guarded>> + Send {
+    received(changed).map(|(namespace, name)| pool::reference(&namespace, &name))
 }

@@ -8,11 +8,14 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::time::Duration;
 
-use api::{InferencePool, POOL_LABEL};
-use futures::{Stream, StreamExt};
+use api::POOL_LABEL;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::utils::Backoff;
@@ -20,6 +23,8 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use operator_core::plan::{Child, ChildKind};
 use serde::de::DeserializeOwned;
+
+use crate::{pool, route};
 
 /// A watch that says nothing for longer than this is begun again. A connection that died without a word is noticed only
 /// then, so it is short; to begin again costs one request and no list.
@@ -33,13 +38,35 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The objects of all pools as the watches last told.
 #[derive(Clone)]
 pub(crate) struct Stores {
+    pub(crate) service_accounts: Store<ServiceAccount>,
+    pub(crate) network_policies: Store<NetworkPolicy>,
     pub(crate) services: Store<Service>,
     pub(crate) deployments: Store<Deployment>,
+    pub(crate) disruption_budgets: Store<PodDisruptionBudget>,
     pub(crate) autoscalers: Store<HorizontalPodAutoscaler>,
     pub(crate) pods: Store<Pod>,
-    /// Which pools there are, for those who refer to them.
-    pub(crate) pools: Store<PartialObjectMeta<InferencePool>>,
+    pub(crate) pools: Store<pool::Guarded>,
+    pub(crate) policies: Store<route::Guarded>,
+    /// Namespaces and their labels, where the operator looks after all of them.
+    pub(crate) namespaces: Option<Store<PartialObjectMeta<Namespace>>>,
 }
+
+/// What fills the stores, for those who act on changes. Each must be read for its store to be filled.
+pub(crate) struct Changes {
+    pub(crate) service_accounts: Stream<ServiceAccount>,
+    pub(crate) network_policies: Stream<NetworkPolicy>,
+    pub(crate) services: Stream<Service>,
+    pub(crate) deployments: Stream<Deployment>,
+    pub(crate) disruption_budgets: Stream<PodDisruptionBudget>,
+    pub(crate) autoscalers: Stream<HorizontalPodAutoscaler>,
+    pub(crate) pods: Stream<Pod>,
+    pub(crate) pools: Stream<pool::Guarded>,
+    pub(crate) policies: Stream<route::Guarded>,
+    pub(crate) namespaces: Stream<PartialObjectMeta<Namespace>>,
+}
+
+/// Changes of one kind; it never ends and never fails.
+type Stream<K> = BoxStream<'static, Result<K, watcher::Error>>;
 
 /// Where to look: one namespace, or all.
 #[derive(Clone)]
@@ -63,21 +90,17 @@ impl Scope {
 }
 
 /// How objects that people write are watched.
-pub(crate) fn all() -> watcher::Config {
+fn all() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS)
 }
 
 /// How objects made for pools are watched.
-pub(crate) fn of_pools() -> watcher::Config {
+fn of_pools() -> watcher::Config {
     all().labels(POOL_LABEL)
 }
 
 /// A store, and the stream of changes that fills it while it is read. The stream never ends and never fails.
-pub(crate) fn reflect<K>(
-    api: Api<K>,
-    config: watcher::Config,
-    prune: impl FnMut(&mut K) + Send + 'static,
-) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
+fn reflect<K>(api: Api<K>, config: watcher::Config, prune: impl FnMut(&mut K) + Send + 'static) -> (Store<K>, Stream<K>)
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     K::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
@@ -103,7 +126,7 @@ where
         };
         std::future::ready(change)
     });
-    (store, changes)
+    (store, changes.boxed())
 }
 
 /// The next pause.
@@ -128,7 +151,7 @@ impl Backoff for Pause {
 }
 
 /// Leaves of a pod only what [`operator_core::load::replica`] reads: pods are by far the largest objects watched.
-pub(crate) fn prune_pod(pod: &mut Pod) {
+fn prune_pod(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
     pod.metadata.annotations = None;
     pod.spec = None;
@@ -139,6 +162,53 @@ pub(crate) fn prune_pod(pod: &mut Pod) {
 }
 
 impl Stores {
+    /// Stores of everything in the scope, and what fills them.
+    pub(crate) fn watched(scope: &Scope) -> (Self, Changes) {
+        let (service_accounts, service_account_changes) = reflect(scope.api(), of_pools(), |_| {});
+        let (network_policies, network_policy_changes) = reflect(scope.api(), of_pools(), |_| {});
+        let (services, service_changes) = reflect(scope.api(), of_pools(), |_| {});
+        let (deployments, deployment_changes) = reflect(scope.api(), of_pools(), |_| {});
+        let (disruption_budgets, disruption_budget_changes) = reflect(scope.api(), of_pools(), |_| {});
+        let (autoscalers, autoscaler_changes) = reflect(scope.api(), of_pools(), |_| {});
+        let (pods, pod_changes) = reflect(scope.api(), of_pools(), prune_pod);
+        let (pools, pool_changes) = reflect(scope.api(), all(), |_| {});
+        let (policies, policy_changes) = reflect(scope.api(), all(), |_| {});
+        // In a single namespace there is nothing to be let into.
+        let (namespaces, namespace_changes) = match &scope.namespace {
+            Some(_) => (None, futures::stream::pending().boxed()),
+            None => {
+                let namespaces = Api::<PartialObjectMeta<Namespace>>::all(scope.client.clone());
+                let (store, changes) = reflect(namespaces, all(), |namespace| namespace.metadata.managed_fields = None);
+                (Some(store), changes)
+            }
+        };
+        let stores = Self {
+            service_accounts,
+            network_policies,
+            services,
+            deployments,
+            disruption_budgets,
+            autoscalers,
+            pods,
+            pools,
+            policies,
+            namespaces,
+        };
+        let changes = Changes {
+            service_accounts: service_account_changes,
+            network_policies: network_policy_changes,
+            services: service_changes,
+            deployments: deployment_changes,
+            disruption_budgets: disruption_budget_changes,
+            autoscalers: autoscaler_changes,
+            pods: pod_changes,
+            pools: pool_changes,
+            policies: policy_changes,
+            namespaces: namespace_changes,
+        };
+        (stores, changes)
+    }
+
     /// The child of this kind and name with its version, if there is one.
     pub(crate) fn child(&self, kind: ChildKind, namespace: &str, name: &str) -> Option<(Child, Option<String>)> {
         fn get<K>(store: &Store<K>, namespace: &str, name: &str) -> Option<(K, Option<String>)>
@@ -149,9 +219,18 @@ impl Stores {
             Some((K::clone(&found), found.meta().resource_version.clone()))
         }
         match kind {
-            ChildKind::Service => get(&self.services, namespace, name).map(|(o, v)| (Child::Service(o), v)),
+            ChildKind::ServiceAccount => {
+                get(&self.service_accounts, namespace, name).map(|(o, v)| (Child::ServiceAccount(o), v))
+            }
+            ChildKind::NetworkPolicy => {
+                get(&self.network_policies, namespace, name).map(|(o, v)| (Child::NetworkPolicy(Box::new(o)), v))
+            }
+            ChildKind::Service => get(&self.services, namespace, name).map(|(o, v)| (Child::Service(Box::new(o)), v)),
             ChildKind::Deployment => {
                 get(&self.deployments, namespace, name).map(|(o, v)| (Child::Deployment(Box::new(o)), v))
+            }
+            ChildKind::PodDisruptionBudget => {
+                get(&self.disruption_budgets, namespace, name).map(|(o, v)| (Child::PodDisruptionBudget(o), v))
             }
             ChildKind::Autoscaler => get(&self.autoscalers, namespace, name).map(|(o, v)| (Child::Autoscaler(o), v)),
         }
@@ -160,11 +239,19 @@ impl Stores {
     /// Waits until every watch has delivered its first list. False when one has ended instead. Only one task may wait: of
     /// several, a store wakes the last one only.
     pub(crate) async fn synced(&self) -> bool {
-        self.services.wait_until_ready().await.is_ok()
+        self.service_accounts.wait_until_ready().await.is_ok()
+            && self.network_policies.wait_until_ready().await.is_ok()
+            && self.services.wait_until_ready().await.is_ok()
             && self.deployments.wait_until_ready().await.is_ok()
+            && self.disruption_budgets.wait_until_ready().await.is_ok()
             && self.autoscalers.wait_until_ready().await.is_ok()
             && self.pods.wait_until_ready().await.is_ok()
             && self.pools.wait_until_ready().await.is_ok()
+            && self.policies.wait_until_ready().await.is_ok()
+            && match &self.namespaces {
+                Some(namespaces) => namespaces.wait_until_ready().await.is_ok(),
+                None => true,
+            }
     }
 }
 

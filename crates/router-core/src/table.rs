@@ -21,13 +21,25 @@ pub struct PolicyInput {
     pub targets: Vec<TargetInput>,
 }
 
-/// A target of a policy: a pool in its namespace.
+/// A target of a policy: a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetInput {
     /// Name of the target within its policy.
     pub name: String,
+    /// Namespace of the pool.
+    pub namespace: String,
     /// Name of the pool.
     pub pool: String,
+    /// The pool does not admit the policy's namespace: the target is as if there were no such pool.
+    pub withheld: bool,
+}
+
+impl TargetInput {
+    /// The target `name`: the pool of this namespace and name.
+    #[must_use]
+    pub fn new(name: impl Into<String>, namespace: impl Into<String>, pool: impl Into<String>) -> Self {
+        Self { name: name.into(), namespace: namespace.into(), pool: pool.into(), withheld: false }
+    }
 }
 
 /// An InferencePool, as far as routing needs it.
@@ -148,8 +160,9 @@ impl Table {
                     }
                 }
             }
-            let place = |pool: &str| places.get(&(policy.namespace.as_str(), pool)).copied();
-            let target = |t: TargetInput| Target { at: place(&t.pool), name: t.name.into(), pool: t.pool.into() };
+            let place = |t: &TargetInput| places.get(&(t.namespace.as_str(), t.pool.as_str())).copied();
+            let place = |t: &TargetInput| place(t).filter(|_| !t.withheld);
+            let target = |t: TargetInput| Target { at: place(&t), name: t.name.into(), pool: t.pool.into() };
             let targets = policy.targets.into_iter().map(target).collect();
             built.push(Policy { namespace: policy.namespace.as_str().into(), name: policy.name.into(), targets });
         }

@@ -39,7 +39,7 @@ fn table(models: &[(String, SocketAddr)]) -> Table {
         name: model.clone(),
         created: 0,
         models: vec![model.clone()],
-        targets: vec![TargetInput { name: model.clone(), pool: model.clone() }],
+        targets: vec![TargetInput::new(model, namespace(), model)],
     });
     let pools = models.iter().map(|(model, _)| PoolInput {
         namespace: namespace(),

@@ -1,6 +1,6 @@
 //! Keeps the routing table in step with the cluster.
 //!
-//! Three watches feed one collection of what exists; a change in it makes a new table, which takes the place of the old
+//! Watches feed one collection of what exists; a change in it makes a new table, which takes the place of the old
 //! one as a whole. When the API server is away the last table stays in use. This runs apart from the workers, so that a
 //! storm of changes costs requests nothing.
 
@@ -14,15 +14,16 @@ use std::time::{Duration, SystemTime};
 use api::{InferencePool, POOL_LABEL, RoutePolicy};
 use futures::stream::{BoxStream, StreamExt, select_all};
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Config, Resource};
 use telemetry::admin::Readiness;
 use tokio::time::Instant;
 
-use self::world::World;
+use self::world::{Kept, World};
 use crate::live::{Live, Shared};
 use crate::metrics::Metrics;
 
@@ -40,6 +41,7 @@ enum Change {
     Policy(Box<Event<DeserializeGuard<RoutePolicy>>>),
     Pool(Box<Event<DeserializeGuard<InferencePool>>>),
     Slice(Box<Event<DeserializeGuard<EndpointSlice>>>),
+    Namespace(Box<Event<DeserializeGuard<PartialObjectMeta<Namespace>>>>),
     /// A watch of this kind failed and will be tried again, later each time.
     Failed(&'static str, watcher::Error),
 }
@@ -74,7 +76,7 @@ pub enum ClientError {
 /// Follows the objects of `namespace`, or of all, for as long as it is polled. `ready` is set once all were read.
 pub async fn follow(client: Client, namespace: Option<&str>, live: &Shared, metrics: &Metrics, ready: &Readiness) {
     let mut changes = changes(&client, namespace);
-    let mut world = World::default();
+    let mut world = World { namespaces: namespace.is_none().then(Kept::default), ..World::default() };
     let (mut due, mut said) = (None, false);
     loop {
         let settled = async {
@@ -109,6 +111,10 @@ fn take(world: &mut World, change: Change, metrics: &Metrics) -> bool {
         Change::Policy(event) => ("RoutePolicy", world.policies.take(*event, read::policy), world.policies.broken()),
         Change::Pool(event) => ("InferencePool", world.pools.take(*event, read::pool), world.pools.broken()),
         Change::Slice(event) => ("EndpointSlice", world.slices.take(*event, read::slice), world.slices.broken()),
+        Change::Namespace(event) => {
+            let Some(namespaces) = &mut world.namespaces else { return false };
+            ("Namespace", namespaces.take(*event, read::labels), namespaces.broken())
+        }
         Change::Failed(kind, error) => {
             tracing::warn!(kind, %error, "watch failed, the last known state stays in use");
             metrics.watch_errors.with_label_values(&[kind]).inc();
@@ -132,37 +138,47 @@ fn seconds_since_1970() -> f64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// The three watches as one stream that does not end.
+/// The watches as one stream that does not end.
 fn changes(client: &Client, namespace: Option<&str>) -> impl StreamExt<Item = Change> + Unpin + use<> {
     let all = watcher::Config::default().timeout(WATCH_SECONDS);
     let of_pools = all.clone().labels(POOL_LABEL);
-    select_all([
-        watch("RoutePolicy", client, namespace, all.clone(), Change::Policy),
-        watch("InferencePool", client, namespace, all, Change::Pool),
-        watch("EndpointSlice", client, namespace, of_pools, Change::Slice),
-    ])
+    let mut watches = vec![
+        watch("RoutePolicy", objects(client, namespace), all.clone(), Change::Policy),
+        watch("InferencePool", objects(client, namespace), all.clone(), Change::Pool),
+        watch("EndpointSlice", objects(client, namespace), of_pools, Change::Slice),
+    ];
+    if namespace.is_none() {
+        watches.push(watch("Namespace", Api::all(client.clone()), all, Change::Namespace));
+    }
+    select_all(watches)
 }
 
 /// One watch. An object that cannot be read arrives as such, instead of stopping it.
 fn watch<K>(
     kind: &'static str,
-    client: &Client,
-    namespace: Option<&str>,
+    api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
     wrap: fn(Box<Event<DeserializeGuard<K>>>) -> Change,
 ) -> BoxStream<'static, Change>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Send + 'static,
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + 'static,
     DeserializeGuard<K>: serde::de::DeserializeOwned,
 {
-    let api: Api<DeserializeGuard<K>> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
     let events = watcher(api, config).default_backoff();
     events
         .map(move |event| event.map_or_else(|error| Change::Failed(kind, error), |event| wrap(Box::new(event))))
         .boxed()
+}
+
+/// The objects of one namespace, or of all.
+fn objects<K>(client: &Client, namespace: Option<&str>) -> Api<DeserializeGuard<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
 }
 
 #[cfg(test)]

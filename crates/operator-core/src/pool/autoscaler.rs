@@ -1,7 +1,7 @@
 //! The HorizontalPodAutoscaler of a pool. It scales the pool, not the Deployment: so the number has one way to go, from the
 //! autoscaler or a person to the pool's `scale`, and from there by the operator to the Deployment.
 
-use api::{GROUP, IN_FLIGHT_METRIC, Scaling, VERSION};
+use api::{CACHE_USAGE_METRIC, GROUP, IN_FLIGHT_METRIC, Scaling, VERSION, WAITING_METRIC};
 use k8s_openapi::api::autoscaling::v2::{
     CrossVersionObjectReference, HPAScalingPolicy, HPAScalingRules, HorizontalPodAutoscaler,
     HorizontalPodAutoscalerBehavior, HorizontalPodAutoscalerSpec, MetricIdentifier, MetricSpec, MetricTarget,
@@ -17,14 +17,14 @@ use crate::plan::ChildKind;
 const STEP_SECONDS: i32 = 30;
 
 pub(super) fn of(pool: &ValidPool) -> Option<HorizontalPodAutoscaler> {
-    let scaling = pool.scaling.as_ref()?;
+    let scaling = pool.spec.scaling.as_ref()?;
     Some(HorizontalPodAutoscaler {
         metadata: metadata(pool, ChildKind::Autoscaler),
         spec: Some(HorizontalPodAutoscalerSpec {
             scale_target_ref: the_pool(pool),
             min_replicas: Some(scaling.min_replicas),
             max_replicas: scaling.max_replicas,
-            metrics: Some(vec![in_flight(pool, scaling)]),
+            metrics: Some(metrics(pool, scaling)),
             behavior: Some(behavior(scaling)),
         }),
         ..HorizontalPodAutoscaler::default()
@@ -39,17 +39,34 @@ fn the_pool(pool: &ValidPool) -> CrossVersionObjectReference {
     }
 }
 
-fn in_flight(pool: &ValidPool, scaling: &Scaling) -> MetricSpec {
+/// One entry for each figure that the pool is scaled by. The autoscaler takes the one that asks for most replicas.
+fn metrics(pool: &ValidPool, scaling: &Scaling) -> Vec<MetricSpec> {
+    let per_replica = |count: i32| MetricTarget {
+        type_: "AverageValue".to_owned(),
+        average_value: Some(quantity::number(i64::from(count))),
+        ..MetricTarget::default()
+    };
+    let share = |percent: i32| MetricTarget {
+        type_: "Value".to_owned(),
+        value: Some(quantity::percent(percent)),
+        ..MetricTarget::default()
+    };
+    let target = &scaling.target;
+    let figures = [
+        (IN_FLIGHT_METRIC, target.in_flight_per_replica.map(per_replica)),
+        (WAITING_METRIC, target.queued_per_replica.map(per_replica)),
+        (CACHE_USAGE_METRIC, target.kv_cache_usage_percent.map(share)),
+    ];
+    figures.into_iter().filter_map(|(name, target)| Some(of_the_pool(pool, name, target?))).collect()
+}
+
+fn of_the_pool(pool: &ValidPool, name: &str, target: MetricTarget) -> MetricSpec {
     MetricSpec {
         type_: "Object".to_owned(),
         object: Some(ObjectMetricSource {
             described_object: the_pool(pool),
-            metric: MetricIdentifier { name: IN_FLIGHT_METRIC.to_owned(), selector: None },
-            target: MetricTarget {
-                type_: "AverageValue".to_owned(),
-                average_value: Some(quantity::number(i64::from(scaling.target.in_flight_per_replica))),
-                ..MetricTarget::default()
-            },
+            metric: MetricIdentifier { name: name.to_owned(), selector: None },
+            target,
         }),
         ..MetricSpec::default()
     }

@@ -9,7 +9,7 @@ use api::{GROUP, POOL_LABEL, VERSION};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::validate::ValidPool;
-use super::{autoscaler, deployment, service};
+use super::{Site, autoscaler, deployment, protect, service};
 use crate::plan::{Child, ChildKind};
 
 /// Says which part of a pool a pod is. It is in every selector, so that a later part of a pool (a warm one, say) can have
@@ -18,8 +18,14 @@ const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 const COMPONENT: &str = "engine";
 
 /// All children that the pool should have now, in the order in which they are written.
-pub(super) fn of(pool: &ValidPool) -> Vec<Child> {
-    let mut children = vec![Child::Service(service::of(pool)), Child::Deployment(Box::new(deployment::of(pool)))];
+pub(super) fn of(pool: &ValidPool, site: &Site) -> Vec<Child> {
+    let mut children = vec![
+        Child::ServiceAccount(protect::service_account(pool)),
+        Child::NetworkPolicy(Box::new(protect::network_policy(pool, site))),
+        Child::Service(Box::new(service::of(pool))),
+        Child::Deployment(Box::new(deployment::of(pool))),
+        Child::PodDisruptionBudget(protect::disruption_budget(pool)),
+    ];
     children.extend(autoscaler::of(pool).map(Child::Autoscaler));
     children
 }
@@ -30,8 +36,11 @@ pub fn name(kind: ChildKind, pool: &str) -> String {
     match kind {
         ChildKind::Deployment | ChildKind::Autoscaler => pool.to_owned(),
         // Kubernetes hands every pod of a namespace `<SERVICE>_PORT`, and vLLM refuses to start when VLLM_PORT is a URL: so
-        // a Service must never be called just `vllm`. Service names must also be free of dots.
-        ChildKind::Service => format!("{pool}-engine"),
+        // a Service must never be called just `vllm`. Nor may a pool called `default` lay claim to the namespace's own
+        // ServiceAccount.
+        ChildKind::Service | ChildKind::ServiceAccount | ChildKind::PodDisruptionBudget | ChildKind::NetworkPolicy => {
+            format!("{pool}-engine")
+        }
     }
 }
 

@@ -47,6 +47,11 @@ pub(super) fn number(mut n: i64) -> Quantity {
     Quantity(format!("{n}{}", UNITS[unit]))
 }
 
+/// So many hundredths: 80 is `800m`, 100 is `1`.
+pub(super) fn percent(n: i32) -> Quantity {
+    if n % 100 == 0 { number(i64::from(n / 100)) } else { Quantity(format!("{}m", i64::from(n) * 10)) }
+}
+
 fn digits(text: &str) -> Option<i64> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;

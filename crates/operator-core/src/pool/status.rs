@@ -18,6 +18,9 @@ use crate::plan::{Blocked, Change, ChildKind, Note};
 /// How often a status is written of which only the number of requests in flight has changed.
 const IN_FLIGHT_EVERY: Duration = Duration::from_secs(5);
 
+/// Most RoutePolicies that a status names.
+const MOST_USERS: usize = 16;
+
 /// Whether and when a status has to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writing {
@@ -54,19 +57,19 @@ pub(super) fn of(
     blocked: &[Blocked],
 ) -> InferencePoolStatus {
     let at = At { now, generation: pool.generation };
-    let progress = Progress::of(seen.deployment.as_ref(), changes);
-    let mut status = counted(seen, &pool.name, pool.generation);
-    let waiting = waiting_for(&progress, pool.replicas);
-    let stuck = stuck_on(seen.deployment.as_ref(), blocked).filter(|_| waiting.is_some() || !blocked.is_empty());
+    let progress = Progress::of(seen.deployment(), changes);
+    let mut status = counted(seen, &pool.name, &pool.image, pool.generation);
+    let waiting = waiting_for(&progress, pool.spec.replicas);
+    let stuck = stuck_on(seen.deployment(), blocked).filter(|_| waiting.is_some() || !blocked.is_empty());
 
-    at.put(&mut status, AVAILABLE, progress.ready > 0, available(progress.ready, pool.replicas));
-    let sized = progress.pods == pool.replicas || progress.rolling(pool.replicas);
-    let scaled = sized && progress.told == pool.replicas && progress.ready >= pool.replicas;
+    at.put(&mut status, AVAILABLE, progress.ready > 0, available(progress.ready, pool.spec.replicas));
+    let sized = progress.pods == pool.spec.replicas || progress.rolling(pool.spec.replicas);
+    let scaled = sized && progress.told == pool.spec.replicas && progress.ready >= pool.spec.replicas;
     at.put(
         &mut status,
         SCALED,
         scaled,
-        if scaled { settled(pool.replicas) } else { scaling(&progress, pool.replicas) },
+        if scaled { settled(pool.spec.replicas) } else { scaling(&progress, pool.spec.replicas) },
     );
     match (stuck, waiting) {
         (Some(why), _) => at.stall(&mut status, why),
@@ -88,7 +91,8 @@ pub(super) fn of(
 #[must_use]
 pub fn refused(now: &Time, seen: &Observed, pool: &InferencePool, faults: &[Invalid]) -> InferencePoolStatus {
     let at = At { now, generation: pool.metadata.generation };
-    let mut status = counted(seen, pool.metadata.name.as_deref().unwrap_or_default(), at.generation);
+    let mut status =
+        counted(seen, pool.metadata.name.as_deref().unwrap_or_default(), &seen.status.image, at.generation);
     let message = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let ready = status.ready_replicas;
     at.put(&mut status, AVAILABLE, ready > 0, available(ready, pool.spec.replicas));
@@ -188,10 +192,10 @@ impl Progress {
 }
 
 /// The figures of a status, with the conditions as they were.
-fn counted(seen: &Observed, name: &str, generation: Option<i64>) -> InferencePoolStatus {
-    let DeploymentStatus { replicas, ready_replicas, .. } =
-        seen.deployment.as_ref().and_then(|d| d.status.clone()).unwrap_or_default();
-    let told = seen.deployment.as_ref().and_then(|d| d.spec.as_ref()?.replicas);
+fn counted(seen: &Observed, name: &str, image: &str, generation: Option<i64>) -> InferencePoolStatus {
+    let DeploymentStatus { replicas, ready_replicas, updated_replicas, .. } =
+        seen.deployment().and_then(|d| d.status.clone()).unwrap_or_default();
+    let told = seen.deployment().and_then(|d| d.spec.as_ref()?.replicas);
     let ready = ready_replicas.unwrap_or(0);
     // A replica that has just become ready has not been asked for its load yet; until it has, the last figure stands.
     let before = seen.status.in_flight.filter(|_| ready > 0 && ready != seen.status.ready_replicas);
@@ -201,10 +205,22 @@ fn counted(seen: &Observed, name: &str, generation: Option<i64>) -> InferencePoo
         // one replica more for ever.
         replicas: replicas.unwrap_or(0).min(told.unwrap_or(i32::MAX)),
         ready_replicas: ready,
+        updated_replicas: updated_replicas.unwrap_or(0),
         in_flight: seen.in_flight.or(before),
         selector: selector_text(name),
+        image: image.to_owned(),
+        used_by: listed(&seen.used_by),
         conditions: seen.status.conditions.clone(),
     }
+}
+
+/// The first of those who use the pool, and how many more there are.
+fn listed(users: &[String]) -> Vec<String> {
+    let mut list: Vec<String> = users.iter().take(MOST_USERS).cloned().collect();
+    if users.len() > MOST_USERS {
+        list.push(format!("and {} more", users.len() - MOST_USERS));
+    }
+    list
 }
 
 /// What is still to come before the pool is as its spec asks, if anything.
@@ -267,7 +283,7 @@ fn settled(desired: i32) -> Because {
 }
 
 fn ready(pool: &ValidPool) -> Because {
-    match (pool.replicas, &pool.scaling) {
+    match (pool.spec.replicas, &pool.spec.scaling) {
         (0, None) => (reason::SCALED_TO_ZERO, "at rest: no replica is asked for".to_owned()),
         (0, Some(_)) => (
             reason::SCALED_TO_ZERO,

@@ -10,6 +10,10 @@ fn now() -> Time {
     Time(Timestamp::UNIX_EPOCH)
 }
 
+fn site() -> Site {
+    Site { namespace: "quartermaster-system".to_owned(), scrapers: Vec::new() }
+}
+
 fn valid(spec: &Value) -> ValidPool {
     let mut object = json!({
         "apiVersion": "quartermaster.dev/v1alpha1", "kind": "InferencePool",
@@ -23,24 +27,16 @@ fn valid(spec: &Value) -> ValidPool {
 
 /// What is there after the plan for `pool` was carried out by an API server that gave each object the UID `live`.
 fn carried_out(pool: &ValidPool) -> Observed {
-    let mut seen = Observed::default();
-    for child in children::of(pool) {
-        match child {
-            Child::Service(mut o) => {
-                o.metadata.uid = Some("live".to_owned());
-                seen.service = Some(o);
-            }
-            Child::Deployment(mut o) => {
-                o.metadata.uid = Some("live".to_owned());
-                seen.deployment = Some(*o);
-            }
-            Child::Autoscaler(mut o) => {
-                o.metadata.uid = Some("live".to_owned());
-                seen.autoscaler = Some(o);
-            }
-        }
+    let mut made = children::of(pool, &site());
+    for child in &mut made {
+        child.metadata_mut().uid = Some("live".to_owned());
     }
-    seen
+    Observed { children: made, ..Observed::default() }
+}
+
+/// The child of this kind, to be tampered with.
+fn part(seen: &mut Observed, kind: ChildKind) -> &mut Child {
+    seen.children.iter_mut().find(|child| child.kind() == kind).unwrap()
 }
 
 fn scaling() -> Value {
@@ -58,7 +54,7 @@ fn short(plan: &Plan) -> Vec<String> {
 }
 
 fn check(seen: &Observed, pool: &ValidPool, want: &[&str]) -> Plan {
-    let plan = plan(&now(), seen, pool);
+    let plan = plan(&now(), &site(), seen, pool);
     let got = short(&plan);
     assert!(
         got.len() == want.len() && got.iter().zip(want).all(|(got, want)| got.starts_with(want)),
@@ -70,8 +66,23 @@ fn check(seen: &Observed, pool: &ValidPool, want: &[&str]) -> Plan {
 #[test]
 fn writes_only_what_differs() {
     let (plain, scaled) = (valid(&json!({})), valid(&scaling()));
-    check(&Observed::default(), &plain, &["+Service", "+Deployment"]);
-    check(&Observed::default(), &scaled, &["+Service", "+Deployment", "+HorizontalPodAutoscaler"]);
+    check(
+        &Observed::default(),
+        &plain,
+        &["+ServiceAccount", "+NetworkPolicy", "+Service", "+Deployment", "+PodDisruptionBudget"],
+    );
+    check(
+        &Observed::default(),
+        &scaled,
+        &[
+            "+ServiceAccount",
+            "+NetworkPolicy",
+            "+Service",
+            "+Deployment",
+            "+PodDisruptionBudget",
+            "+HorizontalPodAutoscaler",
+        ],
+    );
     check(&carried_out(&plain), &plain, &[]);
     check(&carried_out(&scaled), &scaled, &[]);
     check(&carried_out(&plain), &scaled, &["+HorizontalPodAutoscaler"]);
@@ -89,19 +100,20 @@ fn writes_only_what_differs() {
 fn leaves_what_is_not_its_own() {
     let pool = valid(&json!({}));
     let mut seen = carried_out(&pool);
-    seen.service.as_mut().unwrap().metadata.owner_references = None;
+    part(&mut seen, ChildKind::Service).metadata_mut().owner_references = None;
     let plan = check(&seen, &pool, &["!Service llama-engine exists, but was not made for this pool"]);
     let stalled = plan.status.conditions.iter().find(|c| c.type_ == "Stalled").unwrap();
     assert_eq!((stalled.status.as_str(), stalled.reason.as_str()), ("True", "Blocked"));
 
     // A pool of the same name that was deleted: its children are on their way out, and not this pool's.
     let mut seen = carried_out(&pool);
-    seen.deployment.as_mut().unwrap().metadata.owner_references.as_mut().unwrap()[0].uid = "earlier".to_owned();
+    part(&mut seen, ChildKind::Deployment).metadata_mut().owner_references.as_mut().unwrap()[0].uid =
+        "earlier".to_owned();
     check(&seen, &pool, &["!Deployment llama exists"]);
 
     // An autoscaler that a person made for a pool without `scaling`.
     let mut seen = carried_out(&valid(&scaling()));
-    seen.autoscaler.as_mut().unwrap().metadata.owner_references = None;
+    part(&mut seen, ChildKind::Autoscaler).metadata_mut().owner_references = None;
     check(&seen, &pool, &[]);
 }
 
@@ -109,7 +121,7 @@ fn leaves_what_is_not_its_own() {
 fn does_not_fight() {
     let pool = valid(&json!({"replicas": 3}));
     let mut seen = carried_out(&pool);
-    let deployment = seen.deployment.as_mut().unwrap();
+    let Child::Deployment(deployment) = part(&mut seen, ChildKind::Deployment) else { unreachable!() };
     deployment.spec.as_mut().unwrap().replicas = Some(1);
     deployment.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
         manager: Some("kubectl".to_owned()),
@@ -125,7 +137,7 @@ fn does_not_fight() {
 fn waits_for_what_is_being_deleted() {
     let pool = valid(&json!({"replicas": 3}));
     let mut seen = carried_out(&valid(&json!({})));
-    seen.deployment.as_mut().unwrap().metadata.deletion_timestamp = Some(now());
+    part(&mut seen, ChildKind::Deployment).metadata_mut().deletion_timestamp = Some(now());
     let plan = check(&seen, &pool, &[]);
     let reasons: Vec<_> = plan.status.conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str())).collect();
     assert!(reasons.contains(&("Reconciling", "True")) && reasons.contains(&("Ready", "False")), "{reasons:?}");
@@ -135,10 +147,10 @@ fn waits_for_what_is_being_deleted() {
 fn a_second_plan_for_the_same_world_is_the_same() {
     let pool = valid(&scaling());
     let seen = Observed { in_flight: Some(3), ..carried_out(&pool) };
-    let first = plan(&now(), &seen, &pool);
-    assert_eq!(first, plan(&now(), &seen, &pool));
+    let first = plan(&now(), &site(), &seen, &pool);
+    assert_eq!(first, plan(&now(), &site(), &seen, &pool));
     let later = Time(Timestamp::from_second(60).unwrap());
-    let again = plan(&later, &Observed { status: first.status.clone(), ..seen }, &pool);
+    let again = plan(&later, &site(), &Observed { status: first.status.clone(), ..seen }, &pool);
     assert_eq!(again.status, first.status, "time alone changes nothing");
     assert!(notes(&first.status, &again.status).is_empty());
 }

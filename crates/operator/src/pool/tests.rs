@@ -16,6 +16,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::client::Body;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::{reflector, watcher};
+use operator_core::pool::Site;
 use prometheus::Registry;
 use serde_json::{Value, json};
 use std::sync::Mutex;
@@ -77,16 +78,32 @@ impl World {
         });
         let client = kube::Client::new(server, "default");
         let (services, s) = reflector::store();
+        let (service_accounts, sa) = reflector::store();
+        let (network_policies, n) = reflector::store();
+        let (disruption_budgets, d) = reflector::store();
         let (autoscalers, a) = reflector::store();
         let (pods, p) = reflector::store();
         let (pools, q) = reflector::store();
+        let (policies, r) = reflector::store();
         let (synced, known) = tokio::sync::watch::channel(true);
         let ctx = Arc::new(Context {
             events: Recorder::new(client.clone(), Reporter { controller: "test".to_owned(), instance: None }),
             client,
+            site: Site::default(),
             started: Instant::now(),
             clock: || Time(Timestamp::UNIX_EPOCH),
-            stores: Stores { services, deployments, autoscalers, pods, pools },
+            stores: Stores {
+                service_accounts,
+                network_policies,
+                services,
+                deployments,
+                disruption_budgets,
+                autoscalers,
+                pods,
+                pools,
+                policies,
+                namespaces: None,
+            },
             known,
             loads: Arc::new(Loads::default()),
             metrics: Metrics::new(&Registry::new()).unwrap(),
@@ -95,7 +112,7 @@ impl World {
             reported: Overlay::default(),
             last_report: Mutex::default(),
         });
-        Self { ctx, echo, asked, gone, statuses, _others: Box::new((s, a, p, q, synced)) }
+        Self { ctx, echo, asked, gone, statuses, _others: Box::new((sa, n, d, s, a, p, q, r, synced)) }
     }
 
     /// Reconciles, and returns what was written: `PATCH ml/deployments/llama?force…`.
@@ -154,7 +171,14 @@ async fn makes_what_is_missing_once_and_forces_nothing() {
     let world = World::new(None, |_| None);
     let (done, writes) = world.reconcile(&pool(1)).await;
     assert!(done.is_ok(), "{done:?}");
-    let want = ["ml/services/llama-engine", "ml/deployments/llama", "ml/horizontalpodautoscalers/llama"];
+    let want = [
+        "ml/serviceaccounts/llama-engine",
+        "ml/networkpolicies/llama-engine",
+        "ml/services/llama-engine",
+        "ml/deployments/llama",
+        "ml/poddisruptionbudgets/llama-engine",
+        "ml/horizontalpodautoscalers/llama",
+    ];
     let mut want: Vec<String> = want.iter().map(|path| format!("PATCH {path}?{BY}")).collect();
     want.push(format!("PATCH ml/inferencepools/llama/status?{BY}"));
     assert_eq!(writes, want);
@@ -208,25 +232,26 @@ async fn check(there: Option<Value>, refuse: Refusal, class: Option<Class>, writ
 
 #[tokio::test]
 async fn says_what_stands_in_the_way() {
-    const SERVICE: &str = "ml/services/llama-engine";
+    const ACCOUNT: &str = "ml/serviceaccounts/llama-engine";
     const STATUS: &str = "ml/inferencepools/llama/status";
     const EVENTS: &str = "ml/events";
     let theirs = json!({"metadata": {"name": "llama-engine", "namespace": "ml", "uid": "theirs"}});
     check(Some(theirs), |_| None, Some(Class::Waiting), &[STATUS, EVENTS], "Stalled=True:Blocked").await;
-    let forbidden: Refusal = |path| path.contains("services").then(|| refusal(403, "Forbidden", ""));
-    check(None, forbidden, Some(Class::Bug), &[SERVICE, STATUS, EVENTS], "Stalled=True:Refused").await;
-    let foreign: Refusal = |path| path.contains("services").then(|| refusal(409, "Conflict", "FieldManagerConflict"));
-    check(None, foreign, Some(Class::Conflict), &[SERVICE, STATUS, EVENTS], "Stalled=True:Blocked").await;
+    let forbidden: Refusal = |path| path.contains("serviceaccounts").then(|| refusal(403, "Forbidden", ""));
+    check(None, forbidden, Some(Class::Bug), &[ACCOUNT, STATUS, EVENTS], "Stalled=True:Refused").await;
+    let foreign: Refusal =
+        |path| path.contains("serviceaccounts").then(|| refusal(409, "Conflict", "FieldManagerConflict"));
+    check(None, foreign, Some(Class::Conflict), &[ACCOUNT, STATUS, EVENTS], "Stalled=True:Blocked").await;
     // What passes by itself is not for people: nothing is said until it is done.
-    let busy: Refusal = |path| path.contains("services").then(|| refusal(503, "ServiceUnavailable", ""));
-    check(None, busy, Some(Class::Transient), &[SERVICE], "").await;
+    let busy: Refusal = |path| path.contains("serviceaccounts").then(|| refusal(503, "ServiceUnavailable", ""));
+    check(None, busy, Some(Class::Transient), &[ACCOUNT], "").await;
 }
 
 #[tokio::test]
 async fn a_mistake_in_the_spec_is_told_and_nothing_is_made() {
     let world = World::new(None, |_| None);
     let mut wrong = pool(1);
-    wrong.spec.engine.image = "engine".to_owned();
+    wrong.spec.engine.image = Some("engine".to_owned());
     let (done, writes) = world.reconcile(&wrong).await;
     assert_eq!(done.unwrap_err().class(), Class::Invalid);
     assert!(

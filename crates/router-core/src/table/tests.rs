@@ -4,7 +4,7 @@ use crate::InFlight;
 /// A policy `namespace/name` of some age with one target for each pool.
 pub(crate) fn policy(path: &str, created: i64, models: &[&str], pools: &[&str]) -> PolicyInput {
     let (namespace, name) = path.split_once('/').unwrap();
-    let target = |pool: &&str| TargetInput { name: format!("to-{pool}"), pool: (*pool).to_owned() };
+    let target = |pool: &&str| TargetInput::new(format!("to-{pool}"), namespace, *pool);
     PolicyInput {
         namespace: namespace.to_owned(),
         name: name.to_owned(),

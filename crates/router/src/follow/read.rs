@@ -1,28 +1,44 @@
 //! From the cluster's objects to the plain inputs of the routing table.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use api::{InferencePool, POOL_LABEL, RoutePolicy};
+use api::{Exposure, InferencePool, POOL_LABEL, RoutePolicy};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::ResourceExt;
+use kube::core::PartialObjectMeta;
 use router_core::{EndpointInput, PolicyInput, PoolInput, TargetInput};
 
 pub(crate) fn policy(policy: &RoutePolicy) -> PolicyInput {
-    let target = |t: &api::Target| TargetInput { name: t.name.clone(), pool: t.pool.name.clone() };
+    let namespace = policy.namespace().unwrap_or_default();
+    let target = |t: &api::Target| TargetInput::new(&t.name, t.pool.namespace_in(&namespace), &t.pool.name);
     PolicyInput {
-        namespace: policy.namespace().unwrap_or_default(),
+        targets: policy.spec.targets.iter().map(target).collect(),
         name: policy.name_any(),
         created: policy.creation_timestamp().map_or(0, |at| at.0.as_second()),
         models: policy.spec.models.clone(),
-        targets: policy.spec.targets.iter().map(target).collect(),
+        namespace,
     }
 }
 
-pub(crate) fn pool(pool: &InferencePool) -> PoolInput {
+/// What is known of a pool: what the table is built from, and who may use it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Known {
+    pub(crate) input: PoolInput,
+    pub(crate) exposure: Exposure,
+}
+
+pub(crate) fn labels(namespace: &PartialObjectMeta<Namespace>) -> BTreeMap<String, String> {
+    namespace.labels().clone()
+}
+
+pub(crate) fn pool(pool: &InferencePool) -> Known {
     let name = pool.name_any();
     // The engine is started with the same names by the operator, which takes the pool's name where there are none.
     let served_model = pool.spec.model.served_names.first().unwrap_or(&name).clone();
-    PoolInput { namespace: pool.namespace().unwrap_or_default(), name, served_model }
+    let input = PoolInput { namespace: pool.namespace().unwrap_or_default(), name, served_model };
+    Known { input, exposure: pool.spec.exposure.clone() }
 }
 
 /// The replicas that a slice names. Those that are leaving are left out; they are neither ready nor about to be.
@@ -63,19 +79,21 @@ mod tests {
     fn reads_policies_and_pools() {
         let object = json!({
             "metadata": {"name": "r", "namespace": "ml", "creationTimestamp": "1970-01-01T00:01:00Z"},
-            "spec": {"models": ["a", "b*"], "targets": [{"name": "t", "pool": {"name": "p"}}]},
+            "spec": {"models": ["a", "b*"], "targets": [
+                {"name": "t", "pool": {"name": "p"}}, {"name": "u", "pool": {"name": "p", "namespace": "gpu"}},
+            ]},
         });
         let read = policy(&serde_json::from_value(object).unwrap());
         assert_eq!((read.namespace.as_str(), read.name.as_str(), read.created), ("ml", "r", 60));
         assert_eq!(read.models, ["a", "b*"]);
-        assert_eq!(read.targets, [TargetInput { name: "t".to_owned(), pool: "p".to_owned() }]);
+        assert_eq!(read.targets, [TargetInput::new("t", "ml", "p"), TargetInput::new("u", "gpu", "p")]);
 
         for (names, served) in [(json!([]), "p"), (json!(["x", "y"]), "x")] {
             let object = json!({
                 "metadata": {"name": "p", "namespace": "ml"},
                 "spec": {"model": {"source": "hf://a/b", "servedNames": names}, "engine": {"image": "vllm:v1"}},
             });
-            assert_eq!(pool(&serde_json::from_value(object).unwrap()).served_model, served);
+            assert_eq!(pool(&serde_json::from_value(object).unwrap()).input.served_model, served);
         }
     }
 

@@ -13,7 +13,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use serde_json::{Value, json};
 
-const KINDS: [&str; 3] = ["routepolicies", "inferencepools", "endpointslices"];
+const KINDS: [&str; 4] = ["routepolicies", "inferencepools", "endpointslices", "namespaces"];
 
 /// An API server that answers lists from what it is given, and watches with what it is told.
 #[derive(Default)]
@@ -142,6 +142,7 @@ async fn the_table_follows_the_cluster_and_outlives_it() {
         .await;
     };
 
+    cluster.give("namespaces", vec![json!({"metadata": {"name": "ml", "uid": "ml", "resourceVersion": "1"}})]);
     cluster.give("routepolicies", vec![policy("1", &json!(["m"]))]);
     cluster.give("inferencepools", vec![pool()]);
     until("the slices are asked for again", || cluster.refused("endpointslices") > 1).await;

@@ -5,31 +5,53 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
-use router_core::{EndpointInput, PolicyInput, PoolInput, Table};
+use router_core::{EndpointInput, PolicyInput, Table};
+
+use super::read::Known;
 
 /// All that a routing table is built from.
 #[derive(Debug, Default)]
 pub(crate) struct World {
     pub(crate) policies: Kept<PolicyInput>,
-    pub(crate) pools: Kept<PoolInput>,
+    pub(crate) pools: Kept<Known>,
     pub(crate) slices: Kept<Vec<EndpointInput>>,
+    /// Labels of the namespaces; where one namespace is followed, `None`: there is nothing to be let into.
+    pub(crate) namespaces: Option<Kept<BTreeMap<String, String>>>,
 }
 
 impl World {
     /// Whether all kinds were read once.
     pub(crate) fn synced(&self) -> bool {
-        self.policies.synced && self.pools.synced && self.slices.synced
+        self.policies.synced
+            && self.pools.synced
+            && self.slices.synced
+            && self.namespaces.as_ref().is_none_or(|namespaces| namespaces.synced)
     }
 
     /// The table of what exists.
     pub(crate) fn table(&self, before: &Table) -> Table {
         let slices = self.slices.objects.values().flatten().cloned().collect();
         Table::build(
-            self.policies.objects.values().cloned().collect(),
-            self.pools.objects.values().cloned().collect(),
+            self.policies.objects.values().map(|policy| self.admitted(policy)).collect(),
+            self.pools.objects.values().map(|pool| pool.input.clone()).collect(),
             slices,
             before,
         )
+    }
+}
+
+impl World {
+    /// The policy, with the pools withheld from it that do not admit its namespace.
+    fn admitted(&self, policy: &PolicyInput) -> PolicyInput {
+        let labels =
+            self.namespaces.as_ref().and_then(|all| all.objects.get(&(String::new(), policy.namespace.clone())));
+        let mut policy = policy.clone();
+        for target in policy.targets.iter_mut().filter(|target| target.namespace != policy.namespace) {
+            let pool = self.pools.objects.get(&(target.namespace.clone(), target.pool.clone()));
+            let admits = |pool: &Known| pool.exposure.admits(&target.namespace, &policy.namespace, labels);
+            target.withheld = !pool.is_some_and(admits);
+        }
+        policy
     }
 }
 
@@ -168,9 +190,37 @@ mod tests {
         ];
         for (step, (event, changes, known, unreadable)) in story.into_iter().enumerate() {
             assert_eq!(kept.take(event, read::pool), changes, "step {step}");
-            let models: Vec<&str> = kept.objects.values().map(|p| p.served_model.as_str()).collect();
+            let models: Vec<&str> = kept.objects.values().map(|p| p.input.served_model.as_str()).collect();
             assert_eq!((models.join(" ").as_str(), kept.broken()), (known, unreadable), "step {step}");
         }
         assert!(kept.synced);
+    }
+
+    #[test]
+    fn pools_are_withheld_from_namespaces_that_they_do_not_admit() {
+        let policy = json!({
+            "metadata": {"name": "r", "namespace": "apps"},
+            "spec": {"models": ["m"], "targets": [{"name": "t", "pool": {"name": "p", "namespace": "ml"}}]},
+        });
+        let labelled = |team: &str| {
+            serde_json::from_value(json!({"metadata": {"name": "apps", "labels": {"team": team}}})).unwrap()
+        };
+        let selector = json!({"namespaces": {"from": "Selector", "selector": {"matchLabels": {"team": "a"}}}});
+        let mut world = World { namespaces: Some(Kept::default()), ..World::default() };
+        world.policies.take(Event::Apply(serde_json::from_value(policy).unwrap()), read::policy);
+        let mut check = |exposure: &serde_json::Value, team: &str, answers: bool| {
+            let pool = json!({
+                "metadata": {"name": "p", "namespace": "ml"},
+                "spec": {"model": {"source": "hf://a/b"}, "engine": {"image": "vllm:v1"}, "exposure": exposure},
+            });
+            world.pools.take(Event::Apply(serde_json::from_value(pool).unwrap()), read::pool);
+            world.namespaces.as_mut().unwrap().take(Event::Apply(labelled(team)), read::labels);
+            let table = world.table(&Table::default());
+            assert_eq!(table.policies()[0].targets[0].at.is_some(), answers, "{exposure} {team}");
+        };
+        check(&json!({}), "a", false);
+        check(&json!({"namespaces": {"from": "All"}}), "a", true);
+        check(&selector, "a", true);
+        check(&selector, "b", false);
     }
 }

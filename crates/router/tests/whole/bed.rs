@@ -236,7 +236,7 @@ impl Drop for Bed {
 }
 
 pub(crate) fn table(engines: &[SocketAddr], before: &Table) -> Table {
-    let target = |pool: &str| TargetInput { name: pool.to_owned(), pool: pool.to_owned() };
+    let target = |pool: &str| TargetInput::new(pool, "ml", pool);
     let policy = |name: &str, models: &[&str], pool: &str| PolicyInput {
         namespace: "ml".to_owned(),
         name: name.to_owned(),

@@ -1,7 +1,8 @@
 mod verdicts;
 
 use super::*;
-use crate::pool::{plan, validate};
+use crate::plan::Child;
+use crate::pool::{Site, plan, validate};
 use k8s_openapi::api::apps::v1::DeploymentCondition;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
@@ -23,17 +24,13 @@ fn pool(replicas: i32) -> InferencePool {
 /// `updated` run the current settings and `ready` are ready.
 fn world(told: i32, pods: i32, updated: i32, ready: i32) -> Observed {
     let mut seen = Observed::default();
-    let made = plan(&now(), &seen, &validate(&pool(told)).unwrap());
+    let made = plan(&now(), &Site::default(), &seen, &validate(&pool(told)).unwrap());
     for change in made.changes {
         if let Change::Apply { child, .. } = change {
-            match *child {
-                crate::plan::Child::Service(o) => seen.service = Some(o),
-                crate::plan::Child::Deployment(o) => seen.deployment = Some(*o),
-                crate::plan::Child::Autoscaler(o) => seen.autoscaler = Some(o),
-            }
+            seen.children.push(*child);
         }
     }
-    let deployment = seen.deployment.as_mut().unwrap();
+    let deployment = deployment(&mut seen);
     deployment.metadata.generation = Some(2);
     deployment.status = Some(DeploymentStatus {
         observed_generation: Some(2),
@@ -45,8 +42,18 @@ fn world(told: i32, pods: i32, updated: i32, ready: i32) -> Observed {
     seen
 }
 
+fn deployment(seen: &mut Observed) -> &mut Deployment {
+    seen.children
+        .iter_mut()
+        .find_map(|child| match child {
+            Child::Deployment(deployment) => Some(deployment.as_mut()),
+            _ => None,
+        })
+        .unwrap()
+}
+
 fn with_condition(mut seen: Observed, type_: &str, status: &str, reason: &str) -> Observed {
-    let deployment = seen.deployment.as_mut().unwrap().status.as_mut().unwrap();
+    let deployment = deployment(&mut seen).status.as_mut().unwrap();
     deployment.conditions = Some(vec![DeploymentCondition {
         type_: type_.to_owned(),
         status: status.to_owned(),
@@ -66,13 +73,8 @@ fn short(status: &InferencePoolStatus) -> Vec<String> {
 }
 
 fn check(seen: &Observed, desired: i32, counts: (i32, i32), want: &[&str]) {
-    let status = plan(&now(), seen, &validate(&pool(desired)).unwrap()).status;
-    assert_eq!(
-        short(&status),
-        want,
-        "{desired} desired, {:?}",
-        seen.deployment.as_ref().and_then(|d| d.status.clone())
-    );
+    let status = plan(&now(), &Site::default(), seen, &validate(&pool(desired)).unwrap()).status;
+    assert_eq!(short(&status), want, "{desired} desired, {:?}", seen.deployment().and_then(|d| d.status.clone()));
     assert_eq!((status.replicas, status.ready_replicas), counts);
     assert_eq!(status.observed_generation, Some(4));
     assert_eq!(status.selector, "app.kubernetes.io/component=engine,quartermaster.dev/pool=llama");
@@ -122,7 +124,7 @@ fn tells_of_rollouts() {
     check(&world(2, 2, 1, 2), 2, (2, 2), &rolling);
     // New settings are in this plan, or not yet seen by the Deployment's controller.
     let mut seen = world(2, 2, 2, 2);
-    seen.deployment.as_mut().unwrap().metadata.generation = Some(3);
+    deployment(&mut seen).metadata.generation = Some(3);
     check(&seen, 2, (2, 2), &rolling);
 }
 
@@ -137,10 +139,10 @@ fn tells_when_a_person_is_needed() {
             format!("Stalled=True:{reason}"),
         ]
     };
-    let status = plan(&now(), &late, &validate(&pool(2)).unwrap()).status;
+    let status = plan(&now(), &Site::default(), &late, &validate(&pool(2)).unwrap()).status;
     assert_eq!(short(&status), want("ProgressDeadlineExceeded"));
     let failing = with_condition(world(2, 1, 1, 1), "ReplicaFailure", "True", "FailedCreate");
-    let status = plan(&now(), &failing, &validate(&pool(2)).unwrap()).status;
+    let status = plan(&now(), &Site::default(), &failing, &validate(&pool(2)).unwrap()).status;
     assert_eq!(short(&status), want("ReplicaFailure"));
     assert!(status.conditions.iter().any(|c| c.type_ == READY && c.message == "the cause"));
     // A deadline that was missed but made up for.
@@ -150,7 +152,7 @@ fn tells_when_a_person_is_needed() {
 
 #[test]
 fn a_new_replica_does_not_blank_the_load() {
-    let at = |seen: &Observed| plan(&now(), seen, &validate(&pool(2)).unwrap()).status;
+    let at = |seen: &Observed| plan(&now(), &Site::default(), seen, &validate(&pool(2)).unwrap()).status;
     let before = InferencePoolStatus { in_flight: Some(7), ready_replicas: 1, ..InferencePoolStatus::default() };
     let just = Observed { status: before, ..world(2, 2, 2, 2) };
     let then = at(&just);
@@ -158,7 +160,7 @@ fn a_new_replica_does_not_blank_the_load() {
     let still = Observed { status: then, ..world(2, 2, 2, 2) };
     assert_eq!(at(&still).in_flight, None, "not known for longer than it takes to ask");
     assert_eq!(at(&Observed { in_flight: Some(9), ..just.clone() }).in_flight, Some(9));
-    assert_eq!(at(&Observed { deployment: world(2, 2, 2, 0).deployment, ..just }).in_flight, None);
+    assert_eq!(at(&Observed { children: world(2, 2, 2, 0).children, ..just }).in_flight, None);
 }
 
 #[test]
@@ -172,7 +174,7 @@ fn a_bad_spec_is_told_and_the_running_replicas_still_counted() {
 
 #[test]
 fn notes_are_of_transitions() {
-    let at = |seen: &Observed| plan(&now(), seen, &validate(&pool(2)).unwrap()).status;
+    let at = |seen: &Observed| plan(&now(), &Site::default(), seen, &validate(&pool(2)).unwrap()).status;
     let (fresh, starting, ready) = (InferencePoolStatus::default(), at(&world(2, 2, 2, 0)), at(&world(2, 2, 2, 2)));
     let stuck = at(&with_condition(world(2, 2, 1, 1), "Progressing", "False", "ProgressDeadlineExceeded"));
     let table = [

@@ -52,9 +52,20 @@ fn refuses_with_the_path() {
     check("/metadata/name", &json!("1a"), "metadata.name must start with a letter");
     check("/metadata/name", &json!("a-"), "metadata.name must start with a letter");
     check("/metadata/name", &json!("a".repeat(53)), "metadata.name must have at most 52");
-    for source in
-        ["", "llama", "hf://org", "hf://org/a/b", "hf:///a", "hf://-x/a", "file://models", "file:///", "s3://b/k"]
-    {
+    for source in [
+        "",
+        "llama",
+        "hf://org",
+        "hf://org/a/b",
+        "hf:///a",
+        "hf://-x/a",
+        "file://models",
+        "file:///",
+        "s3://b",
+        "ftp://a/b",
+        "pvc://",
+        "file:///a/../b",
+    ] {
         check("/spec/model/source", &json!(source), "spec.model.source must be");
     }
     check("/spec/model/servedNames", &json!(["a", "--port"]), "spec.model.servedNames[1] must not be empty or start");
@@ -80,14 +91,14 @@ fn refuses_with_the_path() {
     check("/spec/scaling/minReplicas", &json!(4), "spec.scaling.minReplicas must not exceed");
     check("/spec/scaling/target/inFlightPerReplica", &json!(0), "spec.scaling.target.inFlightPerReplica must");
     check("/spec/scaling/scaleDownStabilization", &json!("61m"), "spec.scaling.scaleDownStabilization must be at most");
-    check("/spec/drain/timeout", &json!("0s"), "spec.drain.timeout must lie between 1s and 24h");
-    check("/spec/drain/timeout", &json!("25h"), "spec.drain.timeout must lie between 1s and 24h");
+    check("/spec/drain/timeout", &json!("0s"), "spec.drain.timeout in seconds must lie between 1 and 86400");
+    check("/spec/drain/timeout", &json!("25h"), "spec.drain.timeout in seconds must lie between 1 and 86400");
 }
 
 #[test]
 fn tells_all_mistakes_at_once() {
     let mut wrong = pool("/spec/replicas", &json!(-1));
-    wrong.spec.engine.image = "vllm".to_owned();
+    wrong.spec.engine.image = Some("vllm".to_owned());
     wrong.metadata.uid = None;
     let paths: Vec<String> = validate(&wrong).unwrap_err().into_iter().map(|fault| fault.path).collect();
     assert_eq!(paths, ["metadata.uid", "spec.engine.image", "spec.replicas"]);
