@@ -4,6 +4,7 @@
 
 mod charts;
 mod delete;
+mod gitops;
 mod install;
 mod namespaced;
 mod refuse;
