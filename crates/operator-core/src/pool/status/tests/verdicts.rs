@@ -12,6 +12,7 @@ use api::{RoutePolicy, RoutePolicyStatus};
 use serde_json::Value;
 
 use super::*;
+use crate::route::Access;
 
 /// What a tool must say. In the words of kstatus, which Flux uses, and of Argo CD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +48,7 @@ struct State {
 }
 
 fn status_of(seen: &Observed, desired: i32) -> InferencePoolStatus {
-    plan(&now(), seen, &validate(&pool(desired)).unwrap()).status
+    plan(&now(), &Site::default(), seen, &validate(&pool(desired)).unwrap()).status
 }
 
 fn refused_status() -> InferencePoolStatus {
@@ -149,7 +150,11 @@ fn policies() -> Vec<State> {
     };
     let looked = |object: Value| {
         let policy: RoutePolicy = serde_json::from_value(object.clone()).unwrap();
-        let status: RoutePolicyStatus = crate::route::status(&now(), &policy, |name| name == "llama");
+        let status: RoutePolicyStatus = crate::route::status(&now(), &policy, |_, name| match name {
+            "llama" => Access::Granted,
+            "theirs" => Access::Refused,
+            _ => Access::Missing,
+        });
         with_status(object, &status)
     };
     let found = looked(to("chat", "llama"));
@@ -157,6 +162,7 @@ fn policies() -> Vec<State> {
         State { name: "policy-untouched", verdict: Wait, object: untouched(to("chat", "llama")) },
         State { name: "policy-in-effect", verdict: Fine, object: found.clone() },
         State { name: "policy-without-its-pool", verdict: Wait, object: looked(to("chat", "qwen")) },
+        State { name: "policy-not-admitted-by-its-pool", verdict: Wait, object: looked(to("chat", "theirs")) },
         State { name: "policy-refused", verdict: Broken, object: looked(to("a*b", "llama")) },
         State { name: "policy-changed", verdict: Wait, object: changed_since(found.clone()) },
         State { name: "policy-deleted", verdict: Leaving, object: leaving(found) },
