@@ -1,5 +1,6 @@
 //! What is made from the sources and committed: the CRDs, their chart, the reference pages, the charts' values.
 
+mod describe;
 mod ordered;
 mod reference;
 mod values;
@@ -63,9 +64,11 @@ fn install_manifests() -> Outcome {
 fn stale() -> Outcome<Vec<(PathBuf, String)>> {
     let mut files = Vec::new();
     for crd in api::all_crds() {
+        let crd = describe::reflowed(&crd);
         let plural = &crd.spec.names.plural;
-        files.push((format!("crds/{plural}.yaml"), definition(&crd, false)?));
-        files.push((format!("charts/quartermaster-crds/templates/{plural}.yaml"), definition(&crd, true)?));
+        let explained = describe::with_defaults(&crd);
+        files.push((format!("crds/{plural}.yaml"), definition(&explained, false)?));
+        files.push((format!("charts/quartermaster-crds/templates/{plural}.yaml"), definition(&explained, true)?));
         files.push((format!("docs/reference/{}.md", crd.spec.names.kind.to_lowercase()), reference::page(&crd)?));
     }
     let mut page = fs::read_to_string(places::root().join(VALUES_PAGE))?;
