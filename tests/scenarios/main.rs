@@ -14,3 +14,4 @@ mod samples;
 mod scale;
 mod serve;
 mod upgrade;
+mod warnings;

@@ -14,7 +14,7 @@ mod namespace;
 
 pub use chat::{Chat, Reply, Streamed};
 pub use helm::{helm, must_helm, objects, rendered};
-pub use kubectl::{Kubectl, kubectl, try_kubectl};
+pub use kubectl::{Kubectl, kubectl, try_kubectl, warnings};
 pub use load::under_load;
 pub use namespace::Namespace;
 
