@@ -25,6 +25,9 @@ fn wrong_values_are_refused_by_name() {
     let cases = [
         ("router.replicas=many", "replicas"),
         ("router.replica=3", "replica"),
+        ("warnings.enable=true", "enable"),
+        ("operator.priorityClassName=High!", "priorityClassName"),
+        ("monitoring.podMonitors.interval=often", "interval"),
         ("watchNamespace=Ml", "watchNamespace"),
         ("watchNamespace=ml", "metricsApi.enabled must be false"),
         ("watchNamespace=ml,metricsApi.enabled=false,operator.extraArgs={--namespace=x}", "must not set --namespace"),
