@@ -82,6 +82,9 @@ fn monitoring_is_a_choice_and_covers_every_program() {
     let alerts: serde_json::Value = serde_saphyr::from_str(&read("charts/quartermaster/files/alerts.yaml")).unwrap();
     assert_eq!(rule["spec"], alerts, "the rule holds the alerts as they are tested");
 
+    let told = helm(&format!("template q charts/quartermaster {on} --set monitoring.namespaces={{one,two}}")).unwrap();
+    assert!(told.contains("--scrapers=one,two"), "the operator lets Prometheus reach the engines");
+
     let engines = |words: &str| -> serde_json::Value {
         let found = of_monitoring(words).into_iter().find(|o| o["metadata"]["name"] == "quartermaster-engines");
         found.unwrap()["spec"]["namespaceSelector"].clone()

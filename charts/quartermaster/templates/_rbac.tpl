@@ -54,8 +54,8 @@ test reads what is rendered from here and refuses rights that neither program mu
 {{- end }}
 {{- end }}
 
-{{/* A pool can be open to namespaces with certain labels. Of a namespace only its metadata are asked for. */}}
 {{- define "quartermaster.namespaceRules" -}}
+# A pool can be open to namespaces with certain labels. Of a namespace only its metadata are asked for.
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [list, watch]
@@ -72,10 +72,7 @@ test reads what is rendered from here and refuses rights that neither program mu
 {{- end }}
 
 {{- define "quartermaster.routerClusterRules" -}}
-# Whose labels say whether a policy of theirs may use a pool of another namespace.
-- apiGroups: [""]
-  resources: [namespaces]
-  verbs: [list, watch]
+{{ include "quartermaster.namespaceRules" . }}
 {{- end }}
 
 {{/*

@@ -82,10 +82,10 @@ pub struct InferencePoolSpec {
     /// How a replica leaves.
     #[serde(default)]
     pub drain: Drain,
-    /// How new settings reach the replicas.
+    /// How new settings reach the replicas: one more replica is started first, then an old one is stopped.
     #[serde(default)]
     pub rollout: Rollout,
-    /// What nodes may do to the pool while they are drained.
+    /// How many replicas may be away while nodes are drained.
     #[serde(default)]
     pub disruption: Disruption,
     /// Who may use the pool.
@@ -122,7 +122,13 @@ pub struct InferencePoolStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub used_by: Vec<String>,
-    /// Ready; Available; Scaled; Reconciling or Stalled while not at rest.
+    /// How the pool is, with a reason and a message each:
+    ///
+    /// * `Ready`: it is as the spec asks;
+    /// * `Available`: at least one replica can serve;
+    /// * `Scaled`: as many replicas are ready as are asked for;
+    /// * `Reconciling`: it is on its way, and nobody need do anything; absent at rest;
+    /// * `Stalled`: it cannot get on without a person; absent otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -107,14 +107,14 @@ pub struct Toleration {
         regex(pattern = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")
     )]
     pub key: Option<String>,
-    /// How `value` is compared.
+    /// `Equal`: the taint has this `value`. `Exists`: it has any.
     #[serde(default)]
     pub operator: TolerationOperator,
     /// Value of the taint, for the operator Equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63), regex(pattern = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"))]
     pub value: Option<String>,
-    /// Effect of the taint. Absent: every effect.
+    /// Effect of the taint: `NoSchedule`, `PreferNoSchedule` or `NoExecute`. Absent: every effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effect: Option<TaintEffect>,
     /// How long a replica stays on a node that got the taint. Absent: for ever.
@@ -158,7 +158,7 @@ pub struct TopologySpread {
     #[serde(default = "super::one")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_skew: i32,
-    /// What happens when that cannot be kept.
+    /// What happens when that cannot be kept. `ScheduleAnyway`: a replica starts all the same. `DoNotSchedule`: it waits.
     #[serde(default)]
     pub when_unsatisfiable: WhenUnsatisfiable,
 }

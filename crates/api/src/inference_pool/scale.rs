@@ -13,11 +13,11 @@ use crate::Duration;
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Scaling {
-    /// Fewest replicas.
+    /// Fewest replicas, however low the load.
     #[serde(default = "super::one")]
     #[schemars(range(min = 1, max = 1000))]
     pub min_replicas: i32,
-    /// Most replicas.
+    /// Most replicas, however high the load.
     #[schemars(range(min = 1, max = 1000))]
     pub max_replicas: i32,
     /// The load that one replica should carry. Of several figures the one that asks for most replicas holds.
@@ -71,7 +71,12 @@ pub struct Drain {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
-    /// What happens when no node has room for the one more replica, for example because all GPUs are in use.
+    /// What happens when no node has room for the one more replica that a rollout starts first, for example because all GPUs
+    /// are in use:
+    ///
+    /// * `Wait`: the rollout waits for room;
+    /// * `ReplaceOneByOne`: it stops an old replica first, as long as another one goes on serving;
+    /// * `ReplaceEvenLast`: it does so even with the last one; nothing serves until the new one has started.
     #[serde(default)]
     pub on_shortage: OnShortage,
 }
@@ -121,7 +126,8 @@ pub struct Exposure {
         .message("spec.exposure.namespaces.selector goes with from: Selector, and only with it")
 )]
 pub struct ExposedTo {
-    /// Which namespaces.
+    /// Which namespaces: `Same` (the pool's own), `All`, or `Selector` (those with the labels of `selector`, and the pool's
+    /// own).
     #[serde(default)]
     pub from: NamespacesFrom,
     /// With `from: Selector`, the labels of the namespaces.

@@ -58,7 +58,8 @@ impl Walk {
             let path = format!("{path}.{name}");
             let default = field.default.as_ref().map(|d| format!("`{}`", d.0)).unwrap_or_default();
             let must = if required.contains(name) { "required" } else { default.as_str() };
-            let meaning = field.description.as_deref().unwrap_or_default().replace('\n', " ").replace('|', "\\|");
+            let meaning = field.description.as_deref().unwrap_or_default().replace("\n\n", "\n");
+            let meaning = meaning.replace('\n', "<br>").replace('|', "\\|");
             self.rows += &format!("| `{path}` | {} | {must} | {meaning}{} |\n", kind_of(field), bounds(field));
             self.below(&path, field);
         }
