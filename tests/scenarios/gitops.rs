@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-use e2e::{Chat, Kubectl, Namespace, PATIENCE, manifest, try_kubectl, under_load, unscaled, wait_for};
+use e2e::{Chat, Kubectl, Namespace, PATIENCE, helm, manifest, must_helm, try_kubectl, under_load, unscaled, wait_for};
 use serde_json::{Value, json};
 
 /// Clients that keep one request each in flight: three times what one replica of the sample should carry.
@@ -169,4 +169,33 @@ fn flux_and_argo_follow_a_pool_from_its_first_to_its_last_moment() {
     ns.kubectl("delete inferencepools.quartermaster.dev/watched --wait=false");
     wait_verdict(&ns, "inferencepools", "watched", "Terminating", "Progressing");
     ns.kubectl(&format!("{hold} {{\"metadata\":{{\"finalizers\":null}}}}"));
+}
+
+/// A chart that holds `text`, for helm to install.
+fn chart(name: &str, text: &str) -> String {
+    let folder = format!("{}/{name}", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::create_dir_all(format!("{folder}/templates")).unwrap();
+    std::fs::write(format!("{folder}/Chart.yaml"), format!("apiVersion: v2\nname: {name}\nversion: 0.1.0\n")).unwrap();
+    std::fs::write(format!("{folder}/templates/pool.yaml"), text).unwrap();
+    folder
+}
+
+#[test]
+fn helm_waits_for_a_pool_and_not_for_one_that_is_stuck() {
+    let ns = Namespace::new("gitops-helm");
+    let version = must_helm("version --short");
+    if !version.starts_with("v4.") {
+        e2e::skip(&format!("how helm waits for a pool: it takes Helm 4, and this is {}", version.trim()));
+        return;
+    }
+    let install = |pool: &str| {
+        let folder = chart(pool, &unscaled(&sample(pool)));
+        helm(&format!("install {pool} {folder} --namespace {} --wait --timeout {}s", ns.name, PATIENCE.as_secs()))
+    };
+    install("waited").unwrap();
+    assert_eq!(ns.look("waited").unwrap()["status"]["readyReplicas"], 1, "it waited until the pool was ready");
+
+    ns.kubectl("create quota none --hard=pods=0");
+    let error = install("stuck").unwrap_err();
+    assert!(error.contains("status: Failed") && error.contains("exceeded quota"), "{error}");
 }
