@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use api::InferencePool;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::SignedDuration;
-use kube::core::PartialObjectMeta;
+use kube::Resource;
 use kube::runtime::reflector::{ObjectRef, Store};
 use operator_core::load::{self, Load};
 use operator_core::metrics_api::{Ask, Figure, Kind, Query, Which, ask, failure, figures, group, groups, resources};
 use serde_json::Value;
 
 use crate::metrics::Metrics;
+use crate::pool;
 use crate::scrape::Loads;
 
 /// What answers are made from.
@@ -23,7 +23,7 @@ pub(crate) struct Pages {
     /// The pods of pools.
     pub(crate) pods: Store<Pod>,
     /// All pools.
-    pub(crate) pools: Store<PartialObjectMeta<InferencePool>>,
+    pub(crate) pools: Store<pool::Guarded>,
     pub(crate) metrics: Metrics,
     pub(crate) clock: fn() -> Time,
 }
@@ -76,7 +76,7 @@ impl Pages {
             (here && select(meta)).then(|| meta.name.clone()).flatten()
         };
         let mut names: Vec<String> = match query.kind {
-            Kind::Pool => self.pools.state().iter().filter_map(|pool| take(&pool.metadata)).collect(),
+            Kind::Pool => self.pools.state().iter().filter_map(|pool| take(pool.meta())).collect(),
             Kind::Pod => self.pods.state().iter().filter_map(|pod| take(&pod.metadata)).collect(),
         };
         names.sort_unstable();

@@ -3,11 +3,9 @@ use super::front_proxy::FrontProxy;
 use super::*;
 use crate::metrics::Metrics;
 use crate::scrape::Loads;
-use api::InferencePool;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::{reflector, watcher};
 use operator_core::load::{Sample, replica};
@@ -93,7 +91,7 @@ fn pages() -> Pages {
     Pages {
         loads: Arc::new(loads),
         pods: store::<Pod>(pods),
-        pools: store::<PartialObjectMeta<InferencePool>>(["llama", "half", "silent", "empty"].map(pool)),
+        pools: store::<crate::pool::Guarded>(["llama", "half", "silent", "empty"].map(pool)),
         metrics: Metrics::new(&Registry::new()).unwrap(),
         clock,
     }
