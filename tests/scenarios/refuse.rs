@@ -18,7 +18,7 @@ fn wrong_pools_are_refused_with_the_fix() {
         ("VLLM_SIM_START_DELAY", "VLLM_API_KEY", "spec.engine.env must not set VLLM_API_KEY"),
         ("source: file", "servedNames: [-x]\n    source: file", "spec.model.servedNames must not start with '-'"),
         ("minReplicas: 1", "minReplicas: 9", "spec.scaling.minReplicas must not exceed spec.scaling.maxReplicas"),
-        ("maxNumSeqs: 8", "maxNumSeqs: 8\n    extraArgs: [--port=1]", "an argument that the operator owns"),
+        ("maxNumSeqs: 8", "maxNumSeqs: 8\n    extraArgs: [--port=1]", "spec.engine.extraArgs holds an argument that"),
         ("maxNumSeqs: 8", "maxNumSeqs: 8\n    extraArgs: [--enable_lora]", "must spell flags with '-'"),
         ("maxNumSeqs: 8", "maxNumSeqs: 0", "spec.engine.maxNumSeqs"),
         ("name: tiny", "name: 4tiny", "metadata.name must start with a letter"),

@@ -121,11 +121,9 @@ pub struct Engine {
     /// Further arguments of `vllm serve`, passed on as they are. Arguments that have a field of their own, that the operator
     /// sets itself, or that open the engine's administration are refused.
     #[x_kube(
-        validation = Rule::new("!self.exists(a, a.startsWith('--ssl-') || a.split('=', 2)[0] in ['--model', '--served-model-name', '--host', '--port', '--uds', '--shutdown-timeout', '--root-path', '--enable-ssl-refresh', '--api-key', '--config', '--headless', '--api-server-count', '--middleware'])")
-            .message("spec.engine.extraArgs sets an argument that the operator owns or that would open the engine (--model, --served-model-name, --host, --port, --uds, --shutdown-timeout, --root-path, --ssl-*, --api-key, --config, --headless, --api-server-count, --middleware); leave it out"),
-        validation = Rule::new("!self.exists(a, a.split('=', 2)[0] in ['--tensor-parallel-size', '-tp', '--pipeline-parallel-size', '-pp', '--max-model-len', '--max-num-seqs', '--max-num-batched-tokens', '--gpu-memory-utilization', '--dtype', '--quantization', '-q', '--kv-cache-dtype', '--enable-prefix-caching', '--no-enable-prefix-caching', '--enable-chunked-prefill', '--no-enable-chunked-prefill', '--tool-call-parser', '--enable-auto-tool-choice', '--no-enable-auto-tool-choice', '--reasoning-parser', '--chat-template', '--enforce-eager', '--no-enforce-eager', '--revision'])")
-            .message("spec.engine.extraArgs sets an argument that has a field of its own; use spec.engine.tensorParallelSize, pipelineParallelSize, maxModelLen, maxNumSeqs, maxNumBatchedTokens, gpuMemoryUtilization, dtype, quantization, kvCacheDtype, enablePrefixCaching, enableChunkedPrefill, toolCallParser, reasoningParser, chatTemplate, enforceEager or spec.model.revision"),
-        validation = Rule::new("self.all(a, !a.startsWith('--') || a.split('=', 2)[0].indexOf('_') < 0)")
+        validation = Rule::new("!self.exists(a, a.matches('^((--chat-template|--config|--dtype|--grpc|--headless|--help|--host|--kv-cache-dtype|--model|--nnodes|--port|--quantization|--reasoning-parser|--revision|--uds|-dpa|-dpe|-dph|-dpm|-dpn|-dpp|-dpr|-pp|-tp)([=.]|$)|--allowed-local-media-p|--api-k|--data-parallel-a|--data-parallel-external-l|--data-parallel-hybrid-l|--data-parallel-multi-port-external-l|--data-parallel-r|--data-parallel-start-r|--data-parallel-supervisor-p|--device-i|--device-memory-u|--disable-auto-tool-c|--disable-chunked-p|--disable-elastic-e|--disable-fault-t|--disable-log-s|--disable-prefix-c|--disable-scale-o|--disable-ssl-r|--download-d|--enable-auto-tool-c|--enable-chunked-p|--enable-elastic-e|--enable-fault-t|--enable-prefix-c|--enable-scale-o|--enable-ssl-r|--enforce-e|--fault-tolerance-c|--gpu-memory-u|--grpc-p|--hf-t|--master-a|--master-p|--max-model-l|--max-num-batched-t|--max-num-se|--no-data-parallel-external-l|--no-data-parallel-hybrid-l|--no-enable-auto-tool-c|--no-enable-chunked-p|--no-enable-elastic-e|--no-enable-fault-t|--no-enable-prefix-c|--no-enable-scale-o|--no-enable-ssl-r|--no-enforce-e|--no-tokens-o|--node-r|--pipeline-parallel-s|--profiler-c|--root-p|--served-model-n|--shutdown-t|--ssl-c|--ssl-k|--tensor-parallel-s|--tokens-o|--tool-call-p|-h|-n|-q|-r)'))")
+            .message("spec.engine.extraArgs holds an argument that has a field of its own (spec.model.revision, spec.engine.tensorParallelSize, pipelineParallelSize, maxModelLen, maxNumSeqs, maxNumBatchedTokens, gpuMemoryUtilization, dtype, quantization, kvCacheDtype, enablePrefixCaching, enableChunkedPrefill, toolCallParser, reasoningParser, chatTemplate, enforceEager), that the operator owns (address, served names, keys, certificates, shutdown), that needs more than one pod, or that would open the engine's administration; use the field or leave it out"),
+        validation = Rule::new("!self.exists(a, a.matches('^--[^=.]*_'))")
             .message("spec.engine.extraArgs must spell flags with '-', not '_': --enable-lora, not --enable_lora")
     )]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -133,12 +131,10 @@ pub struct Engine {
     pub extra_args: Vec<String>,
     /// Environment variables of the engine.
     #[x_kube(
-        validation = Rule::new("!self.exists(e, e.name == 'VLLM_SERVER_DEV_MODE' && (!has(e.value) || e.value != '0'))")
-            .message("spec.engine.env must not set VLLM_SERVER_DEV_MODE: it opens administration routes of the engine to everyone who reaches the pod; remove it"),
-        validation = Rule::new("!self.exists(e, e.name == 'VLLM_API_KEY')")
-            .message("spec.engine.env must not set VLLM_API_KEY: the router calls the engine without one and would be locked out; remove it"),
-        validation = Rule::new("!self.exists(e, e.name in ['VLLM_PORT', 'VLLM_HOST_IP', 'VLLM_ALLOW_RUNTIME_LORA_UPDATING', 'VLLM_KEEP_ALIVE_ON_ENGINE_DEATH', 'VLLM_TORCH_PROFILER_DIR'])")
-            .message("spec.engine.env must not set VLLM_PORT, VLLM_HOST_IP, VLLM_ALLOW_RUNTIME_LORA_UPDATING, VLLM_KEEP_ALIVE_ON_ENGINE_DEATH or VLLM_TORCH_PROFILER_DIR: the operator owns the address, a dead engine must end, and the others open routes to everyone who reaches the pod; remove it")
+        validation = Rule::new("!self.exists(e, e.name in ['VLLM_API_KEY', 'VLLM_DP_MASTER_IP', 'VLLM_DP_MASTER_PORT', 'VLLM_DP_RANK', 'VLLM_DP_RANK_LOCAL', 'VLLM_DP_SIZE', 'VLLM_ENGINE_READY_TIMEOUT_S', 'VLLM_HOST_IP', 'VLLM_PORT', 'VLLM_TORCH_PROFILER_DIR'])")
+            .message("spec.engine.env must not set VLLM_API_KEY, VLLM_DP_MASTER_IP, VLLM_DP_MASTER_PORT, VLLM_DP_RANK, VLLM_DP_RANK_LOCAL, VLLM_DP_SIZE, VLLM_ENGINE_READY_TIMEOUT_S, VLLM_HOST_IP, VLLM_PORT or VLLM_TORCH_PROFILER_DIR: the operator owns the engine's address, size and start, the router calls it without a key, and the profiler opens a route to everyone who reaches the pod; remove it"),
+        validation = Rule::new("!self.exists(e, e.name in ['VLLM_ALLOW_INSECURE_SERIALIZATION', 'VLLM_ALLOW_RUNTIME_LORA_UPDATING', 'VLLM_KEEP_ALIVE_ON_ENGINE_DEATH', 'VLLM_SERVER_DEV_MODE'] && (has(e.valueFrom) || (has(e.value) && !(e.value in ['', '0', 'false', 'False']))))")
+            .message("spec.engine.env must not switch on VLLM_ALLOW_INSECURE_SERIALIZATION, VLLM_ALLOW_RUNTIME_LORA_UPDATING, VLLM_KEEP_ALIVE_ON_ENGINE_DEATH or VLLM_SERVER_DEV_MODE: it opens routes of the engine to everyone who reaches the pod, or keeps a dead engine up; remove it")
     )]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -161,6 +157,21 @@ pub enum Dtype {
     Float,
     /// 32 bit.
     Float32,
+}
+
+impl Dtype {
+    /// As it is written in the spec, and as the engine takes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Half => "half",
+            Self::Float16 => "float16",
+            Self::Bfloat16 => "bfloat16",
+            Self::Float => "float",
+            Self::Float32 => "float32",
+        }
+    }
 }
 
 /// A chat template, in exactly one of two places.

@@ -11,6 +11,8 @@ use std::fmt;
 use api::{InferencePool, InferencePoolSpec, NamespacesFrom, Scaling};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use crate::engine::Version;
+
 pub(super) use model::Weights;
 
 /// A mistake in a spec.
@@ -35,6 +37,10 @@ pub struct ValidPool {
     /// Never empty.
     pub(super) served_names: Vec<String>,
     pub(super) image: String,
+    /// vLLM's version in it, where that can be told.
+    pub(super) version: Option<Version>,
+    /// What may be wrong with the engine's arguments, each with its field. Empty when all are known.
+    pub(super) doubts: Vec<String>,
     /// `--tensor-parallel-size` and `--pipeline-parallel-size`, where they are not 1.
     pub(super) tensor_parallel: Option<i32>,
     pub(super) pipeline_parallel: Option<i32>,
@@ -62,7 +68,7 @@ pub fn validate(pool: &InferencePool) -> Result<ValidPool, Vec<Invalid>> {
     let uid = required(pool.metadata.uid.as_deref(), "metadata.uid", &mut found);
     let weights = model::weights(&spec.model, &mut found);
     let served_names = model::served_names(&spec.model, &name, &mut found);
-    let image = engine::check(&spec.engine, &mut found);
+    let engine::Checked { image, version, doubts } = engine::check(&spec.engine, &mut found);
     let (tensor_parallel, pipeline_parallel) = engine::parallel(spec, &mut found);
     let (gpu, cpu, memory) = place::resources(&spec.resources, &mut found);
     place::check(&spec.placement, &mut found);
@@ -83,6 +89,8 @@ pub fn validate(pool: &InferencePool) -> Result<ValidPool, Vec<Invalid>> {
         weights,
         served_names,
         image,
+        version,
+        doubts,
         tensor_parallel,
         pipeline_parallel,
         gpu,

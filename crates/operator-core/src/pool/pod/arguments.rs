@@ -1,10 +1,11 @@
 //! How the engine is called: the arguments of `vllm serve`, and its environment.
 
-use api::{Dtype, ENGINE_PORT};
+use api::ENGINE_PORT;
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
 
 use super::CONTAINER;
 use super::volumes::{CACHE, CHAT_TEMPLATE, CREDENTIALS_FILE, WEIGHTS};
+use crate::engine::supports;
 use crate::pool::validate::{ValidPool, Weights};
 
 /// What follows `vllm serve`. The arguments of the spec come last.
@@ -20,7 +21,9 @@ pub(super) fn of(pool: &ValidPool) -> Vec<String> {
     let number = |n: Option<i32>| n.map(|n| n.to_string());
     set("--host", Some("0.0.0.0".to_owned()));
     set("--port", Some(ENGINE_PORT.to_string()));
-    set("--shutdown-timeout", Some(pool.spec.drain.timeout.seconds().to_string()));
+    // Older engines end what they run at once; then only the notice before SIGTERM is left to drain in.
+    let drains = pool.version.and_then(|version| supports(version, "--shutdown-timeout")).unwrap_or(true);
+    set("--shutdown-timeout", drains.then(|| pool.spec.drain.timeout.seconds().to_string()));
     set("--revision", pool.spec.model.revision.clone());
     set("--tensor-parallel-size", number(pool.tensor_parallel));
     set("--pipeline-parallel-size", number(pool.pipeline_parallel));
@@ -28,7 +31,7 @@ pub(super) fn of(pool: &ValidPool) -> Vec<String> {
     set("--max-num-seqs", number(engine.max_num_seqs));
     set("--max-num-batched-tokens", number(engine.max_num_batched_tokens));
     set("--gpu-memory-utilization", engine.gpu_memory_utilization.clone());
-    set("--dtype", engine.dtype.map(|dtype| dtype_name(dtype).to_owned()));
+    set("--dtype", engine.dtype.map(|dtype| dtype.as_str().to_owned()));
     set("--quantization", engine.quantization.clone());
     set("--kv-cache-dtype", engine.kv_cache_dtype.clone());
     set("--tool-call-parser", engine.tool_call_parser.clone());
@@ -59,17 +62,6 @@ fn model(weights: &Weights) -> String {
         Weights::Bucket(url) => url.clone(),
         Weights::Image(_) => WEIGHTS.to_owned(),
         Weights::Folder(path) => path.clone(),
-    }
-}
-
-fn dtype_name(dtype: Dtype) -> &'static str {
-    match dtype {
-        Dtype::Auto => "auto",
-        Dtype::Half => "half",
-        Dtype::Float16 => "float16",
-        Dtype::Bfloat16 => "bfloat16",
-        Dtype::Float => "float",
-        Dtype::Float32 => "float32",
     }
 }
 

@@ -5,14 +5,23 @@ use std::collections::BTreeSet;
 use api::{Engine, EnvVar, InferencePoolSpec};
 
 use super::Faults;
+use crate::engine::{self as arguments, Version};
 
 /// The image of a version for which no other is named.
 const OFFICIAL_IMAGE: &str = "vllm/vllm-openai";
 const LONGEST_START: i32 = 43_200;
 const MOST_GPUS: i32 = 64;
 
-/// Checks the engine, and says which image it is.
-pub(super) fn check(engine: &Engine, found: &mut Faults) -> String {
+/// What the plan needs to know of an engine besides its spec.
+pub(super) struct Checked {
+    pub(super) image: String,
+    pub(super) version: Option<Version>,
+    /// What may be wrong with its arguments, but is not known to be.
+    pub(super) doubts: Vec<String>,
+}
+
+/// Checks the engine.
+pub(super) fn check(engine: &Engine, found: &mut Faults) -> Checked {
     let image = image(engine, found);
     let numbers = [
         (engine.max_model_len, "spec.engine.maxModelLen"),
@@ -53,9 +62,9 @@ pub(super) fn check(engine: &Engine, found: &mut Faults) -> String {
         found.check(absolute, "spec.engine.chatTemplate.path", "must be absolute");
     }
     found.between(engine.start_timeout.seconds(), 10, LONGEST_START, "spec.engine.startTimeout in seconds");
-    check_extra_args(&engine.extra_args, found);
+    let doubts = check_arguments(engine, found);
     check_env(&engine.env, found);
-    image
+    Checked { image, version: version(engine), doubts }
 }
 
 fn image(engine: &Engine, found: &mut Faults) -> String {
@@ -113,28 +122,36 @@ fn is_share(text: &str) -> bool {
     digits && matches!((whole, zero), ("0", false) | ("1", true))
 }
 
-/// Arguments of `vllm serve` that the operator sets, or that would cut it or the router off from the engine.
-const OWNED_ARGUMENTS: [&str; 9] = [
-    "--model",
-    "--served-model-name",
-    "--host",
-    "--port",
-    "--uds",
-    "--shutdown-timeout",
-    "--root-path",
-    "--api-key",
-    "--config",
-];
-
-fn check_extra_args(args: &[String], found: &mut Faults) {
-    for (i, arg) in args.iter().enumerate() {
-        let path = format!("spec.engine.extraArgs[{i}]");
-        let flag = arg.split('=').next().unwrap_or_default();
-        found.check(!flag.starts_with("--") || !flag.contains('_'), &path, "must be spelt with '-', not '_'");
-        if OWNED_ARGUMENTS.contains(&flag) || flag.starts_with("--ssl-") {
-            found.add(path, format!("sets {flag}, which the operator owns; leave it out"));
-        }
+/// What must be so of every version, and what the engine's own says about the fields and the further arguments. Doubts, where
+/// the version is newer than all that are known, are returned.
+fn check_arguments(engine: &Engine, found: &mut Faults) -> Vec<String> {
+    let version = version(engine);
+    let mut doubts = Vec::new();
+    for finding in arguments::check(version, &engine.extra_args) {
+        let path = format!("spec.engine.extraArgs[{}]", finding.index);
+        if finding.is_error() { found.add(path, finding.to_string()) } else { doubts.push(format!("{path} {finding}")) }
     }
+    let Some(version) = version else { return doubts };
+    let dtype = engine.dtype.map(|dtype| dtype.as_str().to_owned());
+    let words = [
+        ("--dtype", &dtype, "spec.engine.dtype"),
+        ("--quantization", &engine.quantization, "spec.engine.quantization"),
+        ("--kv-cache-dtype", &engine.kv_cache_dtype, "spec.engine.kvCacheDtype"),
+        ("--tool-call-parser", &engine.tool_call_parser, "spec.engine.toolCallParser"),
+        ("--reasoning-parser", &engine.reasoning_parser, "spec.engine.reasoningParser"),
+    ];
+    for (flag, word, path) in words {
+        let Some(word) = word else { continue };
+        let Some(finding) = arguments::check_value(version, flag, word, &engine.extra_args) else { continue };
+        if finding.is_error() { found.add(path, finding.to_string()) } else { doubts.push(format!("{path} {finding}")) }
+    }
+    doubts
+}
+
+/// vLLM's version, as the spec says or the image's tag.
+fn version(engine: &Engine) -> Option<Version> {
+    let said = engine.version.as_deref().and_then(Version::parse);
+    said.or_else(|| engine.image.as_deref().and_then(Version::of_image))
 }
 
 fn check_env(env: &[EnvVar], found: &mut Faults) {
@@ -147,14 +164,10 @@ fn check_env(env: &[EnvVar], found: &mut Faults) {
         if !seen.insert(&var.name) {
             found.add(&path, format!("sets {} a second time", var.name));
         }
-        if var.name == "VLLM_SERVER_DEV_MODE" && var.value.as_deref() != Some("0") {
-            found.add(
-                &path,
-                "sets VLLM_SERVER_DEV_MODE, which opens the engine's administration to all who reach the pod",
-            );
-        }
-        if var.name == "VLLM_API_KEY" {
-            found.add(&path, "sets VLLM_API_KEY, which would lock the router out; remove it");
+        // A variable with neither value nor source is set to the empty text.
+        let value = if var.value_from.is_some() { None } else { Some(var.value.as_deref().unwrap_or_default()) };
+        if let Some(problem) = arguments::check_env(&var.name, value) {
+            found.add(&path, problem);
         }
         found.check(var.value.is_none() || var.value_from.is_none(), &path, "has both value and valueFrom; keep one");
     }

@@ -17,7 +17,8 @@ fn pool(path: &str, value: &Value) -> InferencePool {
             "drain": {"timeout": "120s"},
         },
     });
-    *object.pointer_mut(path).unwrap() = value.clone();
+    let (parent, field) = path.rsplit_once('/').unwrap();
+    object.pointer_mut(parent).unwrap()[field] = value.clone();
     serde_json::from_value(object).unwrap()
 }
 
@@ -40,7 +41,7 @@ fn accepts() {
     check("/spec/model/source", &json!("hf://meta-llama/Llama-3.1-8B_x"), "");
     check("/spec/engine/image", &json!("registry:5000/a/b@sha256:0123"), "");
     check("/spec/engine/image", &json!("registry:5000/b:v1"), "");
-    check("/spec/engine/extraArgs", &json!(["--enable-lora", "--gpu-memory-utilization=0.9", "x_y", "-tp"]), "");
+    check("/spec/engine/extraArgs", &json!(["--enable-lora", "--max-loras=2", "--seed", "1"]), "");
     check("/spec/engine/env", &json!([{"name": "VLLM_SERVER_DEV_MODE", "value": "0"}]), "");
     check("/spec/replicas", &json!(0), "");
     check("/spec/resources", &json!({}), "");
@@ -74,14 +75,46 @@ fn refuses_with_the_path() {
     }
     check("/spec/engine/maxModelLen", &json!(0), "spec.engine.maxModelLen must be at least 1");
     check("/spec/engine/maxNumSeqs", &json!(-1), "spec.engine.maxNumSeqs must be at least 1");
-    for flag in ["--port", "--port=1", "--ssl-keyfile=k", "--served-model-name", "--api-key=x", "--config"] {
-        check("/spec/engine/extraArgs", &json!(["-x", flag]), "spec.engine.extraArgs[1] sets --");
+    for flag in ["--port=1", "--ssl-keyfile=k", "--served-model-name=x", "--api-key=x", "--max-num-seqs=4", "-tp=2"] {
+        check("/spec/engine/extraArgs", &json!(["--async-scheduling", flag]), "spec.engine.extraArgs[1] ");
     }
-    check("/spec/engine/extraArgs", &json!(["--max_model_len=2"]), "spec.engine.extraArgs[0] must be spelt");
+    check("/spec/engine/extraArgs", &json!(["--enable_lora"]), "spec.engine.extraArgs[0] ");
+    check("/spec/engine/extraArgs", &json!(["--no-such-flag"]), "spec.engine.extraArgs[0] ");
+    check("/spec/engine/quantization", &json!("-x"), "spec.engine.quantization must be one word");
+    check("/spec/engine/toolCallParser", &json!("no-such-parser"), "spec.engine.toolCallParser ");
+    check("/spec/engine/gpuMemoryUtilization", &json!("1.2"), "spec.engine.gpuMemoryUtilization must be a decimal");
+    check("/spec/engine/gpuMemoryUtilization", &json!("0.0"), "spec.engine.gpuMemoryUtilization must be a decimal");
+    check(
+        "/spec/engine/tensorParallelSize",
+        &json!(2),
+        "spec.resources.gpu.count must be spec.engine.tensorParallelSize",
+    );
+    check("/spec/engine/pipelineParallelSize", &json!(2), "spec.resources.gpu.count must be a multiple");
+    check("/spec/engine/startTimeout", &json!("1s"), "spec.engine.startTimeout in seconds must lie");
+    check("/spec/engine/chatTemplate", &json!({}), "spec.engine.chatTemplate needs exactly one");
+    check("/spec/model/revision", &json!("-x"), "spec.model.revision must not be empty or start");
+    check("/spec/model/credentialsSecretRef", &json!({"name": "a"}), "spec.model.credentialsSecretRef.key is needed");
+    check("/spec/placement", &json!({"nodeSelector": {"a/b/c": "d"}}), "spec.placement.nodeSelector holds");
+    check("/spec/placement", &json!({"tolerations": [{}]}), "spec.placement.tolerations[0] has no key");
+    check("/spec/scaling/target", &json!({}), "spec.scaling.target needs at least one");
+    check("/spec/disruption", &json!({"maxUnavailable": -1}), "spec.disruption.maxUnavailable must lie");
+    check(
+        "/spec/exposure",
+        &json!({"namespaces": {"from": "Selector"}}),
+        "spec.exposure.namespaces.selector goes with",
+    );
     check("/spec/engine/env", &json!([{"name": "1A"}]), "spec.engine.env[0] must have a name");
     check("/spec/engine/env", &json!([{"name": "A"}, {"name": "A"}]), "spec.engine.env[1] sets A a second time");
-    check("/spec/engine/env", &json!([{"name": "VLLM_SERVER_DEV_MODE", "value": "1"}]), "spec.engine.env[0] sets VLLM");
-    check("/spec/engine/env", &json!([{"name": "VLLM_API_KEY", "value": "k"}]), "spec.engine.env[0] sets VLLM_API_KEY");
+    check(
+        "/spec/engine/env",
+        &json!([{"name": "VLLM_SERVER_DEV_MODE", "value": "1"}]),
+        "spec.engine.env[0] must not set VLLM_S",
+    );
+    check(
+        "/spec/engine/env",
+        &json!([{"name": "VLLM_API_KEY", "value": "k"}]),
+        "spec.engine.env[0] must not set VLLM_API_KEY",
+    );
     check("/spec/resources/gpu/resourceName", &json!("gpu"), "spec.resources.gpu.resourceName must be");
     check("/spec/resources/gpu/count", &json!(0), "spec.resources.gpu.count must lie between 1 and 64");
     check("/spec/resources/cpu", &json!("four"), "spec.resources.cpu must be");
@@ -102,4 +135,26 @@ fn tells_all_mistakes_at_once() {
     wrong.metadata.uid = None;
     let paths: Vec<String> = validate(&wrong).unwrap_err().into_iter().map(|fault| fault.path).collect();
     assert_eq!(paths, ["metadata.uid", "spec.engine.image", "spec.replicas"]);
+}
+
+/// The CRD can only compare texts; what it refuses is what the catalogue of arguments refuses in every version.
+#[test]
+fn the_definition_refuses_the_arguments_that_the_catalogue_refuses() {
+    let definition = serde_json::to_string(&api::all_crds()).unwrap();
+    assert!(definition.contains(&crate::engine::refused_pattern()), "{}", crate::engine::refused_pattern());
+    let (always, unless_off) = crate::engine::refused_env();
+    for names in [always, unless_off] {
+        let list = names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+        assert!(definition.contains(&format!("[{list}]")), "{list}");
+    }
+}
+
+#[test]
+fn doubts_are_no_mistakes() {
+    let newer = validate(&pool("/spec/engine/version", &json!("0.99.0"))).unwrap();
+    assert_eq!((newer.doubts.len(), newer.version), (0, crate::engine::Version::parse("0.99.0")));
+    let mut doubtful = pool("/spec/engine/version", &json!("0.99.0"));
+    doubtful.spec.engine.extra_args = vec!["--from-the-future".to_owned()];
+    let doubtful = validate(&doubtful).unwrap();
+    assert!(doubtful.doubts[0].starts_with("spec.engine.extraArgs[0] "), "{:?}", doubtful.doubts);
 }
