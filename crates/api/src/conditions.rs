@@ -12,6 +12,8 @@ pub const STALLED: &str = "Stalled";
 pub const AVAILABLE: &str = "Available";
 /// A pool's number of ready replicas is the desired one.
 pub const SCALED: &str = "Scaled";
+/// The autoscaler of a pool can read the figures that it scales by. There only while the pool is to be scaled by load.
+pub const SCALING_ACTIVE: &str = "ScalingActive";
 /// A policy is well-formed and in effect.
 pub const ACCEPTED: &str = "Accepted";
 /// Everything that a policy refers to exists.
@@ -47,6 +49,16 @@ pub mod reason {
     pub const REFUSED: &str = "Refused";
     /// Pods cannot be made, for example because a quota is used up.
     pub const REPLICA_FAILURE: &str = "ReplicaFailure";
+    /// The autoscaler reads the pool's figures.
+    pub const METRIC_FOUND: &str = "MetricFound";
+    /// The autoscaler cannot read the pool's figures.
+    pub const METRIC_UNKNOWN: &str = "MetricUnknown";
+    /// Another server answers the autoscaler, or another program has settled whom the API server trusts.
+    pub const METRICS_API_FOREIGN: &str = "MetricsApiForeign";
+    /// Nobody answers the autoscaler.
+    pub const METRICS_API_ABSENT: &str = "MetricsApiAbsent";
+    /// The API server cannot reach the operator, which should answer the autoscaler.
+    pub const METRICS_API_UNREACHABLE: &str = "MetricsApiUnreachable";
     /// The spec is well-formed.
     pub const VALID: &str = "Valid";
     /// All references resolve.

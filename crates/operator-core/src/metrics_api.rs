@@ -4,12 +4,14 @@
 //! versions differ in how the metric is named.
 
 mod pages;
+mod registration;
 mod request;
 mod selector;
 
 use crate::load::Load;
 
 pub use pages::{Figure, failure, figures, group, groups, resources};
+pub use registration::{MetricsApi, Owner, Registration, ServiceName, registration};
 pub use request::{Ask, Query, Refusal, Which, ask};
 pub use selector::Selector;
 

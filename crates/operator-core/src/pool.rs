@@ -19,10 +19,12 @@ use std::time::Duration;
 
 use api::InferencePoolStatus;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::FIELD_MANAGER;
 use crate::diff::{self, Difference};
+use crate::metrics_api::MetricsApi;
 use crate::plan::{Blocked, Change, Child, ChildKind, Plan};
 
 pub use children::{is_ours, name as child_name};
@@ -40,6 +42,8 @@ pub struct Observed {
     pub in_flight: Option<i64>,
     /// RoutePolicies that send requests to the pool, as namespace/name, in order.
     pub used_by: Vec<String>,
+    /// Who answers the autoscaler.
+    pub metrics_api: MetricsApi,
 }
 
 /// Where Quartermaster itself runs, for those who must be let in.
@@ -121,6 +125,13 @@ impl Observed {
     #[must_use]
     pub fn child(&self, kind: ChildKind) -> Option<&Child> {
         self.children.iter().find(|child| child.kind() == kind)
+    }
+
+    fn autoscaler(&self) -> Option<&HorizontalPodAutoscaler> {
+        match self.child(ChildKind::Autoscaler) {
+            Some(Child::Autoscaler(autoscaler)) => Some(autoscaler),
+            _ => None,
+        }
     }
 
     fn deployment(&self) -> Option<&Deployment> {

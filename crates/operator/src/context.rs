@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Client;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
+use operator_core::metrics_api::MetricsApi;
 use operator_core::plan::{Child, ChildKind};
 use operator_core::pool::Site;
 use tokio::sync::watch;
@@ -38,6 +39,8 @@ pub(crate) struct Context {
     /// Becomes true when all stores have had their first list.
     pub(crate) known: watch::Receiver<bool>,
     pub(crate) loads: Arc<Loads>,
+    /// Who serves the metrics API.
+    pub(crate) metrics_api: watch::Receiver<MetricsApi>,
     pub(crate) metrics: Metrics,
     pub(crate) events: Recorder,
     pub(crate) backoff: Backoff,

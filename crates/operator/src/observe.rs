@@ -18,6 +18,7 @@ pub(crate) fn observe(ctx: &Context, pool: &InferencePool) -> Observed {
     let uid = pool.metadata.uid.clone().unwrap_or_default();
     let mut seen = Observed {
         status: ctx.reported.latest(&uid, version, Some(stored), now).unwrap_or_default(),
+        metrics_api: ctx.metrics_api.borrow().clone(),
         in_flight: ctx.loads.of(&namespace, &name, now).ok().map(|load| load.in_flight()),
         used_by: route::users(ctx, pool),
         ..Observed::default()

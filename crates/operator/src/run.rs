@@ -16,6 +16,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt as _};
 use operator_core::FIELD_MANAGER;
 use operator_core::lead::{BadTerms, Election};
+use operator_core::metrics_api::MetricsApi;
 use operator_core::pool::Site;
 use prometheus::Registry;
 use telemetry::admin::Readiness;
@@ -82,6 +83,8 @@ struct Process {
     registry: Registry,
     metrics: Metrics,
     loads: Arc<Loads>,
+    /// Who serves the metrics API.
+    standing: channel::Sender<MetricsApi>,
     tasks: Tasks,
 }
 
@@ -106,7 +109,9 @@ pub(crate) async fn run(args: Args) -> Result<(), StartError> {
     let (lead, leading) = channel::channel(false);
     let (ways, elected) = take_part(&args, lead, &metrics, &pulse).await?;
     let tasks = Tasks::new(stop.clone());
-    let process = Process { args, ways, leading, registry, metrics, loads: Arc::default(), tasks };
+    let standing = if args.metrics_api_listen.is_some() { MetricsApi::Unknown } else { MetricsApi::Off };
+    let (standing, _) = channel::channel(standing);
+    let process = Process { args, ways, leading, registry, metrics, loads: Arc::default(), standing, tasks };
     LoadFigures::register(Arc::clone(&process.loads), &process.registry)?;
     let (known, stores) = process.start_controllers()?;
     let identity = process.serve_metrics_api(stores).await?;
@@ -225,6 +230,7 @@ impl Process {
             service: self.args.service_name.clone(),
             secret: self.args.tls_secret_name.clone(),
             identity: sender,
+            standing: self.standing.clone(),
         };
         let stop = self.tasks.stop();
         self.tasks.spawn("the metrics API", metrics_api::serve(listener, identity.clone(), pages, stop.clone()));
@@ -276,6 +282,7 @@ impl Process {
             .owns_stream(queue.of_owned(changes.autoscalers))
             .reconcile_on(queue.of_others(references(load_changes)))
             .reconcile_all_on(queue.all_at_first(pools))
+            .reconcile_all_on(queue.of_others(moves(self.standing.subscribe())))
             .graceful_shutdown_on(self.tasks.stop().cancelled_owned())
             .run(
                 move |pool, ctx| turns.turn(&*Arc::clone(&pool), pool::reconcile(pool, ctx)),
@@ -327,6 +334,7 @@ impl Process {
             stores,
             known,
             loads: Arc::clone(&self.loads),
+            metrics_api: self.standing.subscribe(),
             metrics: self.metrics.clone(),
             backoff: Backoff::default(),
             written: Overlay::default(),
@@ -351,4 +359,9 @@ fn received<T: Send + 'static>(mut from: mpsc::Receiver<T>) -> impl Stream<Item 
 
 fn references(changed: mpsc::Receiver<PoolKey>) -> impl Stream<Item = ObjectRef<pool::Guarded>> + Send {
     received(changed).map(|(namespace, name)| pool::reference(&namespace, &name))
+}
+
+/// Tells that the value of the channel has changed.
+fn moves<T: Send + Sync>(value: channel::Receiver<T>) -> impl Stream<Item = ()> + Send {
+    futures::stream::unfold(value, |mut value| async move { value.changed().await.ok().map(|()| ((), value)) })
 }

@@ -16,6 +16,11 @@ use crate::plan::ChildKind;
 /// Seconds between two steps down.
 const STEP_SECONDS: i32 = 30;
 
+/// Longest time in seconds for which a load must have been higher before replicas are added. The autoscaler looks every 15
+/// seconds: one look at a short peak must not start an engine, which costs minutes of a GPU. Against the time that engines
+/// take to start it is little.
+const UP_SECONDS: i32 = 30;
+
 pub(super) fn of(pool: &ValidPool) -> Option<HorizontalPodAutoscaler> {
     let scaling = pool.spec.scaling.as_ref()?;
     Some(HorizontalPodAutoscaler {
@@ -72,14 +77,17 @@ fn of_the_pool(pool: &ValidPool, name: &str, target: MetricTarget) -> MetricSpec
     }
 }
 
-/// Up at once and in large steps, because requests are waiting and an engine takes minutes to start. Down only after the load
+/// Up soon and in large steps, because requests are waiting and an engine takes minutes to start. Down only after the load
 /// has been lower for a while, and then in steps small enough that a drained replica's cache is not missed everywhere at once.
-/// Who asks for a stabilisation shorter than [`STEP_SECONDS`] wants to shrink quickly, and gets steps as short as that.
+/// Who asks for a stabilisation shorter than [`STEP_SECONDS`] wants to shrink quickly, and gets steps as short as that; and
+/// the time that a load must have been higher is a tenth of it at most.
+///
+/// The autoscaler's tolerance stays at its 10 %: to set it here would need Kubernetes 1.35.
 fn behavior(scaling: &Scaling) -> HorizontalPodAutoscalerBehavior {
     let window = scaling.scale_down_stabilization.seconds();
-    let step = window.clamp(1, STEP_SECONDS);
+    let (step, up) = (window.clamp(1, STEP_SECONDS), (window / 10).clamp(0, UP_SECONDS));
     HorizontalPodAutoscalerBehavior {
-        scale_up: Some(rules(0, [("Percent", 100, 15), ("Pods", 4, 15)])),
+        scale_up: Some(rules(up, [("Percent", 100, 15), ("Pods", 4, 15)])),
         scale_down: Some(rules(window, [("Percent", 25, step), ("Pods", 1, step)])),
     }
 }
@@ -98,3 +106,6 @@ fn rules(stabilization_seconds: i32, policies: [(&str, i32, i32); 2]) -> HPAScal
         ..HPAScalingRules::default()
     }
 }
+
+#[cfg(test)]
+mod simulation;

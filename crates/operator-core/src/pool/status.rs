@@ -3,9 +3,11 @@
 //! The conditions follow kstatus, so that tools for deployment understand them: `Ready` is the answer, and while it is False
 //! either `Reconciling` (wait) or `Stalled` (a person is needed) is True. A pool at rest with zero replicas is Ready.
 
+mod scaling;
+
 use std::time::Duration;
 
-use api::conditions::{AVAILABLE, READY, RECONCILING, SCALED, STALLED, condition, reason, remove, set};
+use api::conditions::{AVAILABLE, READY, RECONCILING, SCALED, SCALING_ACTIVE, STALLED, condition, reason, remove, set};
 use api::{InferencePool, InferencePoolStatus};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -71,6 +73,10 @@ pub(super) fn of(
         scaled,
         if scaled { settled(pool.spec.replicas) } else { scaling(&progress, pool.spec.replicas) },
     );
+    match scaling::active(seen, pool) {
+        Some((is, why)) => at.put(&mut status, SCALING_ACTIVE, is, why),
+        None => remove(&mut status.conditions, SCALING_ACTIVE),
+    }
     match (stuck, waiting) {
         (Some(why), _) => at.stall(&mut status, why),
         (None, Some(why)) => {

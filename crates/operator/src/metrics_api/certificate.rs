@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::jiff::tz::TimeZone;
@@ -11,8 +13,13 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
@@ -45,8 +52,9 @@ impl fmt::Debug for Key {
 }
 
 impl Serving {
-    /// Makes a new one for these DNS names, the first of which is its subject.
-    pub(crate) fn issue(names: &[String], now: Timestamp) -> Result<Self, rcgen::Error> {
+    /// Makes a new one for these DNS names, the first of which is its subject. It takes along the authority of the `earlier`
+    /// one, so that who trusts the new authorities still trusts a server that shows the earlier certificate.
+    pub(crate) fn issue(names: &[String], now: Timestamp, earlier: Option<&Self>) -> Result<Self, rcgen::Error> {
         let day = |shift: i64| {
             let date =
                 now.checked_add(DAY * i32::try_from(shift).unwrap_or(0)).unwrap_or(now).to_zoned(TimeZone::UTC).date();
@@ -69,7 +77,8 @@ impl Serving {
         (leaf.not_before, leaf.not_after) = (from, until);
         let key = KeyPair::generate()?;
         let chain = leaf.signed_by(&key, &authority)?.pem();
-        Ok(Self { authority: authority.pem(), chain, key: Key(key.serialize_pem()) })
+        let earlier = earlier.and_then(Self::own_authority).unwrap_or_default();
+        Ok(Self { authority: authority.pem() + &earlier, chain, key: Key(key.serialize_pem()) })
     }
 
     /// Reads a Secret's data, if it holds all parts.
@@ -85,8 +94,21 @@ impl Serving {
             .into()
     }
 
-    /// Whether it is for `name`, and will be valid for a good while yet.
+    /// The authority that signed it, as PEM; the first in the list, which ends with that of its predecessor.
+    fn own_authority(&self) -> Option<String> {
+        const END: &str = "-----END CERTIFICATE-----";
+        let end = self.authority.find(END)? + END.len();
+        CertificateDer::from_pem_slice(self.authority.as_bytes()).ok()?;
+        Some(self.authority[..end].to_owned() + "\n")
+    }
+
+    /// Whether it is for `name`, will be valid for a good while yet, and holds together: a certificate by its authority, with
+    /// the key that belongs to it.
     pub(crate) fn serves(&self, name: &str, now: Timestamp) -> bool {
+        self.lasts(name, now) && self.holds_together(name, now).is_some()
+    }
+
+    fn lasts(&self, name: &str, now: Timestamp) -> bool {
         let Ok(der) = CertificateDer::from_pem_slice(self.chain.as_bytes()) else { return false };
         let Ok((_, parsed)) = parse_x509_certificate(&der) else { return false };
         let until = parsed.validity().not_after.timestamp();
@@ -95,7 +117,18 @@ impl Serving {
         let named = names.is_some_and(|names| {
             names.value.general_names.iter().any(|it| matches!(it, GeneralName::DNSName(it) if *it == name))
         });
-        named && until > renew_at && self.key().is_some()
+        named && until > renew_at
+    }
+
+    fn holds_together(&self, name: &str, now: Timestamp) -> Option<()> {
+        let (chain, provider) = (self.chain(), Arc::new(default_provider()));
+        CertifiedKey::from_der(chain.clone(), self.key()?, &provider).ok()?;
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.authority.as_bytes()).ok()?).ok()?;
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().ok()?;
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now.as_second().try_into().ok()?));
+        let name = ServerName::try_from(name.to_owned()).ok()?;
+        verifier.verify_server_cert(chain.first()?, &[], &name, &[], now).ok().map(|_| ())
     }
 
     /// The certificates to show.
@@ -120,7 +153,7 @@ mod tests {
     #[test]
     fn is_kept_for_its_names_and_its_time() {
         let names = ["metrics.system.svc".to_owned(), "metrics.system.svc.cluster.local".to_owned()];
-        let made = Serving::issue(&names, at(0)).unwrap();
+        let made = Serving::issue(&names, at(0), None).unwrap();
         let read = Serving::read(&made.data()).unwrap();
         assert_eq!(read, made);
         let table = [
@@ -138,7 +171,7 @@ mod tests {
 
     #[test]
     fn broken_secrets_are_replaced() {
-        let made = Serving::issue(&["a.b.svc".to_owned()], at(0)).unwrap();
+        let made = Serving::issue(&["a.b.svc".to_owned()], at(0), None).unwrap();
         for part in [AUTHORITY, CHAIN, KEY] {
             let mut data = made.data();
             data.remove(part);
@@ -152,8 +185,34 @@ mod tests {
     }
 
     #[test]
+    fn parts_that_do_not_belong_together_are_replaced() {
+        let issue = || Serving::issue(&["a.b.svc".to_owned()], at(0), None).unwrap();
+        let (made, other) = (issue(), issue());
+        for part in [AUTHORITY, CHAIN, KEY] {
+            let mut data = made.data();
+            data.insert(part.to_owned(), other.data()[part].clone());
+            assert!(!Serving::read(&data).unwrap().serves("a.b.svc", at(0)), "with the {part} of another");
+        }
+    }
+
+    #[test]
+    fn a_new_one_takes_along_the_authority_before_it_and_no_more() {
+        let issue = |earlier: Option<&Serving>| Serving::issue(&["a.b.svc".to_owned()], at(0), earlier).unwrap();
+        let first = issue(None);
+        let second = issue(Some(&first));
+        let third = issue(Some(&second));
+        let authorities = |serving: &Serving| CertificateDer::pem_slice_iter(serving.authority.as_bytes()).count();
+        assert_eq!([&first, &second, &third].map(authorities), [1, 2, 2]);
+        assert!(second.authority.ends_with(&first.authority), "the earlier one is trusted on");
+        assert!(!third.authority.contains(&first.authority), "but not for ever");
+        assert!(third.serves("a.b.svc", at(0)));
+        let broken = Serving { authority: "nonsense".to_owned(), ..first };
+        assert_eq!(authorities(&issue(Some(&broken))), 1);
+    }
+
+    #[test]
     fn its_key_is_not_shown() {
-        let made = Serving::issue(&["a.b.svc".to_owned()], at(0)).unwrap();
+        let made = Serving::issue(&["a.b.svc".to_owned()], at(0), None).unwrap();
         let shown = format!("{made:?}");
         assert!(!shown.contains("PRIVATE KEY") && shown.contains("Key(…)"), "{shown}");
     }

@@ -14,7 +14,7 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use operator_core::FIELD_MANAGER;
-use operator_core::metrics_api::VERSIONS;
+use operator_core::metrics_api::{MetricsApi, Registration, ServiceName, VERSIONS, registration};
 use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::server::WebPkiClientVerifier;
@@ -51,6 +51,8 @@ pub(crate) struct Keeper {
     pub(crate) secret: String,
     /// Where the server takes its identity from.
     pub(crate) identity: watch::Sender<Option<Identity>>,
+    /// Where others learn who serves the metrics API.
+    pub(crate) standing: watch::Sender<MetricsApi>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -97,18 +99,28 @@ impl Keeper {
     }
 
     async fn look(&self, shown: &mut Option<(Serving, FrontProxy)>, leads: bool) -> Result<(), KeepError> {
-        let now = (self.serving(leads).await?, self.front_proxy().await?);
+        let (serving, proxy) = (self.serving(leads).await?, self.front_proxy().await?);
+        let registered = self.register(&serving, leads).await;
+        // A new certificate is shown when the API server trusts it. The first is shown at once: it is better than none.
+        let serving = match (&registered, &*shown) {
+            (Err(_), Some((before, _))) => before.clone(),
+            _ => serving,
+        };
+        let now = (serving, proxy);
         if shown.as_ref() != Some(&now) {
             self.identity.send_replace(Some(identify(&now.0, &now.1)?));
             tracing::info!(secret = self.secret, "the metrics API has a new certificate or takes new callers");
-            *shown = Some(now.clone());
+            *shown = Some(now);
         }
-        if !leads {
-            return Ok(());
-        }
-        for version in VERSIONS {
-            self.register(&version.api_service(), &now.0).await?;
-        }
+        let standing = registered?;
+        self.standing.send_if_modified(|before| {
+            let new = *before != standing;
+            if let Some(obstacle) = standing.obstacle().filter(|_| new) {
+                tracing::warn!(obstacle, "the autoscaler does not ask this operator");
+            }
+            *before = standing;
+            new
+        });
         Ok(())
     }
 
@@ -121,11 +133,11 @@ impl Keeper {
             [format!("{}.{}.svc", self.service, self.namespace), format!("{}.{}", self.service, self.namespace)];
         let Time(now) = (self.clock)();
         let stored = found.as_ref().and_then(|secret| Serving::read(secret.data.as_ref()?));
-        match stored {
+        let earlier = match stored {
             Some(stored) if !leads || stored.serves(&names[0], now) => return Ok(stored),
             None if !leads => return Err(KeepError::NotYet),
-            Some(_) | None => {}
-        }
+            stored => stored,
+        };
         let secret = Secret {
             metadata: ObjectMeta {
                 name: Some(self.secret.clone()),
@@ -134,7 +146,7 @@ impl Keeper {
                 ..ObjectMeta::default()
             },
             type_: Some("kubernetes.io/tls".to_owned()),
-            data: Some(Serving::issue(&names, now)?.data()),
+            data: Some(Serving::issue(&names, now, earlier.as_ref())?.data()),
             ..Secret::default()
         };
         let what = format!("write the Secret {}/{}", self.namespace, self.secret);
@@ -152,27 +164,31 @@ impl Keeper {
         Ok(found.and_then(|map| map.data).map(|data| FrontProxy::read(&data)).unwrap_or_default())
     }
 
-    /// Lets the API server trust the certificate, if the API is ours to serve.
-    async fn register(&self, name: &str, serving: &Serving) -> Result<(), KeepError> {
-        let services = Api::<APIService>::all(self.reader.clone());
-        let Some(found) = call(&format!("read the APIService {name}"), services.get_opt(name)).await? else {
-            tracing::warn!(name, "there is no such APIService, so the API server does not know of the metrics API");
-            return Ok(());
-        };
-        let spec = found.spec.unwrap_or_default();
-        let at = spec.service.unwrap_or_default();
-        if (at.namespace.as_ref(), at.name.as_ref()) != (Some(&self.namespace), Some(&self.service)) {
-            tracing::warn!(name, namespace = at.namespace, service = at.name, "another server has this API");
-            return Ok(());
-        }
+    /// Lets the API server trust the certificate, where the API is ours to serve and this operator leads. Returns who
+    /// serves it.
+    async fn register(&self, serving: &Serving, leads: bool) -> Result<MetricsApi, KeepError> {
         let authority = ByteString(serving.authority.clone().into_bytes());
-        if spec.ca_bundle.as_ref() == Some(&authority) {
-            return Ok(());
+        let ours = ServiceName { namespace: &self.namespace, name: &self.service };
+        let mut versions = Vec::new();
+        for version in VERSIONS {
+            let name = version.api_service();
+            let services = Api::<APIService>::all(self.reader.clone());
+            let found = call(&format!("read the APIService {name}"), services.get_opt(&name)).await?;
+            versions.push(match registration(&name, found.as_ref(), ours, &authority) {
+                Registration::Leave(standing) => standing,
+                Registration::Trust => {
+                    if leads {
+                        self.trust(&name, found.and_then(|found| found.metadata.resource_version), &authority).await?;
+                    }
+                    MetricsApi::Ours
+                }
+            });
         }
-        let patch = json!({
-            "metadata": {"resourceVersion": found.metadata.resource_version},
-            "spec": {"caBundle": authority},
-        });
+        Ok(MetricsApi::of_versions(versions))
+    }
+
+    async fn trust(&self, name: &str, version: Option<String>, authority: &ByteString) -> Result<(), KeepError> {
+        let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"caBundle": authority}});
         let by = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let services = Api::<APIService>::all(self.writer.clone());
         call(&format!("write the APIService {name}"), services.patch(name, &by, &Patch::Merge(patch))).await?;

@@ -150,7 +150,7 @@ fn tells_what_is_known_and_never_a_zero_for_what_is_not() {
 
 /// A server that takes callers named `apiserver` with certificates by `callers`.
 async fn start(callers: &Authority, stop: &CancellationToken) -> (SocketAddr, String, tokio::task::JoinHandle<()>) {
-    let serving = Serving::issue(&[NAME.to_owned()], Timestamp::now()).unwrap();
+    let serving = Serving::issue(&[NAME.to_owned()], Timestamp::now(), None).unwrap();
     let proxy = FrontProxy { authority: callers.pem(), names: vec!["apiserver".to_owned()] };
     let identity = keep::identify(&serving, &proxy).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -16,6 +16,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::client::Body;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::{reflector, watcher};
+use operator_core::metrics_api::MetricsApi;
 use operator_core::pool::Site;
 use prometheus::Registry;
 use serde_json::{Value, json};
@@ -106,6 +107,7 @@ impl World {
             },
             known,
             loads: Arc::new(Loads::default()),
+            metrics_api: tokio::sync::watch::channel(MetricsApi::Ours).1,
             metrics: Metrics::new(&Registry::new()).unwrap(),
             backoff: Backoff::default(),
             written: Overlay::default(),
