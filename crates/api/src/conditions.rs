@@ -35,6 +35,10 @@ pub mod reason {
     pub const SCALING_DOWN: &str = "ScalingDown";
     /// New engine settings are being rolled out.
     pub const ROLLING_OUT: &str = "RollingOut";
+    /// There is no room for one more replica during a rollout, so old ones leave before new ones start.
+    pub const REPLACING_ONE_BY_ONE: &str = "ReplacingOneByOne";
+    /// There is no room for one more replica during a rollout, and no old one may leave first.
+    pub const WAITING_FOR_ROOM: &str = "WaitingForRoom";
     /// Nothing is left to do.
     pub const SETTLED: &str = "Settled";
     /// The spec has a mistake that the API server could not see.

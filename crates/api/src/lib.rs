@@ -32,6 +32,9 @@ pub const VERSION: &str = "v1alpha1";
 
 /// Label on every object and pod made for a pool; its value is the pool's name.
 pub const POOL_LABEL: &str = "quartermaster.dev/pool";
+/// Label on the pods of a pool's replicas; its value stands for the settings that the replica runs, and is the same for two
+/// replicas exactly when their settings are.
+pub const SETTINGS_LABEL: &str = "quartermaster.dev/settings";
 
 /// TCP port on which an engine pod serves its API, health and metrics.
 pub const ENGINE_PORT: i32 = 8000;

@@ -8,24 +8,32 @@ mod autoscaler;
 pub mod causes;
 mod children;
 mod deployment;
+mod explain;
 mod pod;
 mod protect;
 mod quantity;
+mod rollout;
 mod service;
 mod status;
+pub mod unreadable;
 mod validate;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::InferencePoolStatus;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::FIELD_MANAGER;
 use crate::diff::{self, Difference};
 use crate::metrics_api::MetricsApi;
 use crate::plan::{Blocked, Change, Child, ChildKind, Plan};
+
+use causes::Survey;
+use rollout::Decision;
 
 pub use children::{is_ours, name as child_name};
 pub use status::{Writing, notes, refused, stalled, writing};
@@ -38,6 +46,8 @@ pub struct Observed {
     pub status: InferencePoolStatus,
     /// What there is under the names of the pool's children, whoever made it; at most one of each kind.
     pub children: Vec<Child>,
+    /// The pods of its replicas, as [`causes::prune`] leaves them.
+    pub pods: Vec<Arc<Pod>>,
     /// Requests running and waiting in all ready replicas, when that is known.
     pub in_flight: Option<i64>,
     /// RoutePolicies that send requests to the pool, as namespace/name, in order.
@@ -62,7 +72,10 @@ const SAFETY_LOOK: Duration = Duration::from_secs(600);
 #[must_use]
 pub fn plan(now: &Time, site: &Site, seen: &Observed, pool: &ValidPool) -> Plan {
     let (mut changes, mut blocked, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
-    for child in children::of(pool, site) {
+    let live = seen.deployment();
+    let survey = causes::survey(now, seen.pods.iter().map(AsRef::as_ref), deployment::runs_current(pool, live));
+    let rollout = rollout::decide(live, &survey, pool);
+    for child in children::of(pool, site, rollout.strategy) {
         wanted.push(child.kind());
         match step(child, seen, pool) {
             Step::Nothing => {}
@@ -71,8 +84,22 @@ pub fn plan(now: &Time, site: &Site, seen: &Observed, pool: &ValidPool) -> Plan 
         }
     }
     changes.extend(unwanted(seen, pool, &wanted));
-    let status = status::of(now, seen, pool, &changes, &blocked);
-    Plan { changes, status, blocked, requeue: SAFETY_LOOK }
+    let status = status::of(
+        now,
+        seen,
+        pool,
+        &Outlook { changes: &changes, blocked: &blocked, survey: &survey, rollout: &rollout },
+    );
+    let requeue = [rollout.again, survey.again()].into_iter().flatten().fold(SAFETY_LOOK, Duration::min);
+    Plan { changes, status, blocked, requeue }
+}
+
+/// What was decided about a pool and seen of its replicas: what its status is made from.
+struct Outlook<'a> {
+    changes: &'a [Change],
+    blocked: &'a [Blocked],
+    survey: &'a Survey,
+    rollout: &'a Decision,
 }
 
 enum Step {

@@ -43,6 +43,7 @@ mod route;
 mod run;
 mod scrape;
 mod tasks;
+mod unreadable;
 mod watch;
 
 use std::process::ExitCode;

@@ -21,6 +21,7 @@ pub(crate) fn observe(ctx: &Context, pool: &InferencePool) -> Observed {
         metrics_api: ctx.metrics_api.borrow().clone(),
         in_flight: ctx.loads.of(&namespace, &name, now).ok().map(|load| load.in_flight()),
         used_by: route::users(ctx, pool),
+        pods: ctx.stores.pods_of(&namespace, &name),
         ..Observed::default()
     };
     for kind in ChildKind::ALL {

@@ -16,6 +16,7 @@ use crate::execute::execute;
 use crate::metrics::POOL;
 use crate::observe::observe;
 use crate::report::report;
+use crate::unreadable::report_unreadable;
 
 /// A pool as it comes from the API server, which may be one that we cannot read.
 pub(crate) type Guarded = DeserializeGuard<InferencePool>;
@@ -27,7 +28,11 @@ pub(crate) async fn reconcile(guarded: Arc<Guarded>, ctx: Arc<Context>) -> Resul
         // Its children go with it, by their owner references.
         Ok(pool) if pool.meta().deletion_timestamp.is_some() => Ok(Action::await_change()),
         Ok(pool) => reconcile_pool(pool, &ctx).await,
-        Err(invalid) => Err(Error::Undecodable(invalid.error.clone())),
+        Err(_) if guarded.meta().deletion_timestamp.is_some() => Ok(Action::await_change()),
+        Err(invalid) => {
+            let told = report_unreadable(&ctx, &guarded).await;
+            told.and_then(|()| Err(Error::Undecodable(invalid.error.clone())))
+        }
     };
     ctx.metrics.reconciled(POOL, begun.elapsed());
     if done.is_ok() {

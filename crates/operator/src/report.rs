@@ -60,7 +60,7 @@ fn patch(uid: &str, status: &InferencePoolStatus) -> Value {
 }
 
 /// An event that cannot be written is only logged: the condition says the same.
-async fn tell(ctx: &Context, pool: &InferencePool, note: Note) {
+pub(crate) async fn tell<K: Resource<DynamicType = ()>>(ctx: &Context, pool: &K, note: Note) {
     let type_ = if note.warning { EventType::Warning } else { EventType::Normal };
     let (namespace, name) = (pool.namespace().unwrap_or_default(), pool.name_any());
     tracing::info!(kind = POOL, namespace, name, reason = note.reason, note = note.message, "told");

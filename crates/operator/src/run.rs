@@ -41,7 +41,7 @@ use crate::queue::Queue;
 use crate::scrape::figures::LoadFigures;
 use crate::scrape::{self, Loads, PoolKey, Scraper};
 use crate::tasks::Tasks;
-use crate::watch::{Scope, Stores};
+use crate::watch::{Scope, Stores, pool_of};
 use crate::{pool, route};
 
 /// Reconciles of one kind at the same time. Each waits for the API server most of its time.
@@ -246,7 +246,6 @@ impl Process {
         PoolFigures::register(stores.pools.clone(), &self.registry)?;
         let (changed, load_changes) = mpsc::channel(CHANGED);
         self.start_scraper(&stores, changed.clone())?;
-        self.tasks.spawn_until_stop("the watch of pods", changes.pods.for_each(|_| std::future::ready(())));
 
         let (synced, known) = channel::channel(false);
         let (all_stores, stop) = (stores.clone(), self.tasks.stop());
@@ -280,6 +279,9 @@ impl Process {
             .owns_stream(queue.of_owned(changes.deployments))
             .owns_stream(queue.of_owned(changes.disruption_budgets))
             .owns_stream(queue.of_owned(changes.autoscalers))
+            .watches_stream(queue.of_others(changes.pods), |pod| {
+                pool_of(&pod).map(|(namespace, name)| pool::reference(namespace, name))
+            })
             .reconcile_on(queue.of_others(references(load_changes)))
             .reconcile_all_on(queue.all_at_first(pools))
             .reconcile_all_on(queue.of_others(moves(self.standing.subscribe())))

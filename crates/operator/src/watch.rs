@@ -6,6 +6,7 @@
 
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::POOL_LABEL;
@@ -22,6 +23,7 @@ use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use operator_core::plan::{Child, ChildKind};
+use operator_core::pool::causes;
 use serde::de::DeserializeOwned;
 
 use crate::{pool, route};
@@ -150,15 +152,9 @@ impl Backoff for Pause {
     }
 }
 
-/// Leaves of a pod only what [`operator_core::load::replica`] reads: pods are by far the largest objects watched.
-fn prune_pod(pod: &mut Pod) {
-    pod.metadata.managed_fields = None;
-    pod.metadata.annotations = None;
-    pod.spec = None;
-    if let Some(status) = &mut pod.status {
-        status.container_statuses = None;
-        status.init_container_statuses = None;
-    }
+/// Namespace and name of the pool that a pod was made for.
+pub(crate) fn pool_of(pod: &Pod) -> Option<(&str, &str)> {
+    Some((pod.metadata.namespace.as_deref()?, pod.metadata.labels.as_ref()?.get(POOL_LABEL)?))
 }
 
 impl Stores {
@@ -170,7 +166,7 @@ impl Stores {
         let (deployments, deployment_changes) = reflect(scope.api(), of_pools(), |_| {});
         let (disruption_budgets, disruption_budget_changes) = reflect(scope.api(), of_pools(), |_| {});
         let (autoscalers, autoscaler_changes) = reflect(scope.api(), of_pools(), |_| {});
-        let (pods, pod_changes) = reflect(scope.api(), of_pools(), prune_pod);
+        let (pods, pod_changes) = reflect(scope.api(), of_pools(), causes::prune);
         let (pools, pool_changes) = reflect(scope.api(), all(), |_| {});
         let (policies, policy_changes) = reflect(scope.api(), all(), |_| {});
         // In a single namespace there is nothing to be let into.
@@ -234,6 +230,11 @@ impl Stores {
             }
             ChildKind::Autoscaler => get(&self.autoscalers, namespace, name).map(|(o, v)| (Child::Autoscaler(o), v)),
         }
+    }
+
+    /// The pods of a pool's replicas.
+    pub(crate) fn pods_of(&self, namespace: &str, pool: &str) -> Vec<Arc<Pod>> {
+        self.pods.state_filter(|pod| pool_of(pod) == Some((namespace, pool)))
     }
 
     /// Waits until every watch has delivered its first list. False when one has ended instead. Only one task may wait: of

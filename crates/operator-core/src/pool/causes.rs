@@ -20,6 +20,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::deployment::RESTARTED;
 use pod::Look;
 
 /// Why a replica does not serve. Worse ones come first.
@@ -104,6 +105,8 @@ pub struct Headline {
     pub cause: Cause,
     /// In words for people.
     pub message: String,
+    /// Which settings the replica runs.
+    pub settings: Settings,
     /// Whether it will not pass unless somebody does something.
     pub stuck: bool,
 }
@@ -111,7 +114,7 @@ pub struct Headline {
 /// Looks at the pods of a pool. `is_new` tells which of them run the settings that the Deployment asks for now.
 #[must_use]
 pub fn survey<'a>(now: &Time, pods: impl IntoIterator<Item = &'a Pod>, is_new: impl Fn(&Pod) -> bool) -> Survey {
-    let mut pods: Vec<&Pod> = pods.into_iter().collect();
+    let mut pods: Vec<&Pod> = pods.into_iter().filter(|pod| !pod::is_past(Look { pod, now })).collect();
     pods.sort_by_key(|pod| (pod.metadata.creation_timestamp.as_ref().map(|t| t.0), pod.metadata.name.clone()));
     let replica = |pod: &Pod| Replica {
         pod: pod.metadata.name.clone().unwrap_or_default(),
@@ -125,7 +128,10 @@ pub fn survey<'a>(now: &Time, pods: impl IntoIterator<Item = &'a Pod>, is_new: i
 pub fn prune(pod: &mut Pod) {
     let meta = &mut pod.metadata;
     meta.managed_fields = None;
-    meta.annotations = None;
+    // When `kubectl rollout restart` was called tells pods of the same settings apart.
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.retain(|name, _| name == RESTARTED);
+    }
     meta.owner_references = None;
     if let Some(spec) = &mut pod.spec {
         let keep = std::mem::take(spec);
@@ -161,11 +167,11 @@ fn pruned(container: k8s_openapi::api::core::v1::Container) -> k8s_openapi::api:
 }
 
 impl Survey {
-    /// The cause that people should read first: what is stuck before what passes, new settings before old, worse before
-    /// better. Replicas on their way out count only if nothing else is wrong.
+    /// The cause that people should read first: new settings before old, what is stuck before what passes, worse before
+    /// better. A replica with old settings keeps nothing from going on; it is replaced anyway.
     #[must_use]
     pub fn headline(&self) -> Option<Headline> {
-        let rank = |r: &Replica, f: &Finding| (Reverse(f.stuck), r.settings, f.cause);
+        let rank = |r: &Replica, f: &Finding| (r.settings, Reverse(f.stuck), f.cause);
         let all: Vec<(&Replica, &Finding)> =
             self.replicas.iter().filter_map(|r| Some((r, r.finding.as_ref()?))).collect();
         let (first, finding) = all.iter().copied().min_by_key(|(r, f)| rank(r, f))?;
@@ -174,7 +180,9 @@ impl Survey {
             1 => format!("pod {}", first.pod),
             n => format!("pod {} and {} more", first.pod, n - 1),
         };
-        Some(Headline { cause: finding.cause, message: format!("{who}: {}", finding.text), stuck: finding.stuck })
+        let stuck = finding.stuck && first.settings == Settings::New;
+        let message = format!("{who}: {}", finding.text);
+        Some(Headline { cause: finding.cause, message, settings: first.settings, stuck })
     }
 
     /// When the survey will say something else although nothing has happened.

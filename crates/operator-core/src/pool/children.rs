@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use api::{GROUP, POOL_LABEL, VERSION};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+use super::rollout::Strategy;
 use super::validate::ValidPool;
 use super::{Site, autoscaler, deployment, protect, service};
 use crate::plan::{Child, ChildKind};
@@ -18,12 +19,12 @@ const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 const COMPONENT: &str = "engine";
 
 /// All children that the pool should have now, in the order in which they are written.
-pub(super) fn of(pool: &ValidPool, site: &Site) -> Vec<Child> {
+pub(super) fn of(pool: &ValidPool, site: &Site, strategy: Strategy) -> Vec<Child> {
     let mut children = vec![
         Child::ServiceAccount(protect::service_account(pool)),
         Child::NetworkPolicy(Box::new(protect::network_policy(pool, site))),
         Child::Service(Box::new(service::of(pool))),
-        Child::Deployment(Box::new(deployment::of(pool))),
+        Child::Deployment(Box::new(deployment::of(pool, strategy))),
         Child::PodDisruptionBudget(protect::disruption_budget(pool)),
     ];
     children.extend(autoscaler::of(pool).map(Child::Autoscaler));

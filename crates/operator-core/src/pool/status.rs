@@ -12,9 +12,10 @@ use api::{InferencePool, InferencePoolStatus};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::Observed;
 use super::children::selector_text;
+use super::explain::{self, Told};
 use super::validate::{Invalid, ValidPool};
+use super::{Observed, Outlook};
 use crate::plan::{Blocked, Change, ChildKind, Note};
 
 /// How often a status is written of which only the number of requests in flight has changed.
@@ -35,7 +36,7 @@ pub enum Writing {
 }
 
 /// A reason in CamelCase, and a message for people.
-type Because = (&'static str, String);
+pub(super) type Because = (&'static str, String);
 
 /// How the Deployment is getting on.
 #[derive(Default)]
@@ -51,13 +52,8 @@ struct Progress {
     exists: bool,
 }
 
-pub(super) fn of(
-    now: &Time,
-    seen: &Observed,
-    pool: &ValidPool,
-    changes: &[Change],
-    blocked: &[Blocked],
-) -> InferencePoolStatus {
+pub(super) fn of(now: &Time, seen: &Observed, pool: &ValidPool, outlook: &Outlook<'_>) -> InferencePoolStatus {
+    let Outlook { changes, blocked, survey, rollout } = *outlook;
     let at = At { now, generation: pool.generation };
     let progress = Progress::of(seen.deployment(), changes);
     let mut status = counted(seen, &pool.name, &pool.image, pool.generation);
@@ -77,9 +73,13 @@ pub(super) fn of(
         Some((is, why)) => at.put(&mut status, SCALING_ACTIVE, is, why),
         None => remove(&mut status.conditions, SCALING_ACTIVE),
     }
+    let rolling = progress.rolling(pool.spec.replicas);
+    let waiting = waiting.map(|base| explain::why(base, rolling, progress.ready, survey, rollout));
     match (stuck, waiting) {
-        (Some(why), _) => at.stall(&mut status, why),
-        (None, Some(why)) => {
+        (Some(why), Some(told)) => at.stall(&mut status, explain::overdue(why, told)),
+        (Some(why), None) => at.stall(&mut status, why),
+        (None, Some(told)) if told.stuck => at.stall(&mut status, told.because),
+        (None, Some(Told { because: why, .. })) => {
             at.put(&mut status, RECONCILING, true, why.clone());
             at.put(&mut status, READY, false, why);
             remove(&mut status.conditions, STALLED);
@@ -137,6 +137,11 @@ pub fn notes(old: &InferencePoolStatus, new: &InferencePoolStatus) -> Vec<Note> 
     match (find(old, READY), find(new, READY)) {
         (None, Some(ready)) => vec![note(false, &ready)],
         (Some(_), None) => new.conditions.iter().filter(|c| c.type_ == READY).map(|c| note(false, c)).collect(),
+        (None, None) => {
+            let (before, now) = (find(old, RECONCILING), find(new, RECONCILING));
+            let now = now.filter(|now| before.is_none_or(|before| before.reason != now.reason));
+            now.iter().filter(|now| explain::is_news(&now.reason)).map(|now| note(false, now)).collect()
+        }
         _ => Vec::new(),
     }
 }

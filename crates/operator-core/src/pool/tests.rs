@@ -1,3 +1,4 @@
+use super::rollout::Strategy;
 use super::*;
 use api::InferencePool;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
@@ -27,7 +28,7 @@ fn valid(spec: &Value) -> ValidPool {
 
 /// What is there after the plan for `pool` was carried out by an API server that gave each object the UID `live`.
 fn carried_out(pool: &ValidPool) -> Observed {
-    let mut made = children::of(pool, &site());
+    let mut made = children::of(pool, &site(), Strategy::Surge);
     for child in &mut made {
         child.metadata_mut().uid = Some("live".to_owned());
     }
@@ -88,12 +89,19 @@ fn writes_only_what_differs() {
     check(&carried_out(&plain), &scaled, &["+HorizontalPodAutoscaler"]);
     check(&carried_out(&scaled), &plain, &["-HorizontalPodAutoscaler live"]);
     check(&carried_out(&plain), &valid(&json!({"replicas": 3})), &["~Deployment .spec.replicas"]);
+    let settings = ".spec.template.metadata.labels.quartermaster.dev/settings";
     let other = json!({"engine": {"image": "engine:v2"}});
-    check(&carried_out(&plain), &valid(&other), &["~Deployment .spec.template.spec.containers[engine].image"]);
+    check(
+        &carried_out(&plain),
+        &valid(&other),
+        &[&format!("~Deployment {settings},.spec.template.spec.containers[engine].image")],
+    );
     let quick = json!({"drain": {"timeout": "1s"}});
-    let want =
-        "~Deployment .spec.template.spec.containers[engine].args,.spec.template.spec.terminationGracePeriodSeconds";
-    check(&carried_out(&plain), &valid(&quick), &[want]);
+    let want = format!(
+        "~Deployment {settings},.spec.template.spec.containers[engine].args,\
+         .spec.template.spec.terminationGracePeriodSeconds"
+    );
+    check(&carried_out(&plain), &valid(&quick), &[&want]);
 }
 
 #[test]

@@ -19,6 +19,9 @@ const VOLUMES_COME: Duration = Duration::from_secs(5 * 60);
 /// How far past its deadline a pod may be before its node is taken for dead.
 const DEADLINE_MISSED: Duration = Duration::from_secs(60);
 
+/// How long a pod that has ended is spoken of. Kubernetes keeps it for much longer.
+const NEWS: Duration = Duration::from_secs(600);
+
 /// A pod and the moment it is looked at.
 #[derive(Clone, Copy)]
 pub(super) struct Look<'a> {
@@ -50,6 +53,14 @@ pub(super) fn finding(look: Look<'_>) -> Option<Finding> {
         look.init_containers().iter().filter(|c| !initialized(c)).find_map(|c| container::finding(look, c, true));
     let engine = || containers.iter().filter(|c| !c.ready).find_map(|c| container::finding(look, c, false));
     Some(init.or_else(engine).unwrap_or_else(|| initializing(look)))
+}
+
+/// Whether the pod ended so long ago that it explains nothing any more.
+pub(super) fn is_past(look: Look<'_>) -> bool {
+    let conditions = look.pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let last = conditions.filter_map(|c| c.last_transition_time.as_ref()).chain(&look.pod.metadata.creation_timestamp);
+    let ended = look.phase() == "Failed" || look.phase() == "Succeeded";
+    ended && last.map(|then| look.since(Some(then))).min().is_some_and(|passed| passed > NEWS)
 }
 
 fn initialized(init: &ContainerStatus) -> bool {

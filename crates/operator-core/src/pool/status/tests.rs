@@ -4,8 +4,11 @@ use super::*;
 use crate::plan::Child;
 use crate::pool::{Site, plan, validate};
 use k8s_openapi::api::apps::v1::DeploymentCondition;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 fn now() -> Time {
     Time(Timestamp::UNIX_EPOCH)
@@ -50,6 +53,24 @@ fn deployment(seen: &mut Observed) -> &mut Deployment {
             _ => None,
         })
         .unwrap()
+}
+
+/// `seen` with real pods, which run the settings of the Deployment unless their name is preceded by "old ".
+fn with_pods(mut seen: Observed, names: &[&str]) -> Observed {
+    let all: BTreeMap<String, Pod> = serde_json::from_str(include_str!("../causes/tests/pods.json")).unwrap();
+    let template = deployment(&mut seen).spec.clone().unwrap().template.metadata.unwrap();
+    for name in names {
+        let (name, old) = name.strip_prefix("old ").map_or((*name, false), |name| (name, true));
+        let mut pod = all[name].clone();
+        pod.metadata.labels = template.labels.clone().filter(|_| !old);
+        seen.pods.push(Arc::new(pod));
+    }
+    seen
+}
+
+/// Eight minutes after most of those pods were made.
+fn later() -> Time {
+    "2026-11-21T14:42:26Z".parse::<Timestamp>().map(Time).unwrap()
 }
 
 fn with_condition(mut seen: Observed, type_: &str, status: &str, reason: &str) -> Observed {
@@ -128,6 +149,82 @@ fn tells_of_rollouts() {
     check(&seen, 2, (2, 2), &rolling);
 }
 
+/// What a pool of two says, as `Ready`'s reason, whether it is stalled, and the beginning of the message.
+fn check_cause(seen: &Observed, reason: &str, stuck: bool, message: &str) {
+    let plan = plan(&later(), &Site::default(), seen, &validate(&pool(2)).unwrap());
+    let of = |type_: &str| plan.status.conditions.iter().find(|c| c.type_ == type_ && c.status == "True");
+    let ready = plan.status.conditions.iter().find(|c| c.type_ == READY).unwrap();
+    assert_eq!((ready.reason.as_str(), of(STALLED).is_some()), (reason, stuck), "{}", ready.message);
+    assert!(ready.message.contains(message), "{:?}\n{message:?}", ready.message);
+    assert_eq!(of(RECONCILING).is_some(), !stuck);
+    let why = of(STALLED).or_else(|| of(RECONCILING)).unwrap();
+    assert_eq!((&why.reason, &why.message), (&ready.reason, &ready.message));
+}
+
+#[test]
+fn tells_what_keeps_a_replica() {
+    let starting = || world(2, 2, 2, 1);
+    let loading = with_pods(starting(), &["ready", "loading"]);
+    check_cause(
+        &loading,
+        "Loading",
+        false,
+        "1 of 2 replicas are ready; pod loading: the engine has been loading for more",
+    );
+    let crash = with_pods(starting(), &["ready", "crash"]);
+    let words = "--foo: remove it from spec.engine.extraArgs; 1 replica goes on serving";
+    check_cause(&crash, "CrashLooping", true, words);
+    let none = with_pods(world(2, 2, 2, 0), &["pull", "pull"]);
+    check_cause(&none, "ImagePullFailed", true, "pod pull and 1 more: the image localhost:1/nothing/here:v2 cannot be");
+    check_cause(&none, "ImagePullFailed", true, "nothing serves meanwhile");
+    let full = with_pods(starting(), &["ready", "full-node"]);
+    check_cause(&full, "Unschedulable", false, "no node has 1 nvidia.com/gpu free for more than 5 minutes");
+    // What Kubernetes says is told where the replicas say nothing that is stuck.
+    let late = |seen: Observed| with_condition(seen, "Progressing", "False", "ProgressDeadlineExceeded");
+    check_cause(&late(crash), "CrashLooping", true, "exit code 2");
+    check_cause(
+        &late(loading.clone()),
+        "ProgressDeadlineExceeded",
+        true,
+        "the cause; 1 of 2 replicas are ready; pod loading",
+    );
+    let again = plan(&later(), &Site::default(), &loading, &validate(&pool(2)).unwrap()).requeue;
+    assert_eq!(again.as_secs(), 447, "when it has been loading for 20 minutes, and the message says so");
+    // A pool that is complete has nothing to say about a pod that somebody made by hand.
+    let plan =
+        plan(&later(), &Site::default(), &with_pods(world(2, 2, 2, 2), &["crash"]), &validate(&pool(2)).unwrap());
+    assert!(short(&plan.status).contains(&"Ready=True:AllReplicasReady".to_owned()));
+}
+
+#[test]
+fn tells_what_keeps_a_rollout() {
+    let rolling = || world(2, 3, 1, 2);
+    let crash = with_pods(rolling(), &["old ready", "old ready", "crash"]);
+    let words = "the rollout waits until then, or until the earlier spec is applied again; 2 replicas go on serving";
+    check_cause(&crash, "CrashLooping", true, words);
+    let loading = with_pods(rolling(), &["old ready", "old ready", "loading"]);
+    check_cause(
+        &loading,
+        "RollingOut",
+        false,
+        "1 of 2 replicas run the new settings; pod loading: the engine has been",
+    );
+    // What is wrong with the old ones is being replaced.
+    let cured = with_pods(rolling(), &["old crash", "old ready", "loading"]);
+    check_cause(&cured, "RollingOut", false, "pod loading");
+    let begun = with_pods(world(2, 2, 0, 1), &["old crash", "old ready"]);
+    check_cause(&begun, "RollingOut", false, "0 of 2 replicas run the new settings; pod crash");
+    let full = with_pods(rolling(), &["old ready", "old ready", "full-node"]);
+    check_cause(
+        &full,
+        "ReplacingOneByOne",
+        false,
+        "no room for one more replica, so one at a time of the old ones leaves",
+    );
+    let hopeless = with_pods(rolling(), &["old ready", "old ready", "too-many-gpus"]);
+    check_cause(&hopeless, "Unschedulable", false, "no node has 5 nvidia.com/gpu, even if it were empty");
+}
+
 #[test]
 fn tells_when_a_person_is_needed() {
     let late = with_condition(world(2, 2, 1, 1), "Progressing", "False", "ProgressDeadlineExceeded");
@@ -144,7 +241,7 @@ fn tells_when_a_person_is_needed() {
     let failing = with_condition(world(2, 1, 1, 1), "ReplicaFailure", "True", "FailedCreate");
     let status = plan(&now(), &Site::default(), &failing, &validate(&pool(2)).unwrap()).status;
     assert_eq!(short(&status), want("ReplicaFailure"));
-    assert!(status.conditions.iter().any(|c| c.type_ == READY && c.message == "the cause"));
+    assert!(status.conditions.iter().any(|c| c.type_ == READY && c.message.starts_with("the cause; ")));
     // A deadline that was missed but made up for.
     let fine = with_condition(world(2, 2, 2, 2), "Progressing", "False", "ProgressDeadlineExceeded");
     check(&fine, 2, (2, 2), &["Available=True:Serving", "Ready=True:AllReplicasReady", "Scaled=True:Settled"]);
@@ -177,6 +274,11 @@ fn notes_are_of_transitions() {
     let at = |seen: &Observed| plan(&now(), &Site::default(), seen, &validate(&pool(2)).unwrap()).status;
     let (fresh, starting, ready) = (InferencePoolStatus::default(), at(&world(2, 2, 2, 0)), at(&world(2, 2, 2, 2)));
     let stuck = at(&with_condition(world(2, 2, 1, 1), "Progressing", "False", "ProgressDeadlineExceeded"));
+    let of = |name: &str| {
+        let seen = with_pods(world(2, 2, 2, 0), &[name]);
+        plan(&later(), &Site::default(), &seen, &validate(&pool(2)).unwrap()).status
+    };
+    let (loading, full, crash, pull) = (of("loading"), of("full-node"), of("crash"), of("pull"));
     let table = [
         (&fresh, &starting, vec![]),
         (&starting, &ready, vec![(false, "AllReplicasReady")]),
@@ -185,6 +287,12 @@ fn notes_are_of_transitions() {
         (&ready, &stuck, vec![(true, "ProgressDeadlineExceeded")]),
         (&stuck, &stuck, vec![]),
         (&stuck, &ready, vec![(false, "AllReplicasReady")]),
+        (&starting, &loading, vec![]),
+        (&starting, &full, vec![(false, "Unschedulable")]),
+        (&full, &full, vec![]),
+        (&full, &starting, vec![]),
+        (&starting, &crash, vec![(true, "CrashLooping")]),
+        (&crash, &pull, vec![(true, "ImagePullFailed")]),
     ];
     for (old, new, want) in table {
         let got: Vec<_> = notes(old, new).into_iter().map(|n| (n.warning, n.reason)).collect();

@@ -1,0 +1,56 @@
+//! Tells in its own status that a pool cannot be read, and why.
+//!
+//! What the watch gives of such a pool is its metadata only, so it is fetched as it is stored. That costs one call for each
+//! look at it, of which there are few: when it changes, and every ten minutes.
+
+use api::InferencePool;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use operator_core::FIELD_MANAGER;
+use operator_core::plan::Note;
+use operator_core::pool::unreadable::{conditions, fault};
+use serde_json::{Value, json};
+
+use crate::call::call;
+use crate::context::Context;
+use crate::error::Error;
+use crate::pool::Guarded;
+use crate::report::tell;
+
+/// Writes the conditions of a pool that cannot be read, if they are not there already.
+pub(crate) async fn report_unreadable(ctx: &Context, guarded: &Guarded) -> Result<(), Error> {
+    let (namespace, name) = (guarded.namespace().unwrap_or_default(), guarded.name_any());
+    let kind = ApiResource::erase::<InferencePool>(&());
+    let api = Api::<DynamicObject>::namespaced_with(ctx.client.clone(), &namespace, &kind);
+    let what = format!("read InferencePool {namespace}/{name}");
+    let stored = match call(&what, api.get(&name)).await {
+        Ok(stored) => serde_json::to_value(stored).unwrap_or_default(),
+        // Deleted since we looked.
+        Err(error) if error.is_not_found() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    // It may have been corrected since; then the watch tells of that.
+    let Some(fault) = fault(&stored) else { return Ok(()) };
+    let told = conditions(&(ctx.clock)(), &stored, &fault);
+    let known = &stored["status"]["conditions"];
+    if *known == serde_json::to_value(&told).unwrap_or_default() {
+        return Ok(());
+    }
+    let what = format!("write the status of InferencePool {namespace}/{name}");
+    let generation = &stored["metadata"]["generation"];
+    let patch: Value = json!({
+        "metadata": {"uid": stored["metadata"]["uid"]},
+        "status": {"observedGeneration": generation, "conditions": told},
+    });
+    let by = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    match call(&what, api.patch_status(&name, &by, &Patch::Merge(patch))).await {
+        Ok(_) => {}
+        Err(error) if error.is_not_found() => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    ctx.metrics.wrote("InferencePool/status");
+    if let Some(why) = told.into_iter().find(|c| c.type_ == api::conditions::STALLED) {
+        tell(ctx, guarded, Note { warning: true, reason: why.reason, message: why.message }).await;
+    }
+    Ok(())
+}
