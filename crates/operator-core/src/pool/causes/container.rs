@@ -11,6 +11,8 @@ use super::{Cause, Finding};
 
 /// What is missing when pods are made at the same time as a Secret or a registry's login comes in this time.
 const OTHERS_COME: Duration = Duration::from_secs(60);
+/// The readiness probe is first asked some seconds after the startup probe was answered, and one late answer is no failure.
+const FIRST_ANSWER: Duration = Duration::from_secs(15);
 /// A readiness probe that fails for longer will not pass by itself; engines under full load answer late, but sooner than this.
 const ANSWER_COMES: Duration = Duration::from_secs(5 * 60);
 /// A container that runs for this long after a restart has left what ended it behind.
@@ -164,6 +166,10 @@ fn preparing(status: &ContainerStatus, ran: Duration) -> Finding {
 fn not_ready(look: Look<'_>, ran: Duration) -> Finding {
     let failing = look.since(look.condition("Ready").and_then(|c| c.last_transition_time.as_ref())).min(ran);
     let (long, again) = age(failing);
+    if failing < FIRST_ANSWER {
+        let text = "the engine has started, and is to pass its readiness probe".to_owned();
+        return Finding::new(Cause::Loading, text).again(left(FIRST_ANSWER, failing));
+    }
     let stuck = failing >= ANSWER_COMES;
     let text = format!("the engine runs, but has not passed its readiness probe for {long}");
     Finding::new(Cause::ProbeFailing, text).stuck_if(stuck).again(again.min(left(ANSWER_COMES, failing)))

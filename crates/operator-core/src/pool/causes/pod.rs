@@ -11,6 +11,8 @@ use super::scheduler;
 use super::words::sentence;
 use super::{Cause, Finding};
 
+/// A node is often free as soon as the pod before has gone from it; a pod that waits no longer than this is not yet stuck.
+const NODE_IS_FREED: Duration = Duration::from_secs(10);
 /// A cluster that adds nodes on demand needs minutes for one with GPUs, and the cluster autoscaler itself gives up on a node
 /// after this time (its `--max-node-provision-time`). A pod without a node for longer will not get one unaided.
 const NODE_COMES: Duration = Duration::from_secs(15 * 60);
@@ -156,8 +158,9 @@ fn unscheduled(look: Look<'_>) -> Finding {
         (true, false) => "add nodes, free some, or ask for less in spec.resources",
     };
     let text = format!("{what} for {long} ({}); {next}", sentence(&no_node.words));
-    let mut finding =
-        Finding::new(Cause::Unschedulable, text).stuck_if(stuck).again(again.min(left(NODE_COMES, waited)));
+    let again = again.min(left(NODE_COMES, waited)).min(left(NODE_IS_FREED, waited));
+    let cause = if waited < NODE_IS_FREED { Cause::Initializing } else { Cause::Unschedulable };
+    let mut finding = Finding::new(cause, text).stuck_if(stuck).again(again);
     finding.waits_for_room = no_node.room_can_be_made.then_some(waited);
     finding
 }

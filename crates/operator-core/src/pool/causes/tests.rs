@@ -42,6 +42,7 @@ fn check(name: &str, seconds: i64, cause: Cause, stuck: bool, words: &[&str]) {
 #[test]
 fn what_the_scheduler_cannot_place() {
     let name = Cause::Unschedulable;
+    check("too-many-gpus", 9, Cause::Initializing, false, &["no node has 5 nvidia.com/gpu"]);
     check("too-many-gpus", 10, name, false, &["no node has 5 nvidia.com/gpu, even if it were empty", "0/1 nodes are"]);
     check("too-many-gpus", 1000, name, true, &["more than 10 minutes", "add nodes, free some, or ask for less"]);
     check("too-much-memory", 70, name, false, &["500 cpu and 900Gi memory", "more than a minute"]);
@@ -110,6 +111,7 @@ fn what_ends_or_does_not_answer() {
     check("never-started", 780, Cause::StartTimedOut, true, &["within 15 s", "spec.engine.startTimeout"]);
     check("loading", 200, Cause::Loading, false, &["loading for more than 2 minutes", "by 6000 s"]);
     check("liveness", 480, Cause::ProbeFailing, true, &["stopped answering its liveness probe", "at least 5 times"]);
+    check("not-ready", 14, Cause::Loading, false, &["is to pass its readiness probe"]);
     check("not-ready", 20, Cause::ProbeFailing, false, &["has not passed its readiness probe for less than a minute"]);
     check("not-ready", 400, Cause::ProbeFailing, true, &["for more than 5 minutes"]);
 }
