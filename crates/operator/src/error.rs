@@ -90,6 +90,11 @@ impl Error {
         matches!(self, Self::Api { source: kube::Error::Api(status), .. } if matches!(status.code, 404 | 409 | 422))
     }
 
+    /// Whether the API server says that the object breaks the rules of its kind.
+    pub(crate) fn is_invalid(&self) -> bool {
+        matches!(self, Self::Api { source: kube::Error::Api(status), .. } if status.is_invalid())
+    }
+
     /// Whether the API server says that there is no such object.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Api { source: kube::Error::Api(status), .. } if status.is_not_found())

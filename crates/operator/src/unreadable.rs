@@ -2,6 +2,9 @@
 //!
 //! What the watch gives of such a pool is its metadata only, so it is fetched as it is stored. That costs one call for each
 //! look at it, of which there are few: when it changes, and every ten minutes.
+//!
+//! The API server checks the whole object even when only its status is written. Where it refuses the status for the sake of
+//! the spec, an event is all that can be left at the pool; it is renewed every ten minutes, because events are forgotten.
 
 use api::InferencePool;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
@@ -44,11 +47,11 @@ pub(crate) async fn report_unreadable(ctx: &Context, guarded: &Guarded) -> Resul
     });
     let by = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     match call(&what, api.patch_status(&name, &by, &Patch::Merge(patch))).await {
-        Ok(_) => {}
+        Ok(_) => ctx.metrics.wrote("InferencePool/status"),
         Err(error) if error.is_not_found() => return Ok(()),
+        Err(error) if error.is_invalid() => tracing::debug!(%error, "the status of an unreadable pool is refused as well"),
         Err(error) => return Err(error),
     }
-    ctx.metrics.wrote("InferencePool/status");
     if let Some(why) = told.into_iter().find(|c| c.type_ == api::conditions::STALLED) {
         tell(ctx, guarded, Note { warning: true, reason: why.reason, message: why.message }).await;
     }
