@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a scenario fails by panicking")]
 
+mod causes;
 mod charts;
 mod delete;
 mod gitops;
@@ -10,6 +11,7 @@ mod namespaced;
 mod refuse;
 mod restart;
 mod rights;
+mod rollout;
 mod samples;
 mod scale;
 mod serve;

@@ -65,6 +65,18 @@ fn an_unreadable_pool_stops_nothing() {
         e2e::wait_for("the garbage is stored", e2e::PATIENCE, || ns.apply(garbage));
     }
 
+    // Where the status may not be written for the sake of the spec, the event is all there is.
+    e2e::wait_for("a person is told what is wrong with it", e2e::PATIENCE, || {
+        let events = ns.get("events --field-selector involvedObject.name=garbage,reason=InvalidSpec")?;
+        let told = |event: &serde_json::Value| {
+            event["message"].as_str().is_some_and(|m| m.contains("spec.model cannot be read"))
+        };
+        events["items"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(told))
+            .then_some(())
+            .ok_or_else(|| events.to_string())
+    });
     ns.pool("healthy", "unreadable-model", str::to_owned);
     ns.wait_replicas("healthy", 1);
     let chat = e2e::Chat::new();

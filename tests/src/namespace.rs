@@ -56,6 +56,21 @@ impl Namespace {
         self.get(&format!("inferencepools.quartermaster.dev/{pool}"))
     }
 
+    /// The pool's condition of this type, about the spec as it is now. The error says what there is instead.
+    pub fn condition(&self, pool: &str, kind: &str) -> Result<Value, String> {
+        let seen = self.look(pool)?;
+        let all = seen["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let found = all.iter().find(|c| c["type"] == kind);
+        let current = found.filter(|c| c["observedGeneration"] == seen["metadata"]["generation"]);
+        current.cloned().ok_or_else(|| format!("{pool} has no {kind}: {}", seen["status"]))
+    }
+
+    /// Changes the pool's spec.
+    pub fn patch(&self, pool: &str, spec: &Value) {
+        let patch = serde_json::json!({"spec": spec});
+        self.kubectl(&format!("patch inferencepools.quartermaster.dev/{pool} --type=merge --patch={patch}"));
+    }
+
     /// Waits until the pool has exactly `count` ready replicas, wants no other number, and says that it is settled.
     pub fn wait_replicas(&self, pool: &str, count: i64) {
         wait_for(&format!("{pool} has {count} replicas"), PATIENCE, || {
