@@ -49,7 +49,9 @@ pub(crate) async fn report_unreadable(ctx: &Context, guarded: &Guarded) -> Resul
     match call(&what, api.patch_status(&name, &by, &Patch::Merge(patch))).await {
         Ok(_) => ctx.metrics.wrote("InferencePool/status"),
         Err(error) if error.is_not_found() => return Ok(()),
-        Err(error) if error.is_invalid() => tracing::debug!(%error, "the status of an unreadable pool is refused as well"),
+        Err(error) if error.is_invalid() => {
+            tracing::debug!(%error, "the status of an unreadable pool is refused as well")
+        }
         Err(error) => return Err(error),
     }
     if let Some(why) = told.into_iter().find(|c| c.type_ == api::conditions::STALLED) {
