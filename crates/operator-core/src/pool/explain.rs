@@ -39,8 +39,8 @@ pub(super) fn why(base: Because, rolling: bool, serving: i32, survey: &Survey, r
 }
 
 /// A rollout that Kubernetes calls overdue, or pods that it cannot make: the replicas know better why, if they say anything.
-pub(super) fn overdue(kubernetes: Because, told: Told) -> Because {
-    if told.stuck { told.because } else { (kubernetes.0, format!("{}; {}", kubernetes.1, told.because.1)) }
+pub(super) fn overdue((reason, message): Because, told: Told) -> Because {
+    if told.stuck { told.because } else { (reason, format!("{message}; {}", told.because.1)) }
 }
 
 /// Whether the cause says more than the base. What every start, rollout and shrinking goes through does not; nor does what is
