@@ -18,7 +18,7 @@ struct Case {
     cure: fn() -> Value,
 }
 
-fn env(value: Value) -> Value {
+fn env(value: &Value) -> Value {
     json!({"engine": {"env": [value]}})
 }
 
@@ -33,7 +33,7 @@ const CASES: [Case; 5] = [
     },
     Case {
         pool: "no-secret",
-        spec: || env(json!({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "absent", "key": "token"}}})),
+        spec: || env(&json!({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "absent", "key": "token"}}})),
         reason: "CreateContainerFailed",
         stalled: true,
         words: &["secret \"absent\" not found", "make it"],
@@ -41,7 +41,7 @@ const CASES: [Case; 5] = [
     },
     Case {
         pool: "crash",
-        spec: || env(json!({"name": "VLLM_SIM_START_DELAY", "value": "soon"})),
+        spec: || env(&json!({"name": "VLLM_SIM_START_DELAY", "value": "soon"})),
         reason: "CrashLooping",
         stalled: true,
         words: &["the engine ended with exit code 1", "VLLM_SIM_START_DELAY"],

@@ -50,7 +50,7 @@ pub(crate) async fn report_unreadable(ctx: &Context, guarded: &Guarded) -> Resul
         Ok(_) => ctx.metrics.wrote("InferencePool/status"),
         Err(error) if error.is_not_found() => return Ok(()),
         Err(error) if error.is_invalid() => {
-            tracing::debug!(%error, "the status of an unreadable pool is refused as well")
+            tracing::debug!(%error, "the status of an unreadable pool is refused as well");
         }
         Err(error) => return Err(error),
     }
