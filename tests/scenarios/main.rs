@@ -5,6 +5,7 @@
 mod causes;
 mod charts;
 mod delete;
+mod exposure;
 mod gitops;
 mod install;
 mod namespaced;

@@ -55,7 +55,9 @@ fn patch(uid: &str, status: &InferencePoolStatus) -> Value {
     if status.in_flight.is_none() {
         body["status"]["inFlight"] = Value::Null;
     }
-    body["status"]["usedBy"] = json!(status.used_by);
+    if status.used_by.is_empty() {
+        body["status"]["usedBy"] = Value::Null;
+    }
     body
 }
 
@@ -82,7 +84,7 @@ mod tests {
             "metadata": {"uid": "u"},
             "status": {
                 "replicas": 2, "readyReplicas": 0, "updatedReplicas": 0,
-                "inFlight": null, "usedBy": [],
+                "inFlight": null, "usedBy": null,
             },
         });
         assert_eq!(patch("u", &status), want);

@@ -65,7 +65,10 @@ impl World {
                 }
                 heard.lock().unwrap().push(format!("{} {path}?{}", head.method, head.uri.query().unwrap_or_default()));
                 if path.ends_with("/status") {
-                    told.lock().unwrap().push(serde_json::from_value(body["status"].clone()).unwrap());
+                    let mut status = body["status"].clone();
+                    // What a merge patch takes away.
+                    status.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+                    told.lock().unwrap().push(serde_json::from_value(status).unwrap());
                     return Ok(answer(200, &serde_json::to_value(pool(1)).unwrap()));
                 }
                 if let Some(echo) = echoed.lock().unwrap().take_if(|_| path.contains("deployments")) {

@@ -152,7 +152,7 @@ fn the_definition_refuses_the_arguments_that_the_catalogue_refuses() {
 #[test]
 fn doubts_are_no_mistakes() {
     let newer = validate(&pool("/spec/engine/version", &json!("0.99.0"))).unwrap();
-    assert_eq!((newer.doubts.len(), newer.version), (0, crate::engine::Version::parse("0.99.0")));
+    assert_eq!((newer.doubts.len(), newer.version), (0, Version::parse("0.99.0")));
     let mut doubtful = pool("/spec/engine/version", &json!("0.99.0"));
     doubtful.spec.engine.extra_args = vec!["--from-the-future".to_owned()];
     let doubtful = validate(&doubtful).unwrap();
