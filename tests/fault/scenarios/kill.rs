@@ -31,7 +31,8 @@ pub(crate) async fn undisturbed(bed: &Bed, name: &str) -> Result<Reference, Trou
     Ok(all)
 }
 
-pub(crate) async fn prove(bed: &Bed, runner: &mut Runner) -> Result<(), Trouble> {
+/// Two runs without faults, which must not differ, or the mask lacks something.
+pub(crate) async fn references(bed: &Bed, runner: &mut Runner) -> Result<(Reference, Reference), Trouble> {
     let (reference, again) = tokio::try_join!(undisturbed(bed, "reference-a"), undisturbed(bed, "reference-b"))?;
     let mut verdict = Verdict { cases: 1, ..Verdict::default() };
     for step in Step::ALL {
@@ -43,7 +44,10 @@ pub(crate) async fn prove(bed: &Bed, runner: &mut Runner) -> Result<(), Trouble>
         verdict.notes.push(format!("{step:?}: {} writes, {} objects", one.writes.max(other.writes), one.dump.len()));
     }
     runner.run("reference", vec![("two runs without faults".to_owned(), std::future::ready(Ok(verdict)))]).await;
+    Ok((reference, again))
+}
 
+pub(crate) async fn prove(bed: &Bed, reference: &Reference, again: &Reference, runner: &mut Runner) {
     let most = |step| reference[&step].writes.max(again[&step].writes);
     let longest = Step::ALL.iter().map(|step| most(*step)).max().unwrap_or_default();
     let mut cases = Vec::new();
@@ -59,7 +63,6 @@ pub(crate) async fn prove(bed: &Bed, runner: &mut Runner) -> Result<(), Trouble>
         }
     }
     runner.run(CLASS, cases).await;
-    Ok(())
 }
 
 /// One life, in each step of which the operator is killed at its write number `write`.

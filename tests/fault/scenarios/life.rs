@@ -1,6 +1,6 @@
 //! The life of a pool and of a policy that refers to it, step by step, and what each step must leave behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fault::apifault::Call;
@@ -133,6 +133,14 @@ impl Life {
     /// The Deployment of the pool, or null.
     pub(crate) async fn deployment(&self) -> Result<Value, Trouble> {
         Ok(self.namespace.get("apis/apps/v1", "deployments/tiny").await?.unwrap_or_default())
+    }
+
+    /// UIDs of the pool's pods that are not about to go.
+    pub(crate) async fn pods(&self) -> Result<BTreeSet<String>, Trouble> {
+        let found = self.namespace.get("api/v1", "pods").await?.unwrap_or_default();
+        let stay = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_null();
+        let pods = found["items"].as_array().into_iter().flatten().filter(stay);
+        Ok(pods.map(|pod| pod["metadata"]["uid"].to_string()).collect())
     }
 
     async fn deployment_has(&self, has: impl Fn(&Value) -> bool) -> Result<(), Late> {

@@ -9,6 +9,8 @@
 mod kill;
 mod life;
 mod runner;
+mod stale;
+mod storm;
 
 use std::process::ExitCode;
 
@@ -36,8 +38,18 @@ async fn prove() -> Result<bool, Trouble> {
     life::install(&bed).await?;
     // The CRDs' kinds were not there before.
     let bed = Bed::new(runner.program(), runner.folder()).await?;
+    let (reference, again) = kill::references(&bed, &mut runner).await?;
     if runner.wants(kill::CLASS) {
-        kill::prove(&bed, &mut runner).await?;
+        kill::prove(&bed, &reference, &again, &mut runner).await;
+    }
+    if runner.wants(stale::RESTART) {
+        stale::prove_restart(&bed, &reference, &mut runner).await;
+    }
+    if runner.wants(stale::HELD) {
+        stale::prove_held(&bed, &reference, &mut runner).await?;
+    }
+    if runner.wants(storm::CLASS) {
+        storm::prove(&bed, &reference, &mut runner).await;
     }
     Ok(runner.report())
 }

@@ -166,6 +166,14 @@ impl Proxy {
         }
     }
 
+    /// How long ago the last call with this verb came in, of those numbered `from` and on; nothing if there was none.
+    #[must_use]
+    pub fn since(&self, from: usize, verb: Verb) -> Duration {
+        let calls = lock(&self.shared.calls);
+        let last = calls.iter().skip(from).rev().find(|call| call.ask.verb == verb);
+        last.map_or(Duration::ZERO, |call| self.shared.began.elapsed().saturating_sub(call.at))
+    }
+
     /// Bytes that watches have delivered so far.
     #[must_use]
     pub fn relayed(&self) -> u64 {
