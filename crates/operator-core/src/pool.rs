@@ -182,6 +182,12 @@ impl ValidPool {
         &self.uid
     }
 
+    /// Generation of the spec.
+    #[must_use]
+    pub fn generation(&self) -> Option<i64> {
+        self.generation
+    }
+
     /// Namespace of the pool and of all its children.
     #[must_use]
     pub fn namespace(&self) -> &str {

@@ -19,6 +19,11 @@ pub(crate) enum Error {
     /// Objects of the pool are somebody else's; they are named in the status.
     #[error("{}", joined(.0))]
     Blocked(Vec<Blocked>),
+    /// The pool is not, or no longer, as the watch last told. The watch will tell, and that leads to the next look.
+    #[error(
+        "the pool has been changed or deleted since its watch last told of it; nothing is written for it until then"
+    )]
+    Behind,
     /// A watch has not delivered its first list.
     #[error("the first lists are still to come")]
     NotSynced,
@@ -63,6 +68,7 @@ impl Error {
         match self {
             Self::Undecodable(_) | Self::Invalid(_) => Class::Invalid,
             Self::Blocked(_) | Self::NotSynced => Class::Waiting,
+            Self::Behind => Class::Conflict,
             Self::Api { source: kube::Error::Api(status), .. } => class_of(status),
             Self::Deadline { .. } | Self::Api { .. } => Class::Transient,
             Self::Panicked(_) => Class::Bug,

@@ -27,10 +27,8 @@ use crate::error::Error;
 
 /// Makes the changes one after the other, and stops at the first that fails.
 pub(crate) async fn execute(ctx: &Context, pool: &ValidPool, changes: &[Change]) -> Result<(), Error> {
-    let makes = |change: &Change| matches!(change, Change::Apply { uid: None, .. });
-    if changes.iter().any(makes) && !exists(ctx, pool).await? {
-        tracing::info!(pool = %pool.name(), namespace = %pool.namespace(), "deleted meanwhile; nothing is made for it");
-        return Ok(());
+    if !changes.is_empty() {
+        confirm(ctx, pool).await?;
     }
     for change in changes {
         match change {
@@ -41,17 +39,20 @@ pub(crate) async fn execute(ctx: &Context, pool: &ValidPool, changes: &[Change])
     Ok(())
 }
 
-/// Whether the pool is still there, by the API server and not by a watch. The children of a deleted pool go after it, each
-/// kind's watch tells of that in its own time, and what was made again for a pool that is gone would start replicas for
-/// nothing.
-async fn exists(ctx: &Context, pool: &ValidPool) -> Result<bool, Error> {
+/// Asks the API server whether the pool is as it was planned for. A watch that is late, or a list from the past after a
+/// restart, would otherwise have the operator write what was wanted once: start replicas for a pool that is gone, or roll
+/// back one that has moved on.
+async fn confirm(ctx: &Context, pool: &ValidPool) -> Result<(), Error> {
     let api = Api::<InferencePool>::namespaced(ctx.client.clone(), pool.namespace());
     let what = format!("look for InferencePool {}/{}", pool.namespace(), pool.name());
     let only = ListParams::default().fields(&format!("metadata.name={}", pool.name()));
     let found = call(&what, api.list_metadata(&only)).await?.items;
-    let same =
-        |metadata: &ObjectMeta| metadata.uid.as_deref() == Some(pool.uid()) && metadata.deletion_timestamp.is_none();
-    Ok(found.iter().any(|found| same(&found.metadata)))
+    let same = |metadata: &ObjectMeta| {
+        metadata.uid.as_deref() == Some(pool.uid())
+            && metadata.generation == pool.generation()
+            && metadata.deletion_timestamp.is_none()
+    };
+    if found.iter().any(|found| same(&found.metadata)) { Ok(()) } else { Err(Error::Behind) }
 }
 
 async fn apply(

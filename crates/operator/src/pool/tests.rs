@@ -11,7 +11,7 @@ use api::InferencePoolStatus;
 use http_body_util::BodyExt;
 use hyper::{Method, Request, Response, StatusCode};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::client::Body;
 use kube::runtime::events::{Recorder, Reporter};
@@ -21,7 +21,6 @@ use operator_core::pool::Site;
 use prometheus::Registry;
 use serde_json::{Value, json};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// How the played server answers a write to this path, in place of carrying it out.
 type Refusal = fn(path: &str) -> Option<(u16, Value)>;
@@ -32,8 +31,8 @@ struct World {
     /// What the watch tells of just before the server answers the write of a Deployment.
     echo: Arc<Mutex<Option<Deployment>>>,
     asked: Arc<Mutex<Vec<String>>>,
-    /// Whether the pool was deleted and no watch has told of it.
-    gone: Arc<AtomicBool>,
+    /// Generation of the pool that the server has, if it has one.
+    generation: Arc<Mutex<Option<i64>>>,
     /// Bodies of the writes to the pool's status.
     statuses: Arc<Mutex<Vec<InferencePoolStatus>>>,
     _others: Box<dyn std::any::Any>,
@@ -46,18 +45,19 @@ impl World {
         let (heard, told) = (Arc::clone(&asked), Arc::clone(&statuses));
         let (deployments, deployment_writer) = reflector::store();
         let (echo, writer) = (Arc::new(Mutex::new(None::<Deployment>)), Arc::new(Mutex::new(deployment_writer)));
-        let (echoed, gone) = (Arc::clone(&echo), Arc::new(AtomicBool::new(false)));
-        let deleted = Arc::clone(&gone);
+        let (echoed, generation) = (Arc::clone(&echo), Arc::new(Mutex::new(Some(1))));
+        let current = Arc::clone(&generation);
         let server = tower::service_fn(move |request: Request<Body>| {
             let (heard, told, there) = (Arc::clone(&heard), Arc::clone(&told), there.clone());
-            let (echoed, writer, deleted) = (Arc::clone(&echoed), Arc::clone(&writer), Arc::clone(&deleted));
+            let (echoed, writer, current) = (Arc::clone(&echoed), Arc::clone(&writer), Arc::clone(&current));
             async move {
                 let (head, body) = request.into_parts();
                 let body = body.collect().await.unwrap().to_bytes();
                 let body: Value = serde_json::from_slice(&body).unwrap_or_default();
                 let path = head.uri.path().rsplit("/namespaces/").next().unwrap_or_default().to_owned();
                 if head.method == Method::GET && path.ends_with("/inferencepools") {
-                    let there = (!deleted.load(Relaxed)).then(|| json!({"metadata": pool(1).metadata}));
+                    let metadata = |generation| ObjectMeta { generation: Some(generation), ..pool(1).metadata };
+                    let there = current.lock().unwrap().map(|it| json!({"metadata": metadata(it)}));
                     return Ok::<_, tower::BoxError>(answer(200, &json!({"metadata": {}, "items": there.as_slice()})));
                 }
                 if head.method == Method::GET {
@@ -117,7 +117,7 @@ impl World {
             reported: Overlay::default(),
             last_report: Mutex::default(),
         });
-        Self { ctx, echo, asked, gone, statuses, _others: Box::new((sa, n, d, s, a, p, q, r, synced)) }
+        Self { ctx, echo, asked, generation, statuses, _others: Box::new((sa, n, d, s, a, p, q, r, synced)) }
     }
 
     /// Reconciles, and returns what was written: `PATCH ml/deployments/llama?force…`.
@@ -196,14 +196,18 @@ async fn makes_what_is_missing_once_and_forces_nothing() {
     assert_eq!(writes, [""; 0]);
 }
 
-/// The watches of its children may tell that they are gone before the pool's own watch tells that it is.
+/// The watches of its children may tell that they are gone before the pool's own watch tells that it is; and after a
+/// restart the first list may be of the past.
 #[tokio::test]
-async fn makes_nothing_for_a_pool_that_was_deleted_meanwhile() {
-    let world = World::new(None, |_| None);
-    world.gone.store(true, Relaxed);
-    let (done, writes) = world.reconcile(&pool(1)).await;
-    assert!(done.is_ok(), "{done:?}");
-    assert!(!writes.iter().any(|write| !write.contains("/inferencepools/")), "{writes:?}");
+async fn writes_nothing_for_a_pool_that_is_not_as_the_watch_told() {
+    let check = async |there: Option<i64>| {
+        let world = World::new(None, |_| None);
+        *world.generation.lock().unwrap() = there;
+        let (done, writes) = world.reconcile(&pool(1)).await;
+        assert_eq!((done.unwrap_err().class(), writes), (Class::Conflict, vec![]), "{there:?}");
+    };
+    check(None).await;
+    check(Some(2)).await;
 }
 
 #[tokio::test]
