@@ -35,6 +35,9 @@ pub enum Change {
         uid: Option<String>,
         /// Paths of the fields that differ, for the log. Empty for a new object.
         because: Vec<String>,
+        /// Version of the object, when its number of replicas has to be taken back from another field manager. Only such a
+        /// write is forced, and it must hold for this version only: of that it is known that nothing else is forced with it.
+        take_back: Option<String>,
     },
     /// Take a child away.
     Delete {

@@ -27,6 +27,8 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use serde_json::Value;
+
 use crate::FIELD_MANAGER;
 use crate::diff::{self, Difference};
 use crate::metrics_api::MetricsApi;
@@ -64,6 +66,10 @@ pub struct Site {
     /// Further namespaces whose pods may read the engines' metrics, for example that of a Prometheus.
     pub scrapers: Vec<String>,
 }
+
+/// The one field that is taken back from whoever else sets it: a pool's number of replicas has one way to go, and an
+/// autoscaler or a person that scales the Deployment is on the wrong end of it.
+const REPLICAS: &str = ".spec.replicas";
 
 /// How long a pool is left alone when nothing happens. Watches tell of every change; this is for what they might miss.
 const SAFETY_LOOK: Duration = Duration::from_secs(600);
@@ -111,7 +117,8 @@ enum Step {
 fn step(child: Child, seen: &Observed, pool: &ValidPool) -> Step {
     let kind = child.kind();
     let Some(live) = seen.child(kind) else {
-        return Step::Write(Change::Apply { child: Box::new(child), uid: None, because: Vec::new() });
+        let child = Box::new(child);
+        return Step::Write(Change::Apply { child, uid: None, because: Vec::new(), take_back: None });
     };
     let metadata = live.metadata();
     if !is_ours(metadata, &pool.uid) {
@@ -125,12 +132,28 @@ fn step(child: Child, seen: &Observed, pool: &ValidPool) -> Step {
     match diff::compare(&child.to_json(), &live.to_json(), managed, FIELD_MANAGER) {
         Difference::Same => Step::Nothing,
         Difference::Ours(because) => {
-            Step::Write(Change::Apply { child: Box::new(child), uid: metadata.uid.clone(), because })
+            let uid = metadata.uid.clone();
+            Step::Write(Change::Apply { child: Box::new(child), uid, because, take_back: None })
+        }
+        Difference::Foreign { path, .. } if path == REPLICAS && nothing_else_is_foreign(&child, live) => {
+            let (uid, take_back) = (metadata.uid.clone(), metadata.resource_version.clone());
+            Step::Write(Change::Apply { child: Box::new(child), uid, because: vec![path], take_back })
         }
         Difference::Foreign { path, manager } => {
             Step::Blocked(Blocked::Foreign { kind, name: child.name().to_owned(), path, manager })
         }
     }
+}
+
+/// Whether `live` could be brought into the form `child` but for its number of replicas.
+fn nothing_else_is_foreign(child: &Child, live: &Child) -> bool {
+    let mut rest = child.to_json();
+    if let Some(spec) = rest.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.remove("replicas");
+    }
+    let managed = live.metadata().managed_fields.as_deref().unwrap_or_default();
+    let versioned = live.metadata().resource_version.is_some();
+    versioned && !matches!(diff::compare(&rest, &live.to_json(), managed, FIELD_MANAGER), Difference::Foreign { .. })
 }
 
 /// Children of kinds that the pool no longer asks for. What somebody else made stays.

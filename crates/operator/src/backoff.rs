@@ -50,9 +50,11 @@ fn wait(class: Class, in_a_row: u32, luck: f64) -> Duration {
         // A change of the object triggers a look by itself; these looks are for changes elsewhere that nobody tells of.
         Class::Invalid => Duration::from_secs(600),
         Class::Waiting => Duration::from_secs(10),
-        Class::Conflict => growing(64),
+        // What has changed is known a moment later, and may change again.
+        Class::Conflict => growing(8),
         Class::Transient => growing(LONGEST),
-        Class::Bug => Duration::from_secs(300),
+        // A right that is given back does not tell; a minute is what an administrator may wait.
+        Class::Bug => growing(60),
     }
 }
 
@@ -66,9 +68,10 @@ mod tests {
             (Class::Invalid, 1, 600.0),
             (Class::Invalid, 9, 600.0),
             (Class::Waiting, 3, 10.0),
-            (Class::Bug, 1, 300.0),
+            (Class::Bug, 1, 1.0),
+            (Class::Bug, 30, 60.0),
             (Class::Conflict, 1, 1.0),
-            (Class::Conflict, 30, 64.0),
+            (Class::Conflict, 30, 8.0),
             (Class::Transient, 1, 1.0),
             (Class::Transient, 4, 8.0),
             (Class::Transient, 9, 256.0),

@@ -1,7 +1,7 @@
 //! Carries out the writes of a plan, in its order.
 //!
-//! Applies are server-side, under one field manager and never forced: what somebody else has set stays, and the API server
-//! says so. Each names the UID of the object it was planned for, so that neither an apply nor a delete meets a namesake.
+//! Applies are server-side, under one field manager, and not forced: what somebody else has set stays, and the API server
+//! says so. The one exception is a Deployment's number of replicas, which is the pool's to set. Each names the UID of the object it was planned for, so that neither an apply nor a delete meets a namesake.
 
 use std::time::Instant;
 
@@ -32,7 +32,9 @@ pub(crate) async fn execute(ctx: &Context, pool: &ValidPool, changes: &[Change])
     }
     for change in changes {
         match change {
-            Change::Apply { child, uid, because } => apply(ctx, pool, child, uid.as_deref(), because).await?,
+            Change::Apply { child, uid, because, take_back } => {
+                apply(ctx, pool, child, uid.as_deref(), because, take_back.as_deref()).await?;
+            }
             Change::Delete { kind, name, uid } => delete(ctx, pool, *kind, name, uid).await?,
         }
     }
@@ -61,6 +63,7 @@ async fn apply(
     child: &Child,
     uid: Option<&str>,
     because: &[String],
+    take_back: Option<&str>,
 ) -> Result<(), Error> {
     let (kind, name, mut body) = (child.kind(), child.name(), child.to_json());
     let (api, before) = (api(ctx, pool, kind), version(ctx, pool, kind, name));
@@ -72,7 +75,13 @@ async fn apply(
         body["metadata"]["uid"] = json!(uid);
     }
     let what = format!("apply {} {}/{name}", kind.as_str(), pool.namespace());
-    let written = call(&what, api.patch(name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(body))).await?;
+    let mut how = PatchParams::apply(FIELD_MANAGER);
+    if let Some(version) = take_back {
+        // Whatever has happened to the object since it was looked at, the API server refuses.
+        body["metadata"]["resourceVersion"] = json!(version);
+        how.force = true;
+    }
+    let written = call(&what, api.patch(name, &how, &Patch::Apply(body))).await?;
     ctx.metrics.wrote(kind.as_str());
     let written = serde_json::to_value(written).and_then(|object| Child::from_json(kind, object));
     let written = written.map_err(|error| Error::Undecodable(format!("{}: {error}", kind.as_str())))?;

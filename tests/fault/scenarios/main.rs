@@ -6,8 +6,11 @@
 
 #![expect(clippy::print_stdout, reason = "it reports to the person who runs it")]
 
+mod drift;
 mod kill;
 mod life;
+mod rbac;
+mod replicas;
 mod runner;
 mod stale;
 mod storm;
@@ -50,6 +53,15 @@ async fn prove() -> Result<bool, Trouble> {
     }
     if runner.wants(storm::CLASS) {
         storm::prove(&bed, &reference, &mut runner).await;
+    }
+    if runner.wants(drift::CLASS) {
+        drift::prove(&bed, &reference, &mut runner).await?;
+    }
+    if runner.wants(replicas::CLASS) {
+        replicas::prove(&bed, &mut runner).await;
+    }
+    if runner.wants(rbac::CLASS) {
+        rbac::prove(&bed, &mut runner).await?;
     }
     Ok(runner.report())
 }

@@ -86,6 +86,11 @@ impl Runner {
         *took += start.elapsed();
     }
 
+    /// Keeps something that a reader of the class should know.
+    pub(crate) fn note(&mut self, class: &'static str, note: String) {
+        self.classes.entry(class).or_default().0.notes.push(note);
+    }
+
     /// Prints what came of all, and says whether all went well.
     pub(crate) fn report(&self) -> bool {
         let (mut cases, mut divergences) = (0, 0);

@@ -44,11 +44,17 @@ fn scaling() -> Value {
     json!({"scaling": {"maxReplicas": 3, "target": {"inFlightPerReplica": 32}}})
 }
 
-/// The writes of a plan in short: `+Kind` makes, `~Kind path,path` changes, `-Kind uid` deletes, `!…` is blocked.
+/// The writes of a plan in short: `+Kind` makes, `~Kind path,path` changes, `^Kind path at version` takes
+/// back, `-Kind uid` deletes, `!…` is blocked.
 fn short(plan: &Plan) -> Vec<String> {
     let change = |change: &Change| match change {
         Change::Apply { child, uid: None, .. } => format!("+{}", child.kind().as_str()),
-        Change::Apply { child, uid: Some(_), because } => format!("~{} {}", child.kind().as_str(), because.join(",")),
+        Change::Apply { child, uid: Some(_), because, take_back: None } => {
+            format!("~{} {}", child.kind().as_str(), because.join(","))
+        }
+        Change::Apply { child, because, take_back: Some(version), .. } => {
+            format!("^{} {} at {version}", child.kind().as_str(), because.join(","))
+        }
         Change::Delete { kind, uid, .. } => format!("-{} {uid}", kind.as_str()),
     };
     plan.changes.iter().map(change).chain(plan.blocked.iter().map(|why| format!("!{why}"))).collect()
@@ -126,19 +132,34 @@ fn leaves_what_is_not_its_own() {
 }
 
 #[test]
-fn does_not_fight() {
+fn takes_back_replicas_and_fights_for_nothing_else() {
     let pool = valid(&json!({"replicas": 3}));
-    let mut seen = carried_out(&pool);
-    let Child::Deployment(deployment) = part(&mut seen, ChildKind::Deployment) else { unreachable!() };
-    deployment.spec.as_mut().unwrap().replicas = Some(1);
-    deployment.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
-        manager: Some("kubectl".to_owned()),
-        operation: Some("Update".to_owned()),
-        subresource: Some("scale".to_owned()),
-        fields_v1: Some(FieldsV1(json!({"f:spec": {"f:replicas": {}}}))),
-        ..ManagedFieldsEntry::default()
-    }]);
-    check(&seen, &pool, &["!Deployment llama: .spec.replicas was set by \"kubectl\""]);
+    let check = |fields: Value, change: fn(&mut Deployment), want: &str| {
+        let mut seen = carried_out(&pool);
+        let Child::Deployment(deployment) = part(&mut seen, ChildKind::Deployment) else { unreachable!() };
+        deployment.metadata.resource_version = Some("7".to_owned());
+        deployment.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
+            manager: Some("kubectl".to_owned()),
+            operation: Some("Update".to_owned()),
+            subresource: Some("scale".to_owned()),
+            fields_v1: Some(FieldsV1(json!({"f:spec": fields}))),
+            ..ManagedFieldsEntry::default()
+        }]);
+        change(deployment);
+        check(&seen, &pool, &[want]);
+    };
+    let scale = |deployment: &mut Deployment| deployment.spec.as_mut().unwrap().replicas = Some(1);
+    let hurry = |deployment: &mut Deployment| deployment.spec.as_mut().unwrap().progress_deadline_seconds = Some(1);
+    let both = |deployment: &mut Deployment| {
+        let spec = deployment.spec.as_mut().unwrap();
+        (spec.replicas, spec.progress_deadline_seconds) = (Some(1), Some(1));
+    };
+    let deadline = "!Deployment llama: .spec.progressDeadlineSeconds was set by \"kubectl\"";
+    check(json!({"f:replicas": {}}), scale, "^Deployment .spec.replicas at 7");
+    check(json!({"f:progressDeadlineSeconds": {}}), hurry, deadline);
+    check(json!({"f:replicas": {}, "f:progressDeadlineSeconds": {}}), both, "!Deployment llama");
+    // What nobody claims is simply written.
+    check(json!({"f:paused": {}}), scale, "~Deployment .spec.replicas");
 }
 
 #[test]
