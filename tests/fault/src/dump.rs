@@ -90,8 +90,10 @@ impl Namespace {
     /// When the API server does not answer.
     pub async fn dump(&self, kinds: &[Kind]) -> Result<Dump, Failure> {
         let mut all = BTreeMap::new();
-        for kind in kinds {
-            let found = self.get(&kind.api, &kind.plural).await?.unwrap_or_default();
+        let asked = kinds.iter().map(|kind| self.get(&kind.api, &kind.plural));
+        let answers = futures::future::try_join_all(asked).await?;
+        for (kind, found) in kinds.iter().zip(answers) {
+            let found = found.unwrap_or_default();
             let mut objects: Vec<(String, Value)> = list(&found["items"])
                 .iter()
                 .filter(|object| object["metadata"]["deletionTimestamp"].is_null())
