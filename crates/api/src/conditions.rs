@@ -14,6 +14,8 @@ pub const AVAILABLE: &str = "Available";
 pub const SCALED: &str = "Scaled";
 /// The autoscaler of a pool can read the figures that it scales by. There only while the pool is to be scaled by load.
 pub const SCALING_ACTIVE: &str = "ScalingActive";
+/// Every argument of a pool's engine is one that its version takes. False where that cannot be told.
+pub const ARGUMENTS_KNOWN: &str = "ArgumentsKnown";
 /// A policy is well-formed and in effect.
 pub const ACCEPTED: &str = "Accepted";
 /// Everything that a policy refers to exists.
@@ -63,6 +65,10 @@ pub mod reason {
     pub const METRICS_API_ABSENT: &str = "MetricsApiAbsent";
     /// The API server cannot reach the operator, which should answer the autoscaler.
     pub const METRICS_API_UNREACHABLE: &str = "MetricsApiUnreachable";
+    /// The engine's version is not known, or is older than all whose arguments are.
+    pub const VERSION_UNKNOWN: &str = "VersionUnknown";
+    /// The engine is newer than all whose arguments are known, and those do not take one of them.
+    pub const ARGUMENTS_DOUBTFUL: &str = "ArgumentsDoubtful";
     /// The spec is well-formed.
     pub const VALID: &str = "Valid";
     /// All references resolve.

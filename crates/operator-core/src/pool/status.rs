@@ -3,11 +3,14 @@
 //! The conditions follow kstatus, so that tools for deployment understand them: `Ready` is the answer, and while it is False
 //! either `Reconciling` (wait) or `Stalled` (a person is needed) is True. A pool at rest with zero replicas is Ready.
 
+mod arguments;
 mod scaling;
 
 use std::time::Duration;
 
-use api::conditions::{AVAILABLE, READY, RECONCILING, SCALED, SCALING_ACTIVE, STALLED, condition, reason, remove, set};
+use api::conditions::{
+    ARGUMENTS_KNOWN, AVAILABLE, READY, RECONCILING, SCALED, SCALING_ACTIVE, STALLED, condition, reason, remove, set,
+};
 use api::{InferencePool, InferencePoolStatus};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -69,6 +72,8 @@ pub(super) fn of(now: &Time, seen: &Observed, pool: &ValidPool, outlook: &Outloo
         scaled,
         if scaled { settled(pool.spec.replicas) } else { scaling(&progress, pool.spec.replicas) },
     );
+    let (known, why) = arguments::known(pool);
+    at.put(&mut status, ARGUMENTS_KNOWN, known, why);
     match scaling::active(seen, pool) {
         Some((is, why)) => at.put(&mut status, SCALING_ACTIVE, is, why),
         None => remove(&mut status.conditions, SCALING_ACTIVE),

@@ -31,7 +31,7 @@ pub struct ValidPool {
     pub(super) namespace: String,
     pub(super) uid: String,
     pub(super) generation: Option<i64>,
-    /// The spec, for what is used as it stands there.
+    /// The spec, for what is used as it stands there. Its `replicas` are lifted to the autoscaler's minimum.
     pub(super) spec: InferencePoolSpec,
     pub(super) weights: Weights,
     /// Never empty.
@@ -85,7 +85,7 @@ pub fn validate(pool: &InferencePool) -> Result<ValidPool, Vec<Invalid>> {
         namespace,
         uid,
         generation: pool.metadata.generation,
-        spec: spec.clone(),
+        spec: lifted(spec),
         weights,
         served_names,
         image,
@@ -97,6 +97,16 @@ pub fn validate(pool: &InferencePool) -> Result<ValidPool, Vec<Invalid>> {
         cpu,
         memory,
     })
+}
+
+/// The spec, with no fewer replicas than the autoscaler would have at its next look. A number below its minimum comes from a
+/// manifest that names one beside `scaling`; to follow it would stop replicas that are started again seconds later.
+fn lifted(spec: &InferencePoolSpec) -> InferencePoolSpec {
+    let mut spec = spec.clone();
+    if let Some(scaling) = spec.scaling.as_ref().filter(|_| spec.replicas > 0) {
+        spec.replicas = spec.replicas.max(scaling.min_replicas);
+    }
+    spec
 }
 
 /// The mistakes found so far.

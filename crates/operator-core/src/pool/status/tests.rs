@@ -85,10 +85,14 @@ fn with_condition(mut seen: Observed, type_: &str, status: &str, reason: &str) -
     seen
 }
 
-/// Conditions in short: `Ready=True:Reason`, sorted.
+/// Conditions in short: `Ready=True:Reason`, sorted. What is known of the arguments has its own table below.
 fn short(status: &InferencePoolStatus) -> Vec<String> {
-    let mut list: Vec<String> =
-        status.conditions.iter().map(|c| format!("{}={}:{}", c.type_, c.status, c.reason)).collect();
+    let mut list: Vec<String> = status
+        .conditions
+        .iter()
+        .filter(|c| c.type_ != ARGUMENTS_KNOWN)
+        .map(|c| format!("{}={}:{}", c.type_, c.status, c.reason))
+        .collect();
     list.sort();
     list
 }
@@ -317,4 +321,21 @@ fn a_mere_change_of_load_is_written_seldom() {
     for (new, since, want) in table {
         assert_eq!(writing(&base, new, since), want, "{new:?} after {since:?}");
     }
+}
+
+#[test]
+fn tells_whether_the_arguments_are_known() {
+    let check = |engine: &serde_json::Value, want: &str, message: &str| {
+        let mut pool = pool(1);
+        pool.spec.engine = serde_json::from_value(engine.clone()).unwrap();
+        let status = plan(&now(), &Site::default(), &Observed::default(), &validate(&pool).unwrap()).status;
+        let found = status.conditions.iter().find(|c| c.type_ == ARGUMENTS_KNOWN).unwrap();
+        assert_eq!(format!("{}:{}", found.status, found.reason), want, "{engine}");
+        assert!(found.message.contains(message), "{}", found.message);
+    };
+    check(&json!({"version": "0.32.0", "extraArgs": ["--enable-lora"]}), "True:Valid", "knows every argument");
+    check(&json!({"image": "engine:v1"}), "False:VersionUnknown", "spec.engine.version");
+    check(&json!({"version": "0.9.1"}), "False:VersionUnknown", "only the arguments of vLLM 0.15 to 0.");
+    let odd = json!({"version": "0.99.0", "extraArgs": ["--from-the-future"]});
+    check(&odd, "False:ArgumentsDoubtful", "spec.engine.extraArgs[0] ");
 }

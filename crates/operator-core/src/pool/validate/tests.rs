@@ -158,3 +158,15 @@ fn doubts_are_no_mistakes() {
     let doubtful = validate(&doubtful).unwrap();
     assert!(doubtful.doubts[0].starts_with("spec.engine.extraArgs[0] "), "{:?}", doubtful.doubts);
 }
+
+#[test]
+fn a_manifest_takes_no_replica_from_the_autoscalers_minimum() {
+    for (asked, least, want) in [(1, 2, 2), (3, 2, 3), (0, 2, 0), (2, 2, 2)] {
+        let mut pool = pool("/spec/scaling/minReplicas", &json!(least));
+        pool.spec.replicas = asked;
+        assert_eq!(validate(&pool).unwrap().spec.replicas, want, "{asked} of at least {least}");
+    }
+    let mut plain = pool("/spec/replicas", &json!(1));
+    plain.spec.scaling = None;
+    assert_eq!(validate(&plain).unwrap().spec.replicas, 1);
+}
