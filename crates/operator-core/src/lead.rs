@@ -57,6 +57,8 @@ pub struct Election {
     blank: Lease,
     terms: Terms,
     seen: Option<Seen>,
+    /// What we last sent, and when.
+    sent: Option<(Lease, Instant)>,
     term: Option<Term>,
 }
 
@@ -131,7 +133,7 @@ impl Election {
     pub fn new(me: String, namespace: &str, name: &str, terms: Terms) -> Self {
         let metadata =
             ObjectMeta { name: Some(name.to_owned()), namespace: Some(namespace.to_owned()), ..ObjectMeta::default() };
-        Self { me, blank: Lease { metadata, spec: None }, terms, seen: None, term: None }
+        Self { me, blank: Lease { metadata, spec: None }, terms, seen: None, sent: None, term: None }
     }
 
     /// When we may write, if we hold the Lease as far as we know.
@@ -142,6 +144,13 @@ impl Election {
 
     /// Takes note of the Lease that was found, or that there is none. `at` is when the answer had come.
     pub fn saw(&mut self, found: Option<Lease>, at: Instant) {
+        // What we sent was accepted, and only its answer was lost.
+        if let (Some((sent, when)), Some(lease)) = (&self.sent, &found)
+            && sent.spec == lease.spec
+            && at < *when + self.terms.renew_by
+        {
+            return self.wrote(lease.clone(), *when, at);
+        }
         let since = match &self.seen {
             // What others write beside the spec is no sign that the holder lives; it changes the spec at every renewal.
             Some(seen) if seen.lease.as_ref().map(|l| &l.spec) == found.as_ref().map(|l| &l.spec) => seen.since,
@@ -150,8 +159,14 @@ impl Election {
         self.seen = Some(Seen { lease: found, since });
     }
 
+    /// Takes note that we send this Lease at `at`.
+    pub fn sends(&mut self, lease: Lease, at: Instant) {
+        self.sent = Some((lease, at));
+    }
+
     /// Takes note that our Lease was accepted. It was sent at `sent`, and came back as `stored` at `at`.
     pub fn wrote(&mut self, stored: Lease, sent: Instant, at: Instant) {
+        self.sent = None;
         let from = match (self.term, &self.seen) {
             (Some(term), _) => term.from,
             (None, Some(seen)) if seen.given_up(&self.me) => at,
@@ -225,7 +240,7 @@ impl Seen {
     }
 
     /// Whether `me` may take it without waiting: its holder stepped down, nobody ever held it, or it is ours by a write
-    /// whose answer was lost. That there is no Lease says nothing: it may have been deleted under a holder, who makes it
+    /// that we learnt of too late. That there is no Lease says nothing: it may have been deleted under a holder, who makes it
     /// anew. Neither does a holder that a person has taken out.
     fn given_up(&self, me: &str) -> bool {
         let Some(lease) = &self.lease else { return false };

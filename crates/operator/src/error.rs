@@ -90,12 +90,6 @@ impl Error {
         Some((reason, self.to_string()))
     }
 
-    /// Whether the API server says that the object is not, or no longer, as the write took it to be: of another version,
-    /// gone, or there already.
-    pub(crate) fn is_conflict(&self) -> bool {
-        matches!(self, Self::Api { source: kube::Error::Api(status), .. } if matches!(status.code, 404 | 409 | 422))
-    }
-
     /// Whether the API server says that the object breaks the rules of its kind.
     pub(crate) fn is_invalid(&self) -> bool {
         matches!(self, Self::Api { source: kube::Error::Api(status), .. } if status.is_invalid())

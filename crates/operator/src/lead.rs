@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::call::call_within;
-use crate::error::Error;
+use crate::error::{Class, Error};
 use crate::health::Pulse;
 use crate::metrics::Metrics;
 use fence::Fence;
@@ -79,22 +79,17 @@ impl Elector {
             Step::Look(by) => return Ok(by.saturating_duration_since(now).min(self.terms.retry(rand::random()))),
             Step::Lost(why) => fence::leave(&why),
         };
+        self.election.sends(Lease::clone(&lease), now);
         match self.write(&lease).await {
             Ok(stored) => {
                 self.election.wrote(stored, now, Instant::now());
                 self.lead().await;
                 Ok(self.terms.retry(rand::random()))
             }
-            // It was written, made or deleted since we looked. What that means is in it, and is for the next turn.
-            Err(error) if error.is_conflict() => {
-                tracing::debug!(%error, "the lease has changed");
-                self.look().await?;
-                Ok(Duration::ZERO)
-            }
             Err(error) => {
-                // Then it is looked at again, for the answer may have been lost on its way.
+                // It was written by somebody else, or by us without our hearing of it.
                 self.look().await?;
-                Err(error)
+                if error.class() == Class::Conflict { Ok(AGAIN) } else { Err(error) }
             }
         }
     }
@@ -103,6 +98,8 @@ impl Elector {
         let what = format!("read the Lease {}", self.name);
         let found = call_within(DEADLINE, &what, self.leases.get_opt(&self.name)).await?;
         self.election.saw(found, Instant::now());
+        // It may have shown that a write of ours was accepted.
+        self.lead().await;
         Ok(())
     }
 

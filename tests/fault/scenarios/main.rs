@@ -8,6 +8,7 @@
 
 mod drift;
 mod kill;
+mod lead;
 mod life;
 mod rbac;
 mod replicas;
@@ -62,6 +63,9 @@ async fn prove() -> Result<bool, Trouble> {
     }
     if runner.wants(rbac::CLASS) {
         rbac::prove(&bed, &mut runner).await?;
+    }
+    if runner.wants(lead::CLASS) {
+        lead::prove(&bed, &mut runner).await;
     }
     Ok(runner.report())
 }

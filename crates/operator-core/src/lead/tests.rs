@@ -43,6 +43,8 @@ enum Event {
     Sees(f64, Option<Lease>),
     /// Sends what it wants to write, which is stored at once; the answer takes this long.
     Writes(f64, f64),
+    /// The same, but the answer is lost; what is stored is seen after this long.
+    Learns(f64, f64),
 }
 
 #[derive(Debug, PartialEq)]
@@ -61,6 +63,14 @@ fn play(events: Vec<Event>) -> (Election, Instant) {
                 Step::Write(mut lease) => {
                     lease.metadata.resource_version = Some(format!("at {at}"));
                     election.wrote(*lease, zero + s(at), zero + s(at + took));
+                }
+                other => panic!("it does not write at {at}, but {other:?}"),
+            },
+            Event::Learns(at, after) => match election.next(zero + s(at), wall(0)) {
+                Step::Write(mut lease) => {
+                    election.sends(Lease::clone(&lease), zero + s(at));
+                    lease.metadata.resource_version = Some(format!("at {at}"));
+                    election.saw(Some(*lease), zero + s(at + after));
                 }
                 other => panic!("it does not write at {at}, but {other:?}"),
             },
@@ -134,6 +144,9 @@ fn holders_stop_in_time() {
     check("counted from when it was sent", led(vec![Writes(9.0, 5.0)]), 19.0, &Want::Lost(Lost::Late));
     check("stopped for a minute", led(vec![]), 60.0, &Want::Lost(Lost::Late));
     let taken = Some(held(OTHER, "2", 1));
+    check("renewed, and learnt of it later", led(vec![Event::Learns(8.0, 3.0)]), 17.9, &Want::Write);
+    check("and late after that", led(vec![Event::Learns(8.0, 3.0)]), 18.0, &Want::Lost(Lost::Late));
+    check("learnt of it too late", led(vec![Event::Learns(8.0, 10.0)]), 18.0, &Want::Lost(Lost::Late));
     check("taken", led(vec![Sees(2.0, taken)]), 2.0, &Want::Lost(Lost::Taken(OTHER.to_owned())));
     check("deleted", led(vec![Sees(2.0, None)]), 2.0, &Want::Write);
     check("deleted, and late", led(vec![Sees(2.0, None)]), 10.0, &Want::Lost(Lost::Late));
@@ -153,6 +166,7 @@ fn the_holder_has_stopped_before_another_begins() {
     let back = || Some(freed("2"));
     assert_eq!(term(vec![Sees(0.0, back()), Writes(0.0, 0.5)]), [0.5, 10.0], "after one that stepped down");
     assert_eq!(term(vec![Sees(0.0, other()), Writes(15.0, 0.5)]), [16.5, 25.0], "after one that fell silent");
+    assert_eq!(term(vec![Sees(0.0, other()), Event::Learns(15.0, 3.0)]), [19.0, 25.0], "and learnt of it later");
     assert_eq!(term(vec![Sees(0.0, None), Writes(15.0, 0.0)]), [16.0, 25.0], "after who knows");
     assert_eq!(term(vec![Sees(0.0, back()), Writes(0.0, 0.0), Writes(2.0, 1.0)]), [0.0, 12.0], "renewed");
     let Terms { lease, renew_by, .. } = terms();

@@ -29,7 +29,7 @@ struct State {
     /// How often it ended without having been killed.
     ends: AtomicUsize,
     program: PathBuf,
-    namespace: String,
+    arguments: Vec<String>,
     kubeconfig: PathBuf,
     log: PathBuf,
 }
@@ -40,9 +40,27 @@ impl Operator {
     /// # Errors
     /// When proxy or process cannot be started.
     pub async fn start(bed: &Bed, namespace: &str, token: Option<&str>) -> Result<Self, Trouble> {
+        Self::launch(bed, namespace, token, vec![format!("--namespace={namespace}")]).await
+    }
+
+    /// Starts one that looks after `namespace` only while it holds the Lease there, which it does under this name with
+    /// something random added.
+    ///
+    /// # Errors
+    /// When proxy or process cannot be started.
+    pub async fn candidate(bed: &Bed, namespace: &str, name: &str) -> Result<Self, Trouble> {
+        let arguments = vec![
+            format!("--namespace={namespace}"),
+            format!("--lease-namespace={namespace}"),
+            format!("--identity={name}"),
+        ];
+        Self::launch(bed, &format!("{namespace}-{name}"), None, arguments).await
+    }
+
+    /// `name` is that of its files.
+    async fn launch(bed: &Bed, name: &str, token: Option<&str>, arguments: Vec<String>) -> Result<Self, Trouble> {
         let proxy = Proxy::start(&bed.server).await?;
-        let (kubeconfig, log) =
-            (bed.folder.join(format!("{namespace}.kubeconfig")), bed.folder.join(format!("{namespace}.log")));
+        let (kubeconfig, log) = (bed.folder.join(format!("{name}.kubeconfig")), bed.folder.join(format!("{name}.log")));
         let io = |path: &PathBuf| {
             let what = path.display().to_string();
             |source| Trouble::Io { what, source }
@@ -55,7 +73,7 @@ impl Operator {
             kills: AtomicUsize::new(0),
             ends: AtomicUsize::new(0),
             program: bed.program.clone(),
-            namespace: namespace.to_owned(),
+            arguments,
             kubeconfig,
             log,
         });
@@ -75,6 +93,22 @@ impl Operator {
     pub fn stop(&self) {
         *lock(&self.state.wanted) = false;
         self.state.kill();
+    }
+
+    /// Sends it a signal: `TERM`, `STOP` or `CONT`.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal(&self, name: &str) -> Result<(), Trouble> {
+        let trouble = |why: String| Trouble::Other(format!("SIG{name} cannot be sent: {why}"));
+        let pid =
+            lock(&self.state.child).as_ref().map(Child::id).ok_or_else(|| trouble("it does not run".to_owned()))?;
+        let sent = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
+        match sent {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(trouble(status.to_string())),
+            Err(error) => Err(trouble(error.to_string())),
+        }
     }
 
     /// Lets it run again.
@@ -116,7 +150,8 @@ impl State {
     fn spawn(&self) -> std::io::Result<Child> {
         let log = OpenOptions::new().append(true).open(&self.log)?;
         Command::new(&self.program)
-            .args(["--namespace", &self.namespace, "--admin-listen", "127.0.0.1:0", "--log-format", "json"])
+            .args(["--admin-listen", "127.0.0.1:0", "--log-format", "json"])
+            .args(&self.arguments)
             .env("KUBECONFIG", &self.kubeconfig)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
