@@ -101,3 +101,33 @@ impl<T: Write + Unpin> Write for Fenced<T> {
         Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    use hyper_util::rt::TokioIo;
+    use tokio::io::AsyncReadExt;
+
+    #[tokio::test]
+    async fn no_byte_goes_out_when_the_fence_is_closed() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let fence = Fence::open();
+        let mut connection = Fenced::new(TokioIo::new(near), Arc::clone(&fence));
+        let mut send = async |bytes: &'static [u8]| {
+            let plain = poll_fn(|cx| Pin::new(&mut connection).poll_write(cx, bytes)).await;
+            let slices = [io::IoSlice::new(bytes)];
+            let vectored = poll_fn(|cx| Pin::new(&mut connection).poll_write_vectored(cx, &slices)).await;
+            [plain, vectored].map(|sent| sent.map_err(|error| error.to_string()))
+        };
+        assert_eq!(send(b"ab").await, [Ok(2), Ok(2)]);
+        fence.close();
+        let refused = || Err("this operator does not lead".to_owned());
+        assert_eq!(send(b"cd").await, [refused(), refused()]);
+        drop(connection);
+        let mut arrived = Vec::new();
+        far.read_to_end(&mut arrived).await.unwrap();
+        assert_eq!(arrived, b"abab");
+    }
+}

@@ -120,3 +120,84 @@ impl Drop for Counted {
         self.metrics.called(self.verb, outcome, self.begun.elapsed());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use operator_core::lead::Term;
+    use prometheus::Registry;
+    use tower::ServiceExt;
+
+    /// Whether a request gets through, and how it was counted.
+    async fn check(access: Access, method: Method, answer: Option<u16>, want: (bool, &str)) {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        let passage = Passage { access, metrics, pulse: Pulse::default() };
+        let server = tower::service_fn(move |_: Request<Body>| async move {
+            let code = answer.ok_or_else(|| BoxError::from("away"))?;
+            Ok::<_, BoxError>(Response::builder().status(code).body(()).unwrap())
+        });
+        let mut request = Request::builder().method(method.clone()).body(Body::empty()).unwrap();
+        request.extensions_mut().insert("patch");
+        let done = passage.layer(server).oneshot(request).await;
+        let refused = done.as_ref().err().is_some_and(|error| error.is::<NotLeading>());
+        let families = registry.gather();
+        let calls = families.iter().find(|family| family.name() == "quartermaster_operator_api_calls_total");
+        let counted = calls.and_then(|calls| calls.get_metric().first()).map(|metric| metric.get_label().to_vec());
+        let outcome = counted.and_then(|labels| labels.into_iter().find(|label| label.name() == "outcome"));
+        let outcome = outcome.map(|label| label.value().to_owned()).unwrap_or_default();
+        assert_eq!((!refused, outcome.as_str()), want, "{method} {answer:?}");
+    }
+
+    #[tokio::test]
+    async fn only_the_leader_writes() {
+        let now = Instant::now();
+        let fence = |from: Duration, until: Duration| {
+            let fence = Fence::closed();
+            fence.extend(Term { from: now + from, until: now + until });
+            Access::While(fence)
+        };
+        let minute = Duration::from_secs(60);
+        check(Access::Read, Method::GET, Some(200), (true, "ok")).await;
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            check(Access::Read, method.clone(), Some(200), (false, "")).await;
+            check(Access::While(Fence::closed()), method.clone(), Some(200), (false, "")).await;
+            check(fence(minute, minute * 2), method.clone(), Some(200), (false, "")).await;
+            check(fence(Duration::ZERO, Duration::ZERO), method.clone(), Some(200), (false, "")).await;
+            check(fence(Duration::ZERO, minute), method.clone(), Some(200), (true, "ok")).await;
+            check(Access::Any, method, Some(201), (true, "ok")).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn outcomes_have_names() {
+        let table = [
+            (Some(200), "ok"),
+            (Some(403), "refused"),
+            (Some(404), "not_found"),
+            (Some(409), "conflict"),
+            (Some(422), "refused"),
+            (Some(429), "throttled"),
+            (Some(500), "server_error"),
+            (Some(504), "server_error"),
+            (None, "unreachable"),
+        ];
+        for (answer, outcome) in table {
+            check(Access::Any, Method::PATCH, answer, (true, outcome)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_given_up_is_counted() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        let passage = Passage { access: Access::Any, metrics, pulse: Pulse::default() };
+        let server = tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<()>, BoxError>>());
+        let asked = passage.layer(server).oneshot(Request::new(Body::empty()));
+        assert!(tokio::time::timeout(Duration::from_millis(1), asked).await.is_err());
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        assert!(text.contains("api_calls_total{outcome=\"deadline\",verb=\"other\"} 1"), "{text}");
+    }
+}
