@@ -8,6 +8,7 @@ mod delete;
 mod exposure;
 mod gitops;
 mod install;
+mod lead;
 mod namespaced;
 mod refuse;
 mod restart;

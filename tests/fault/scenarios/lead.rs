@@ -42,7 +42,7 @@ const LEASE: &str = "leases/quartermaster-operator";
 enum Blow {
     /// `kill -9`.
     Killed,
-    /// SIGTERM.
+    /// SIGTERM, as when its pod is deleted.
     Told,
     /// It stands still for three leases, and then goes on as if nothing had been.
     Stopped,
@@ -163,7 +163,7 @@ impl Pair {
         let leases = || Match { resource: Some("leases".to_owned()), ..Match::default() };
         match blow {
             Blow::Killed => self.first.kill(),
-            Blow::Told => self.first.signal("TERM")?,
+            Blow::Told => self.first.retire()?,
             Blow::Stopped => self.first.signal("STOP")?,
             Blow::CutOff => {
                 self.first.proxy.hold("*");

@@ -95,7 +95,16 @@ impl Operator {
         self.state.kill();
     }
 
-    /// Sends it a signal: `TERM`, `STOP` or `CONT`.
+    /// Tells it to end, as Kubernetes does; it is not started again.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn retire(&self) -> Result<(), Trouble> {
+        *lock(&self.state.wanted) = false;
+        self.signal("TERM")
+    }
+
+    /// Sends it a signal, such as `STOP` or `CONT`.
     ///
     /// # Errors
     /// When it does not run.
