@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::POOL_LABEL;
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
@@ -25,6 +25,7 @@ use kube::{Api, Client, Resource};
 use operator_core::plan::{Child, ChildKind};
 use operator_core::pool::causes;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch as channel;
 
 use crate::{pool, route};
 
@@ -51,6 +52,7 @@ pub(crate) struct Stores {
     pub(crate) policies: Store<route::Guarded>,
     /// Namespaces and their labels, where the operator looks after all of them.
     pub(crate) namespaces: Option<Store<PartialObjectMeta<Namespace>>>,
+    pub(crate) first_lists: FirstLists,
 }
 
 /// What fills the stores, for those who act on changes. Each must be read for its store to be filled.
@@ -101,34 +103,66 @@ fn of_pools() -> watcher::Config {
     all().labels(POOL_LABEL)
 }
 
-/// A store, and the stream of changes that fills it while it is read. The stream never ends and never fails.
-fn reflect<K>(api: Api<K>, config: watcher::Config, prune: impl FnMut(&mut K) + Send + 'static) -> (Store<K>, Stream<K>)
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-    K::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
-{
-    let (store, writer) = reflector::store();
-    let changes = watcher(api, config).backoff(Pause(FIRST_PAUSE)).modify(prune).reflect(writer).touched_objects();
-    let (kind, mut broken) = (K::kind(&K::DynamicType::default()).into_owned(), false);
-    let changes = changes.filter_map(move |change| {
-        let change = match change {
-            Ok(object) => {
-                broken = false;
-                Some(Ok(object))
+/// Which watches have delivered their first list.
+///
+/// A store can tell, too, but it wakes only the last of those who wait for it, and the controller of its kind is one.
+#[derive(Clone, Default)]
+pub(crate) struct FirstLists(Vec<channel::Receiver<bool>>);
+
+impl FirstLists {
+    /// A store, and the stream of changes that fills it while it is read. The stream never ends and never fails. Its first
+    /// list is among those that are waited for.
+    fn reflect<K>(
+        &mut self,
+        api: Api<K>,
+        config: watcher::Config,
+        prune: impl FnMut(&mut K) + Send + 'static,
+    ) -> (Store<K>, Stream<K>)
+    where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        K::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
+    {
+        let (listed, first) = channel::channel(false);
+        self.0.push(first);
+        let (store, writer) = reflector::store();
+        let changes =
+            watcher(api, config).backoff(Pause(FIRST_PAUSE)).modify(prune).reflect(writer).inspect_ok(move |event| {
+                if matches!(event, watcher::Event::InitDone) {
+                    listed.send_replace(true);
+                }
+            });
+        let changes = changes.touched_objects();
+        let (kind, mut broken) = (K::kind(&K::DynamicType::default()).into_owned(), false);
+        let changes = changes.filter_map(move |change| {
+            let change = match change {
+                Ok(object) => {
+                    broken = false;
+                    Some(Ok(object))
+                }
+                Err(error) if broken => {
+                    tracing::debug!(kind, %error, "a watch is still broken");
+                    None
+                }
+                Err(error) => {
+                    tracing::warn!(kind, %error, "a watch broke off, and is begun again until it holds");
+                    broken = true;
+                    None
+                }
+            };
+            std::future::ready(change)
+        });
+        (store, changes.boxed())
+    }
+
+    /// Waits until all are there. False when a watch has ended instead.
+    async fn wait(&self) -> bool {
+        for listed in &self.0 {
+            if listed.clone().wait_for(|listed| *listed).await.is_err() {
+                return false;
             }
-            Err(error) if broken => {
-                tracing::debug!(kind, %error, "a watch is still broken");
-                None
-            }
-            Err(error) => {
-                tracing::warn!(kind, %error, "a watch broke off, and is begun again until it holds");
-                broken = true;
-                None
-            }
-        };
-        std::future::ready(change)
-    });
-    (store, changes.boxed())
+        }
+        true
+    }
 }
 
 /// The next pause.
@@ -160,21 +194,23 @@ pub(crate) fn pool_of(pod: &Pod) -> Option<(&str, &str)> {
 impl Stores {
     /// Stores of everything in the scope, and what fills them.
     pub(crate) fn watched(scope: &Scope) -> (Self, Changes) {
-        let (service_accounts, service_account_changes) = reflect(scope.api(), of_pools(), |_| {});
-        let (network_policies, network_policy_changes) = reflect(scope.api(), of_pools(), |_| {});
-        let (services, service_changes) = reflect(scope.api(), of_pools(), |_| {});
-        let (deployments, deployment_changes) = reflect(scope.api(), of_pools(), |_| {});
-        let (disruption_budgets, disruption_budget_changes) = reflect(scope.api(), of_pools(), |_| {});
-        let (autoscalers, autoscaler_changes) = reflect(scope.api(), of_pools(), |_| {});
-        let (pods, pod_changes) = reflect(scope.api(), of_pools(), causes::prune);
-        let (pools, pool_changes) = reflect(scope.api(), all(), |_| {});
-        let (policies, policy_changes) = reflect(scope.api(), all(), |_| {});
+        let mut first_lists = FirstLists::default();
+        let (service_accounts, service_account_changes) = first_lists.reflect(scope.api(), of_pools(), |_| {});
+        let (network_policies, network_policy_changes) = first_lists.reflect(scope.api(), of_pools(), |_| {});
+        let (services, service_changes) = first_lists.reflect(scope.api(), of_pools(), |_| {});
+        let (deployments, deployment_changes) = first_lists.reflect(scope.api(), of_pools(), |_| {});
+        let (disruption_budgets, disruption_budget_changes) = first_lists.reflect(scope.api(), of_pools(), |_| {});
+        let (autoscalers, autoscaler_changes) = first_lists.reflect(scope.api(), of_pools(), |_| {});
+        let (pods, pod_changes) = first_lists.reflect(scope.api(), of_pools(), causes::prune);
+        let (pools, pool_changes) = first_lists.reflect(scope.api(), all(), |_| {});
+        let (policies, policy_changes) = first_lists.reflect(scope.api(), all(), |_| {});
         // In a single namespace there is nothing to be let into.
         let (namespaces, namespace_changes) = match &scope.namespace {
             Some(_) => (None, futures::stream::pending().boxed()),
             None => {
                 let namespaces = Api::<PartialObjectMeta<Namespace>>::all(scope.client.clone());
-                let (store, changes) = reflect(namespaces, all(), |namespace| namespace.metadata.managed_fields = None);
+                let (store, changes) =
+                    first_lists.reflect(namespaces, all(), |namespace| namespace.metadata.managed_fields = None);
                 (Some(store), changes)
             }
         };
@@ -189,6 +225,7 @@ impl Stores {
             pools,
             policies,
             namespaces,
+            first_lists,
         };
         let changes = Changes {
             service_accounts: service_account_changes,
@@ -237,22 +274,9 @@ impl Stores {
         self.pods.state_filter(|pod| pool_of(pod) == Some((namespace, pool)))
     }
 
-    /// Waits until every watch has delivered its first list. False when one has ended instead. Only one task may wait: of
-    /// several, a store wakes the last one only.
+    /// Waits until every watch has delivered its first list. False when one has ended instead.
     pub(crate) async fn synced(&self) -> bool {
-        self.service_accounts.wait_until_ready().await.is_ok()
-            && self.network_policies.wait_until_ready().await.is_ok()
-            && self.services.wait_until_ready().await.is_ok()
-            && self.deployments.wait_until_ready().await.is_ok()
-            && self.disruption_budgets.wait_until_ready().await.is_ok()
-            && self.autoscalers.wait_until_ready().await.is_ok()
-            && self.pods.wait_until_ready().await.is_ok()
-            && self.pools.wait_until_ready().await.is_ok()
-            && self.policies.wait_until_ready().await.is_ok()
-            && match &self.namespaces {
-                Some(namespaces) => namespaces.wait_until_ready().await.is_ok(),
-                None => true,
-            }
+        self.first_lists.wait().await
     }
 }
 
@@ -270,5 +294,23 @@ mod tests {
         }
         pause.reset();
         assert!(pause.next().unwrap() <= FIRST_PAUSE);
+    }
+
+    /// A store wakes only one of them, and an operator whose other task was woken never became ready.
+    #[tokio::test]
+    async fn several_may_wait_for_the_first_lists() {
+        let (listed, first) = channel::channel(false);
+        let (done, second) = channel::channel(true);
+        let lists = FirstLists(vec![second, first]);
+        let waits = [lists.clone(), lists].map(|lists| tokio::spawn(async move { lists.wait().await }));
+        tokio::task::yield_now().await;
+        listed.send_replace(true);
+        for wait in waits {
+            assert!(wait.await.unwrap());
+        }
+        drop((listed, done));
+        let (ended, never) = channel::channel(false);
+        drop(ended);
+        assert!(!FirstLists(vec![never]).wait().await, "its watch has ended");
     }
 }

@@ -40,7 +40,7 @@ const LEASE: &str = "leases/quartermaster-operator";
 /// What happens to the leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Blow {
-    /// `kill -9`.
+    /// `kill -9`, and not started again.
     Killed,
     /// SIGTERM, as when its pod is deleted.
     Told,
@@ -162,7 +162,7 @@ impl Pair {
     async fn strike(&self, blow: Blow) -> Result<(), Trouble> {
         let leases = || Match { resource: Some("leases".to_owned()), ..Match::default() };
         match blow {
-            Blow::Killed => self.first.kill(),
+            Blow::Killed => self.first.stop(),
             Blow::Told => self.first.retire()?,
             Blow::Stopped => self.first.signal("STOP")?,
             Blow::CutOff => {

@@ -6,7 +6,7 @@ use crate::error::Class;
 use crate::metrics::Metrics;
 use crate::overlay::Overlay;
 use crate::scrape::Loads;
-use crate::watch::Stores;
+use crate::watch::{FirstLists, Stores};
 use api::InferencePoolStatus;
 use http_body_util::BodyExt;
 use hyper::{Method, Request, Response, StatusCode};
@@ -107,6 +107,7 @@ impl World {
                 pools,
                 policies,
                 namespaces: None,
+                first_lists: FirstLists::default(),
             },
             known,
             loads: Arc::new(Loads::default()),
