@@ -33,6 +33,8 @@ const EVERY: Duration = Duration::from_secs(60);
 /// How often by an operator that does not lead. When the leader has made a new certificate, the others show the old one for
 /// so long.
 const FOLLOW: Duration = Duration::from_secs(5);
+/// How often while pools are not scaled by our figures, for example because another server has the API.
+const HINDERED: Duration = Duration::from_secs(10);
 /// How soon after a failure.
 const AGAIN: Duration = Duration::from_secs(3);
 
@@ -79,6 +81,7 @@ impl Keeper {
         loop {
             let leads = *leading.borrow_and_update();
             let wait = match self.look(&mut shown, leads).await {
+                Ok(()) if leads && self.standing.borrow().obstacle().is_some() => HINDERED,
                 Ok(()) if leads => EVERY,
                 Ok(()) => FOLLOW,
                 Err(KeepError::NotYet) => {
@@ -138,21 +141,28 @@ impl Keeper {
             None if !leads => return Err(KeepError::NotYet),
             stored => stored,
         };
-        let secret = Secret {
-            metadata: ObjectMeta {
-                name: Some(self.secret.clone()),
-                // Of two operators that find the old one wanting, the second is told so and takes what the first has made.
-                resource_version: found.and_then(|secret| secret.metadata.resource_version),
-                ..ObjectMeta::default()
-            },
-            type_: Some("kubernetes.io/tls".to_owned()),
-            data: Some(Serving::issue(&names, now, earlier.as_ref())?.data()),
-            ..Secret::default()
-        };
+        let data = Serving::issue(&names, now, earlier.as_ref())?.data();
         let what = format!("write the Secret {}/{}", self.namespace, self.secret);
-        let by = PatchParams::apply(FIELD_MANAGER);
         let secrets = Api::<Secret>::namespaced(self.writer.clone(), &self.namespace);
-        let written = call(&what, secrets.patch(&self.secret, &by, &Patch::Apply(&secret))).await?;
+        let written = match found {
+            // A certificate that does not serve is replaced whoever wrote it, for there is no other use for it. The version
+            // keeps it from replacing what somebody has written since.
+            Some(found) => {
+                let patch = json!({"metadata": {"resourceVersion": found.metadata.resource_version}, "data": data});
+                let by = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+                call(&what, secrets.patch(&self.secret, &by, &Patch::Merge(patch))).await?
+            }
+            None => {
+                let secret = Secret {
+                    metadata: ObjectMeta { name: Some(self.secret.clone()), ..ObjectMeta::default() },
+                    type_: Some("kubernetes.io/tls".to_owned()),
+                    data: Some(data),
+                    ..Secret::default()
+                };
+                call(&what, secrets.patch(&self.secret, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(&secret)))
+                    .await?
+            }
+        };
         tracing::info!(secret = self.secret, "made a certificate for the metrics API");
         written.data.as_ref().and_then(Serving::read).ok_or(KeepError::Unusable)
     }
@@ -214,3 +224,6 @@ pub(super) fn identify(serving: &Serving, proxy: &FrontProxy) -> Result<Identity
     let tls = Arc::new(config.with_single_cert(serving.chain(), key)?);
     Ok(Identity { tls, callers: Arc::new(proxy.callers()) })
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,16 +23,16 @@ const NAME: &str = "operator.system.svc";
 const ML: &str = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/ml";
 const POOL: &str = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/ml/inferencepools.quartermaster.dev";
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
-type Proof = (CertificateDer<'static>, PrivateKeyDer<'static>);
+pub(super) type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(super) type Proof = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
-fn authority() -> Authority {
+pub(super) fn authority() -> Authority {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-fn proof(by: &Authority, name: &str) -> Proof {
+pub(super) fn proof(by: &Authority, name: &str) -> Proof {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -66,7 +66,7 @@ fn pod(pool: &str, name: &str, ready: &str) -> Value {
 
 /// Pools: `llama` has two replicas with 7 and 2 requests and one that is starting, `half` has a silent one beside one that
 /// answers, `silent` has only that, and `empty` has none.
-fn pages() -> Pages {
+pub(super) fn pages() -> Pages {
     let pool = |name: &str| {
         json!({
             "apiVersion": "quartermaster.dev/v1alpha1", "kind": "InferencePool",
@@ -161,7 +161,13 @@ async fn start(callers: &Authority, stop: &CancellationToken) -> (SocketAddr, St
 }
 
 /// The status code and body of an answer, or `None` when the connection was refused.
-async fn get(at: SocketAddr, trust: &str, proof: Option<Proof>, path: &str) -> Option<(u16, String)> {
+pub(super) async fn get(
+    at: SocketAddr,
+    name: &'static str,
+    trust: &str,
+    proof: Option<Proof>,
+    path: &str,
+) -> Option<(u16, String)> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(trust.as_bytes()).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -173,9 +179,9 @@ async fn get(at: SocketAddr, trust: &str, proof: Option<Proof>, path: &str) -> O
         None => config.with_no_client_auth(),
     };
     let stream = TcpStream::connect(at).await.unwrap();
-    let name = ServerName::try_from(NAME).unwrap();
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.ok()?;
-    let ask = format!("GET {path} HTTP/1.1\r\nhost: {NAME}\r\nconnection: close\r\n\r\n");
+    let server = ServerName::try_from(name).unwrap();
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(server, stream).await.ok()?;
+    let ask = format!("GET {path} HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n\r\n");
     stream.write_all(ask.as_bytes()).await.ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.ok()?;
@@ -188,7 +194,7 @@ async fn answers_the_api_server_and_nobody_else() {
     let (callers, others, stop) = (authority(), authority(), CancellationToken::new());
     let (at, trust, server) = start(&callers, &stop).await;
     let check = async |proof: Option<Proof>, path: &str, want: Option<u16>, holds: &str| {
-        let got = get(at, &trust, proof, path).await;
+        let got = get(at, NAME, &trust, proof, path).await;
         assert_eq!(got.as_ref().map(|(code, _)| *code), want, "{path}: {got:?}");
         assert!(got.is_none_or(|(_, body)| body.contains(holds)), "{path}");
     };
