@@ -42,6 +42,12 @@ async fn prove() -> Result<bool, Trouble> {
     life::install(&bed).await?;
     // The CRDs' kinds were not there before.
     let bed = Bed::new(runner.program(), runner.folder()).await?;
+    if runner.wants(lead::CLASS) {
+        lead::prove(&bed, &mut runner).await;
+        if runner.wants_only(lead::CLASS) {
+            return Ok(runner.report());
+        }
+    }
     let (reference, again) = kill::references(&bed, &mut runner).await?;
     if runner.wants(kill::CLASS) {
         kill::prove(&bed, &reference, &again, &mut runner).await;
@@ -63,9 +69,6 @@ async fn prove() -> Result<bool, Trouble> {
     }
     if runner.wants(rbac::CLASS) {
         rbac::prove(&bed, &mut runner).await?;
-    }
-    if runner.wants(lead::CLASS) {
-        lead::prove(&bed, &mut runner).await;
     }
     Ok(runner.report())
 }

@@ -58,6 +58,11 @@ impl Runner {
         self.only.is_empty() || self.only.iter().any(|only| only == class)
     }
 
+    /// Whether nothing but this class is wanted.
+    pub(crate) fn wants_only(&self, class: &str) -> bool {
+        self.only.len() == 1 && self.wants(class)
+    }
+
     /// Runs cases side by side. A case that cannot be judged is a divergence.
     pub(crate) async fn run<F>(&mut self, class: &'static str, cases: Vec<(String, F)>)
     where
