@@ -30,6 +30,14 @@ pub const GROUP: &str = "quartermaster.dev";
 /// The one API version served and stored.
 pub const VERSION: &str = "v1alpha1";
 
+/// Names of most objects: DNS names (RFC 1123).
+const DNS_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+/// Keys of labels and taints: a word, with a DNS name and a slash before it or not.
+const LABEL_KEY: &str = concat!(
+    r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?",
+    r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+);
+
 /// Label on every object and pod made for a pool; its value is the pool's name.
 pub const POOL_LABEL: &str = "quartermaster.dev/pool";
 /// Label on the pods of a pool's replicas; its value stands for the settings that the replica runs, and is the same for two

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::KeyRef;
-use crate::Duration;
+use crate::{DNS_NAME, Duration};
 
 /// How vLLM is run. Each field stands for one argument of `vllm serve`; what has no field goes into `extraArgs`. An
 /// argument that the engine's version does not know is refused before a pod is started with it.
@@ -40,7 +40,7 @@ pub struct Engine {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 8),
-        inner(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")),
+        inner(length(min = 1, max = 253), regex(pattern = DNS_NAME)),
         extend("x-kubernetes-list-type" = "set")
     )]
     pub image_pull_secrets: Vec<String>,

@@ -4,6 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::DNS_NAME;
+
 /// The model and the names it is served under.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -26,7 +28,7 @@ pub struct Model {
     /// * `oci://registry/repository:tag`: an image with the weights in it, mounted read-only (Kubernetes 1.33 and later);
     /// * `file:///path`: a folder inside the engine's container.
     #[x_kube(
-        validation = Rule::new("self.matches('^hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$') || self.matches('^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9._-]+)*$') || self.matches('^(s3|gs)://[a-z0-9][a-z0-9._-]+[a-z0-9](/[A-Za-z0-9._=+-]+)+/?$') || self.matches('^oci://[a-z0-9][A-Za-z0-9.:/_@-]*[A-Za-z0-9]$') || self.matches('^file:///[A-Za-z0-9._=+@/-]+$')")
+        validation = Rule::new("self.matches('^hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$') || self.matches('^pvc://[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*(/[A-Za-z0-9._-]+)*$') || self.matches('^(s3|gs)://[a-z0-9][a-z0-9._-]+[a-z0-9](/[A-Za-z0-9._=+-]+)+/?$') || self.matches('^oci://[a-z0-9][A-Za-z0-9.:/_@-]*[A-Za-z0-9]$') || self.matches('^file:///[A-Za-z0-9._=+@/-]+$')")
             .message("spec.model.source must be hf://organisation/name, pvc://claim/path, s3://bucket/path, gs://bucket/path, oci://registry/repository:tag or file:///absolute/path"),
         validation = Rule::new("!self.contains('/../') && !self.endsWith('/..')")
             .message("spec.model.source must not go up by '..'; name the folder itself")
@@ -63,7 +65,7 @@ pub struct Model {
 #[serde(rename_all = "camelCase")]
 pub struct CredentialsRef {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = DNS_NAME))]
     pub name: String,
     /// Key in it, for `hf://` and `gs://` sources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,7 +78,7 @@ pub struct CredentialsRef {
 #[serde(rename_all = "camelCase")]
 pub struct KeyRef {
     /// Name of the object.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = DNS_NAME))]
     pub name: String,
     /// Key in it.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
@@ -89,6 +91,6 @@ pub struct KeyRef {
 pub struct Cache {
     /// A PersistentVolumeClaim of the pool's namespace that all replicas share; with more than one node it must allow
     /// ReadWriteMany. A new replica then starts without fetching and compiling again.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = DNS_NAME))]
     pub claim_name: String,
 }

@@ -6,6 +6,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{DNS_NAME, LABEL_KEY};
+
 /// What each replica gets from its node.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -56,7 +58,7 @@ pub struct Gpu {
 pub struct Placement {
     /// Labels that a node must have.
     #[x_kube(
-        validation = Rule::new("self.all(k, k.matches('^([a-z0-9.-]{1,253}/)?[A-Za-z0-9._-]{1,63}$'))")
+        validation = Rule::new("self.all(k, k.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))")
             .message("spec.placement.nodeSelector holds a key that no label can have; keys are like nvidia.com/gpu.product")
     )]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -72,11 +74,11 @@ pub struct Placement {
     pub topology_spread: Vec<TopologySpread>,
     /// Name of a PriorityClass. Default: the cluster's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = DNS_NAME))]
     pub priority_class_name: Option<String>,
     /// Name of a RuntimeClass, for example `nvidia`. Default: the node's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = DNS_NAME))]
     pub runtime_class_name: Option<String>,
 }
 
@@ -104,7 +106,7 @@ pub struct Toleration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 317),
-        regex(pattern = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")
+        regex(pattern = LABEL_KEY)
     )]
     pub key: Option<String>,
     /// `Equal`: the taint has this `value`. `Exists`: it has any.
@@ -151,7 +153,7 @@ pub struct TopologySpread {
     /// Label of nodes whose values are the places, for example `topology.kubernetes.io/zone` or `kubernetes.io/hostname`.
     #[schemars(
         length(min = 1, max = 317),
-        regex(pattern = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")
+        regex(pattern = LABEL_KEY)
     )]
     pub topology_key: String,
     /// By how many replicas the fullest place may be ahead of the emptiest.

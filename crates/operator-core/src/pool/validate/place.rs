@@ -64,14 +64,13 @@ pub(super) fn check(placement: &Placement, found: &mut Faults) {
 
 fn is_label_key(key: &str) -> bool {
     let (domain, name) = key.split_once('/').unwrap_or(("a", key));
-    let domain_ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
     let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    domain.len() <= 253
-        && domain.bytes().all(domain_ok)
-        && edge(domain.bytes().next())
-        && edge(domain.bytes().last())
-        && !name.is_empty()
-        && is_label_value(name)
+    let part = |part: &str| {
+        edge(part.bytes().next())
+            && edge(part.bytes().last())
+            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    domain.len() <= 253 && domain.split('.').all(part) && !name.is_empty() && is_label_value(name)
 }
 
 fn is_label_value(value: &str) -> bool {

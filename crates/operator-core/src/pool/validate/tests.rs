@@ -94,7 +94,9 @@ fn refuses_with_the_path() {
     check("/spec/engine/chatTemplate", &json!({}), "spec.engine.chatTemplate needs exactly one");
     check("/spec/model/revision", &json!("-x"), "spec.model.revision must not be empty or start");
     check("/spec/model/credentialsSecretRef", &json!({"name": "a"}), "spec.model.credentialsSecretRef.key is needed");
-    check("/spec/placement", &json!({"nodeSelector": {"a/b/c": "d"}}), "spec.placement.nodeSelector holds");
+    for key in ["a/b/c", "-a", "a..b/c", "/a"] {
+        check("/spec/placement", &json!({"nodeSelector": {key: "d"}}), "spec.placement.nodeSelector holds");
+    }
     check("/spec/placement", &json!({"tolerations": [{}]}), "spec.placement.tolerations[0] has no key");
     check("/spec/scaling/target", &json!({}), "spec.scaling.target needs at least one");
     check("/spec/disruption", &json!({"maxUnavailable": -1}), "spec.disruption.maxUnavailable must lie");
