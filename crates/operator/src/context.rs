@@ -24,8 +24,9 @@ use crate::watch::Stores;
 /// How long a reconcile waits for the first lists before it tries again later.
 const FIRST_LISTS: Duration = Duration::from_secs(30);
 
-/// A child of a pool: its kind, namespace and name.
-pub(crate) type ChildKey = (ChildKind, String, String);
+/// A child of a pool: its kind, namespace and name, and the pool's UID. A pool that is made anew under its name must not
+/// inherit what was written for the one before.
+pub(crate) type ChildKey = (ChildKind, String, String, String);
 
 pub(crate) struct Context {
     pub(crate) client: Client,

@@ -161,6 +161,6 @@ fn remember(
     before: Option<String>,
     result: Option<Child>,
 ) {
-    let key = (kind, pool.namespace().to_owned(), name.to_owned());
+    let key = (kind, pool.namespace().to_owned(), name.to_owned(), pool.uid().to_owned());
     ctx.written.wrote(key, before, result, Instant::now());
 }

@@ -25,7 +25,7 @@ pub(crate) fn observe(ctx: &Context, pool: &InferencePool) -> Observed {
         ..Observed::default()
     };
     for kind in ChildKind::ALL {
-        let key = (kind, namespace.clone(), child_name(kind, &name));
+        let key = (kind, namespace.clone(), child_name(kind, &name), uid.clone());
         let (stored, version) = ctx.stores.child(kind, &namespace, &key.2).unzip();
         seen.children.extend(ctx.written.latest(&key, version.flatten().as_deref(), stored, now));
     }

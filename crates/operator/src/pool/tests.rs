@@ -231,6 +231,17 @@ async fn believes_the_watch_as_soon_as_it_moves() {
     assert!(writes.contains(&format!("PATCH ml/deployments/llama?{BY}")), "{writes:?}");
 }
 
+/// Deleted and made anew under its name before the watch told of what was written for the first.
+#[tokio::test]
+async fn a_namesake_does_not_inherit_what_was_written() {
+    let world = World::new(None, |_| None);
+    world.reconcile(&pool(1)).await.0.unwrap();
+    assert!(!observe(&world.ctx, &pool(1)).children.is_empty());
+    let mut namesake = pool(1);
+    namesake.metadata.uid = Some("v".to_owned());
+    assert_eq!(observe(&world.ctx, &namesake).children, []);
+}
+
 async fn check(there: Option<Value>, refuse: Refusal, class: Option<Class>, writes: &[&str], condition: &str) {
     let world = World::new(there, refuse);
     let (done, asked) = world.reconcile(&pool(1)).await;
