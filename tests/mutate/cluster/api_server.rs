@@ -52,6 +52,40 @@ impl ApiServer {
         }
     }
 
+    /// The text at a path, such as a page of a pod.
+    pub(crate) async fn text(&self, path: &str) -> Result<String, String> {
+        let request = Request::get(path).body(Vec::new()).unwrap();
+        self.0.request_text(request).await.map_err(|error| format!("{path}: {error}"))
+    }
+
+    /// What is at a path; nothing when nothing is there.
+    pub(crate) async fn get(&self, path: &str) -> Option<Value> {
+        match self.call("GET", path, &Value::Null).await {
+            Ok(object) => Some(object),
+            Err(refusal) if refusal.code == 404 => None,
+            Err(refusal) => panic!("{path}: {refusal:?}"),
+        }
+    }
+
+    /// The items of a collection.
+    pub(crate) async fn list(&self, path: &str) -> Vec<Value> {
+        let list = self.get(path).await.unwrap_or_default();
+        list["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Applies an object as `kubectl apply --server-side --force-conflicts` does, with unknown fields refused.
+    pub(crate) async fn apply(&self, path: &str, object: &Value) -> Answer {
+        self.call("PATCH", &format!("{path}?fieldManager=mutate&force=true&fieldValidation=Strict"), object).await
+    }
+
+    /// Deletes what is at a path, if anything.
+    pub(crate) async fn delete(&self, path: &str) {
+        match self.call("DELETE", path, &Value::Null).await {
+            Err(refusal) if refusal.code != 404 => panic!("{path}: {refusal:?}"),
+            _ => {}
+        }
+    }
+
     /// What would become of `object` if it were created as `kubectl` does, with unknown fields refused.
     pub(crate) async fn would_create(&self, collection: &str, object: &Value) -> Answer {
         self.call("POST", &format!("{collection}?dryRun=All&fieldValidation=Strict"), object).await

@@ -1,4 +1,5 @@
-//! The valid pools that mutations start from: the samples, and some that between them set every field there is.
+//! The valid pools that mutations start from: the samples, the golden pools of operator-core, and some that between them set
+//! every field there is.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,30 +21,42 @@ pub(crate) fn schema() -> Value {
     definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
 }
 
-/// The pools to start from, by name of their file.
+/// The pools to start from, by name of their file, those with most fields first.
 pub(crate) fn all() -> Vec<(String, Value)> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Where the cluster has the images from, when it cannot have them from this machine.
+    let registry = std::env::var("E2E_REGISTRY").unwrap_or_else(|_| "localhost/quartermaster".to_owned());
     let mut found = Vec::new();
-    for folder in [here.join("bases"), here.join("../../manifests/samples")] {
+    for folder in
+        [here.join("bases"), here.join("../../manifests/samples"), here.join("../../crates/operator-core/tests/golden")]
+    {
         let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-        for path in entries.map(|entry| entry.unwrap().path()) {
-            let text = std::fs::read_to_string(&path).unwrap();
+        for path in
+            entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|it| it == "yaml"))
+        {
+            let text = std::fs::read_to_string(&path).unwrap().replace("localhost/quartermaster", &registry);
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            for document in text.split("\n---") {
+            for document in text.split("\n---").filter(|document| document.contains("kind: InferencePool")) {
                 let object: Value = serde_saphyr::from_str(document).unwrap_or_else(|error| panic!("{name}: {error}"));
-                if object["kind"] == "InferencePool" {
+                if object["kind"] == "InferencePool" && !name.ends_with(".objects") {
                     found.push((name.clone(), object));
                 }
             }
         }
     }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found.sort_by_key(|(name, object)| (std::cmp::Reverse(object.to_string().len()), name.clone()));
     assert!(!found.is_empty());
     for (name, object) in &mut found {
         object["metadata"] = json!({"name": "mutated"});
         assert!(object["spec"].is_object(), "{name}");
     }
     found
+}
+
+/// The sample that runs the simulator, with a base of its name.
+pub(crate) fn simulator() -> (String, Value) {
+    let found = all().into_iter().find(|(name, _)| name == "pool-sim");
+    found.unwrap_or_else(|| panic!("manifests/samples has no pool-sim.yaml"))
 }
 
 /// The paths in the schema of the leaves that `object` sets.

@@ -3,7 +3,16 @@
 //! `KUBECONFIG` says which cluster; `make e2e` prepares one. docs/testing.md says how to run them by hand.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "tests tell what they counted")]
 
 mod api_server;
 mod bases;
+mod live;
+mod objects;
+mod operator;
+mod planned;
+mod settled;
 mod verdicts;
+mod wait;
+mod walk;
+mod yard;

@@ -1,30 +1,71 @@
-//! The API server and the local evaluation reach the same verdict on every object, and a refusal names the field.
+//! The API server and the local evaluation reach the same verdict on every object, a refusal names the field, and what is
+//! accepted can be carried out.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
-use mutate::{Fault, Mutation, mutations, pairs};
+use mutate::{Fault, Mutation, Rules, mutations, pairs};
 use serde_json::Value;
 
 use crate::api_server::{Answer, ApiServer, pools};
 use crate::bases::{self, NOWHERE};
+use crate::planned::{self, Shown};
 
 /// Requests at the same time. More only queue in an API server that has two processors.
 const TOGETHER: usize = 16;
-/// Disagreements that are shown before the rest is only counted.
+/// Alarms that are shown before the rest is only counted.
 const SHOWN: usize = 400;
 
 #[tokio::test]
-async fn verdicts_are_equal_and_refusals_name_the_field() {
-    let (server, rules) = (ApiServer::connect().await, bases::rules());
-    let (mut counts, mut alarms) = (BTreeMap::<&str, usize>::new(), Vec::new());
-    let (begun, mut judging) = (Instant::now(), Duration::ZERO);
+async fn verdicts_are_equal_and_what_is_accepted_can_be_planned() {
+    let begun = Instant::now();
+    let mut court = Court {
+        server: ApiServer::connect().await,
+        rules: bases::rules(),
+        shown: Shown::default(),
+        accepted: 0,
+        refused: 0,
+        judging: Duration::ZERO,
+        alarms: Vec::new(),
+    };
+    let mut tried = BTreeSet::new();
     for (name, base) in bases::all() {
-        let mut all = mutations(rules.schema(), &base, "spec");
-        all.extend(pairs(rules.schema(), &base, "spec", |object| rules.judge(object).is_ok()));
-        let objects = all.into_iter().filter_map(|mutation| mutation.apply(&base).map(|object| (mutation, object)));
+        // A base further down only adds what none above has said of the same places.
+        let mut new = |all: Vec<Mutation>| {
+            let new = |mutation: &Mutation| is_at_home(mutation, &base) && tried.insert(mutation.changes_text());
+            all.into_iter().filter(new).collect::<Vec<_>>()
+        };
+        let alone = new(mutations(court.rules.schema(), &base, "spec"));
+        let accepted = court.hear(&name, &base, alone).await;
+        let together = new(pairs(court.rules.schema(), "spec", &accepted));
+        court.hear(&name, &base, together).await;
+        println!("{name}: {} accepted, {} refused so far, after {:?}", court.accepted, court.refused, begun.elapsed());
+    }
+    let Court { accepted, refused, judging, alarms, .. } = court;
+    println!("{accepted} accepted, {refused} refused, {} alarms, {judging:?} of local evaluation", alarms.len());
+    let shown = alarms.iter().take(SHOWN).fold(String::new(), |text, alarm| text + alarm + "\n");
+    assert!(alarms.is_empty(), "{} alarms\n{shown}", alarms.len());
+}
+
+/// Hears what both judges say, and keeps the count.
+struct Court {
+    server: ApiServer,
+    rules: Rules,
+    shown: Shown,
+    accepted: usize,
+    refused: usize,
+    /// Time that the local evaluation took.
+    judging: Duration,
+    alarms: Vec<String>,
+}
+
+impl Court {
+    /// Has every mutation of `base` judged twice, plans those that are accepted, and gives them.
+    async fn hear(&mut self, name: &str, base: &Value, all: Vec<Mutation>) -> Vec<Mutation> {
+        let server = self.server.clone();
         let path = pools(NOWHERE);
+        let objects = all.into_iter().filter_map(|mutation| mutation.apply(base).map(|object| (mutation, object)));
         let mut answers = stream::iter(objects)
             .map(|(mutation, object)| {
                 let (server, path) = (&server, &path);
@@ -34,19 +75,29 @@ async fn verdicts_are_equal_and_refusals_name_the_field() {
                 }
             })
             .buffered(TOGETHER);
+        let mut accepted = Vec::new();
         while let Some((mutation, object, answer)) = answers.next().await {
-            *counts.entry(if answer.is_ok() { "accepted" } else { "refused" }).or_default() += 1;
             let start = Instant::now();
-            let ours = rules.judge(&object);
-            judging += start.elapsed();
-            if let Err(alarm) = compare(ours, &mutation, &answer) {
-                alarms.push(format!("{name}: {mutation}: {alarm}"));
+            let ours = self.rules.judge(&object);
+            self.judging += start.elapsed();
+            let mut found = compare(ours, &mutation, &answer).err();
+            if let Ok(stored) = &answer {
+                found = found.or(planned::check(&server, &mut self.shown, stored).await.err());
+            }
+            self.alarms.extend(found.map(|alarm| format!("{name}: {mutation}: {alarm}")));
+            match answer {
+                Ok(_) => accepted.push(mutation),
+                Err(_) => self.refused += 1,
             }
         }
+        self.accepted += accepted.len();
+        accepted
     }
-    println!("{counts:?}, {} alarms, {judging:?} of {:?} for the local evaluation", alarms.len(), begun.elapsed());
-    let shown = alarms.iter().take(SHOWN).fold(String::new(), |text, alarm| text + alarm + "\n");
-    assert!(alarms.is_empty(), "{} alarms\n{shown}", alarms.len());
+}
+
+/// Whether the objects around the changed places are there, so that nothing else is missing beside them.
+fn is_at_home(mutation: &Mutation, base: &Value) -> bool {
+    mutation.changes.iter().all(|(path, _)| path.parent().get(base).is_some())
 }
 
 fn compare(ours: Result<Value, Vec<Fault>>, mutation: &Mutation, answer: &Answer) -> Result<(), String> {
@@ -64,8 +115,7 @@ fn named(mutation: &Mutation, message: &str, fields: &[String]) -> Result<(), St
     let found = mutation.changes.iter().any(|(path, _)| {
         let path = path.to_string();
         let near = |field: &String| field.len() > "spec".len() && (path.starts_with(field) || field.starts_with(&path));
-        let bare: String = without_indices(&path);
-        message.contains(&path) || message.contains(&bare) || fields.iter().any(near)
+        message.contains(&path) || message.contains(&without_indices(&path)) || fields.iter().any(near)
     });
     if found { Ok(()) } else { Err(format!("the refusal does not name the field: {message}")) }
 }

@@ -27,6 +27,12 @@ pub struct Mutation {
 }
 
 impl Mutation {
+    /// The changes as one text, by which equal mutations of two bases are known.
+    #[must_use]
+    pub fn changes_text(&self) -> String {
+        format!("{:?}", self.changes)
+    }
+
     /// The object after the change, or nothing when the change leaves it as it was.
     #[must_use]
     pub fn apply(&self, base: &Value) -> Option<Value> {

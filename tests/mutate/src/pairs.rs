@@ -2,26 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
-use crate::mutation::{Mutation, mutations};
+use crate::mutation::Mutation;
 use crate::path::{Path, Step};
 use crate::schema::{Kind, Node};
 
 /// Values tried of each place. Which they are turns with the pair, so that all of a place's values have their turn.
-const VALUES: usize = 3;
+const VALUES: usize = 2;
 
-/// Every pair of places below the field `root` of `base` that stand in the same object or are named by the same rule, each
-/// with a few of the values that `acceptable` lets pass on their own; two that are refused alone say nothing together.
-pub fn pairs(schema: &Node, base: &Value, root: &str, acceptable: impl Fn(&Value) -> bool) -> Vec<Mutation> {
-    let mut by_place: BTreeMap<Path, Vec<Mutation>> = BTreeMap::new();
-    for mutation in mutations(schema, base, root) {
-        if mutation.apply(base).is_some_and(|object| acceptable(&object)) {
-            by_place.entry(mutation.changes[0].0.clone()).or_default().push(mutation);
-        }
+/// Every pair of places below the field `root` that stand in the same object or are named by the same rule, each with a few
+/// of the changes `alone`. These are changes of one place that pass on their own; two that are refused alone say nothing
+/// together.
+#[must_use]
+pub fn pairs(schema: &Node, root: &str, alone: &[Mutation]) -> Vec<Mutation> {
+    let mut by_place: BTreeMap<&Path, Vec<&Mutation>> = BTreeMap::new();
+    for mutation in alone {
+        by_place.entry(&mutation.changes[0].0).or_default().push(mutation);
     }
     let related = related(schema, root);
-    let places: Vec<(&Path, &Vec<Mutation>)> = by_place.iter().collect();
+    let places: Vec<(&Path, &Vec<&Mutation>)> = by_place.iter().map(|(place, values)| (*place, values)).collect();
     let mut found = Vec::new();
     for (at, (one, values)) in places.iter().enumerate() {
         for (other, others) in &places[at + 1..] {
@@ -32,7 +30,7 @@ pub fn pairs(schema: &Node, base: &Value, root: &str, acceptable: impl Fn(&Value
                 let (left, right) = (turn % VALUES, turn / VALUES);
                 if left < values.len() && right < others.len() {
                     let seed = found.len();
-                    found.push(both(&values[(left + seed) % values.len()], &others[(right + seed) % others.len()]));
+                    found.push(both(values[(left + seed) % values.len()], others[(right + seed) % others.len()]));
                 }
             }
         }

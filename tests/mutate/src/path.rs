@@ -30,6 +30,12 @@ impl Path {
         self.then(Step::Item(at))
     }
 
+    /// This path without its last step.
+    #[must_use]
+    pub fn parent(&self) -> Self {
+        Self(self.0[..self.0.len().saturating_sub(1)].to_vec())
+    }
+
     fn then(&self, step: Step) -> Self {
         let mut steps = self.0.clone();
         steps.push(step);

@@ -86,7 +86,7 @@ fn changes_make_the_way_to_their_place() {
 #[test]
 fn pairs_are_of_places_that_belong_together() {
     let (schema, base) = (schema(), base());
-    let pairs = crate::pairs(&schema, &base, "spec", |_| true);
+    let pairs = crate::pairs(&schema, "spec", &mutations(&schema, &base, "spec"));
     let together = |a: &str, b: &str| {
         pairs.iter().any(|pair| pair.changes.iter().map(|(path, _)| path.to_string()).eq([a.to_owned(), b.to_owned()]))
     };

@@ -25,7 +25,10 @@ pub(super) fn fill(node: &Node, value: &mut Value) {
                 }
             }
         }
-        (Kind::Map { values, .. }, Value::Object(there)) => there.values_mut().for_each(|value| fill(values, value)),
+        (Kind::Map { values, .. }, Value::Object(there)) => {
+            there.retain(|_, value| !value.is_null() || values.nullable);
+            there.values_mut().for_each(|value| fill(values, value));
+        }
         (Kind::List { items, .. }, Value::Array(there)) => there.iter_mut().for_each(|value| fill(items, value)),
         _ => {}
     }

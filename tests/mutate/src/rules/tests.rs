@@ -1,4 +1,5 @@
 use super::*;
+use kube::CustomResourceExt;
 use serde_json::json;
 
 fn rules() -> Rules {
@@ -12,7 +13,7 @@ fn rules() -> Rules {
                 "least": {"type": "integer", "format": "int32", "minimum": 0.0, "maximum": 9.0, "default": 1},
                 "most": {"type": "integer", "nullable": true},
                 "flag": {"type": "boolean"},
-                "mode": {"type": "string", "enum": ["X", "Y"]},
+                "mode": {"type": "string", "nullable": true, "enum": ["X", "Y"]},
                 "any": {"x-kubernetes-int-or-string": true},
                 "box": {"type": "object", "default": {}, "properties": {"time": {"type": "string", "default": "2m",
                     "x-kubernetes-validations": [{"rule": "duration(self) <= duration('1h')", "message": "too long"}]}}},
@@ -47,6 +48,7 @@ fn verdicts() {
         json!({"a": "a", "most": null}),
         json!({"a": "a", "least": 9, "most": 9}),
         json!({"a": "a", "any": 7, "map": {"k": 1}, "flag": false, "mode": "Y"}),
+        json!({"a": "a", "map": {"k": null}}),
         json!({"a": "a", "list": [{"name": "x"}, {"name": "y"}]}),
     ] {
         check(&rules, &good, None);
@@ -67,6 +69,7 @@ fn verdicts() {
         (json!({"a": "a", "least": u64::MAX}), "spec.least", "whole"),
         (json!({"a": "a", "least": 4_294_967_296_u64}), "spec.least", "32 bits"),
         (json!({"a": "a", "mode": "Z"}), "spec.mode", "not one of"),
+        (json!({"a": "a", "mode": null}), "spec.mode", "null"),
         (json!({"a": "a", "any": 0.5}), "spec.any", "type"),
         (json!({"a": "a", "map": {"k": 1, "l": 2}}), "spec.map", "too many"),
         (json!({"a": "a", "map": {"k": "v"}}), "spec.map.k", "type"),
@@ -93,4 +96,56 @@ fn rules_that_cannot_be_read_are_told() {
     let rule = json!({"type": "string", "x-kubernetes-validations": [{"rule": "self ==", "message": "m"}]});
     assert_eq!(broken(rule).as_deref(), Some("x-kubernetes-validations"));
     assert_eq!(broken(json!({"type": "string"})), None);
+}
+
+/// A sound pool with `value` at `pointer`, judged by the rules of the kind. `want` is a part of the first fault; nothing when
+/// the pool is accepted.
+fn check_pool(rules: &Rules, pointer: &str, value: &Value, want: &str) {
+    let mut pool = json!({
+        "apiVersion": "quartermaster.dev/v1alpha1", "kind": "InferencePool", "metadata": {"name": "llama"},
+        "spec": {
+            "model": {"source": "hf://org/name", "servedNames": ["llama"], "credentialsSecretRef": {"name": "hub", "key": "token"}},
+            "engine": {"image": "vllm/vllm-openai:v0.32.0", "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}], "extraArgs": ["--seed=1"]},
+            "resources": {"gpu": {"resourceName": "nvidia.com/gpu", "count": 1}, "cpu": "4", "memory": "24Gi"},
+            "placement": {"nodeSelector": {"a": "b"}, "priorityClassName": "p", "runtimeClassName": "r"},
+            "replicas": 1, "scaling": {"maxReplicas": 3, "target": {"inFlightPerReplica": 32}},
+        },
+    });
+    *pool.pointer_mut(pointer).unwrap() = value.clone();
+    let got = rules.judge(&pool).map_err(|faults| format!("{}: {}", faults[0].path, faults[0].message)).err();
+    match &got {
+        None => assert_eq!(want, "", "{pointer} = {value} is accepted"),
+        Some(got) => assert!(!want.is_empty() && got.contains(want), "{pointer} = {value}: {got}, not {want}"),
+    }
+}
+
+/// Each of these was accepted once, and then could not be carried out; or is near to one that was.
+#[test]
+fn pools_that_cannot_be_carried_out_are_refused() {
+    let schema = serde_json::to_value(api::InferencePool::crd()).unwrap();
+    let rules = Rules::new(&schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"]).unwrap();
+    let check = |pointer: &str, value: Value, want: &str| check_pool(&rules, pointer, &value, want);
+    check("/metadata/name", json!("llama"), "");
+    check("/metadata/name", json!("4llama"), "must start with a letter");
+    for (pointer, path) in [
+        ("/spec/model/credentialsSecretRef/name", "spec.model.credentialsSecretRef.name"),
+        ("/spec/engine/env/0/valueFrom/secretKeyRef/name", "spec.engine.env[0].valueFrom.secretKeyRef.name"),
+        ("/spec/placement/priorityClassName", "spec.placement.priorityClassName"),
+        ("/spec/placement/runtimeClassName", "spec.placement.runtimeClassName"),
+    ] {
+        check(pointer, json!("a.b-c"), "");
+        for name in ["a..b", "-a", "a-", "A", "a.-b"] {
+            check(pointer, json!(name), path);
+        }
+    }
+    for key in ["-a", "a/b/c", "/a", "a..b/c", ""] {
+        check("/spec/placement/nodeSelector", json!({key: "b"}), "spec.placement.nodeSelector");
+    }
+    check("/spec/placement/nodeSelector", json!({"nvidia.com/gpu.product": "H100"}), "");
+    for name in ["../a", "a", "a..b/c", "nvidia.com/"] {
+        check("/spec/resources/gpu/resourceName", json!(name), "spec.resources.gpu.resourceName");
+    }
+    check("/spec/engine/image", json!("vllm/vllm-openai:v1\u{0}"), "spec.engine.image");
+    check("/spec/engine/extraArgs", json!(["--api-key=x"]), "spec.engine.extraArgs");
+    check("/spec/scaling", json!(null), "");
 }

@@ -53,7 +53,8 @@ pub(super) fn check(
     faults: &mut Vec<Fault>,
 ) {
     if value.is_null() {
-        if !node.nullable {
+        // A list of values that leaves null out refuses it even where null may stand.
+        if !node.nullable || !(node.enumeration.is_empty() || node.enumeration.contains(value)) {
             fault(faults, path, "must not be null");
         }
         return;
