@@ -51,6 +51,23 @@ fn status_of(seen: &Observed, desired: i32) -> InferencePoolStatus {
     plan(&now(), &Site::default(), seen, &validate(&pool(desired)).unwrap()).status
 }
 
+/// The status of a pool of two, of whose `ready` replicas and others these pods tell; rolling out when some are old.
+fn told_by(pods: &[&str], ready: i32) -> InferencePoolStatus {
+    let old = i32::try_from(pods.iter().filter(|pod| pod.starts_with("old ")).count()).unwrap();
+    let all = i32::try_from(pods.len()).unwrap();
+    let seen = with_pods(world(2, all, all - old, ready), pods);
+    plan(&later(), &Site::default(), &seen, &validate(&pool(2)).unwrap()).status
+}
+
+/// As it is stored, and as the operator marks it.
+fn unreadable(mut object: Value) -> Value {
+    object["spec"]["model"] = json!(7);
+    let fault = crate::pool::unreadable::fault(&object).unwrap();
+    let conditions = crate::pool::unreadable::conditions(&now(), &object, &fault);
+    object["status"] = json!({"observedGeneration": object["metadata"]["generation"], "conditions": conditions});
+    object
+}
+
 fn refused_status() -> InferencePoolStatus {
     let fault = Invalid { path: "spec.model.source".to_owned(), problem: "must be hf://organisation/name".to_owned() };
     refused(&now(), &world(2, 2, 2, 2), &pool(2), &[fault])
@@ -117,6 +134,16 @@ fn pools() -> Vec<State> {
         state("pool-refused-spec", Broken, 2, refused_status()),
         seen("pool-rollout-late", Broken, 2, &late),
         seen("pool-over-quota", Broken, 2, &quota),
+        state("pool-loading", Wait, 2, told_by(&["ready", "loading"], 1)),
+        state("pool-crash-looping", Broken, 2, told_by(&["ready", "crash"], 1)),
+        state("pool-without-its-image", Broken, 2, told_by(&["pull", "pull"], 0)),
+        state("pool-without-a-secret", Broken, 2, told_by(&["missing-secret", "missing-secret"], 0)),
+        state("pool-without-a-node", Wait, 2, told_by(&["ready", "no-such-node"], 1)),
+        state("pool-on-a-lost-node", Wait, 2, told_by(&["ready", "lost"], 1)),
+        state("pool-rollout-crash-looping", Broken, 2, told_by(&["old ready", "old ready", "crash"], 2)),
+        state("pool-rollout-cures-a-crash-loop", Wait, 2, told_by(&["old crash", "old ready", "loading"], 1)),
+        state("pool-replacing-one-by-one", Wait, 2, told_by(&["old ready", "old ready", "full-node"], 2)),
+        State { name: "pool-unreadable", verdict: Broken, object: unreadable(object(2)) },
         state("pool-blocked", Broken, 2, told(reason::BLOCKED)),
         state("pool-forbidden", Broken, 2, told(reason::REFUSED)),
         state("pool-recovering", Wait, 2, after(&status_of(&late, 2), world(2, 3, 2, 2))),
