@@ -105,12 +105,12 @@ fn a_pool_that_does_not_serve_says_why_and_recovers() {
     }
 }
 
-/// Each cause is told once, however often its pod was tried again since.
+/// Each cause is told when it comes up and when a person is needed, however often its pod was tried again since.
 fn quiet(ns: &Namespace) {
     let events = ns.get("events --field-selector involvedObject.kind=InferencePool").unwrap();
     for case in &CASES {
         let of_case = |event: &&Value| event["involvedObject"]["name"] == case.pool && event["reason"] == case.reason;
         let told = events["items"].as_array().unwrap().iter().filter(of_case).count();
-        assert_eq!(told, 1, "{}: {events}", case.pool);
+        assert!((1..=2).contains(&told), "{}: {events}", case.pool);
     }
 }
