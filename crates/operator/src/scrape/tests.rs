@@ -12,9 +12,9 @@ fn http() -> reqwest::Client {
     client().unwrap()
 }
 
-/// A server on loopback that answers every request with `answer`, and its port.
+/// A server on every loopback address that answers every request with `answer`, and its port.
 async fn server(answer: &'static str) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -103,4 +103,39 @@ async fn the_load_of_a_pool_is_known_while_its_replicas_answer() {
     tokio::time::timeout(PATIENCE, until(false)).await.unwrap();
     stop.cancel();
     tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
+}
+
+/// How old the figures of a pool of 200 replicas are, each with a page as long as a real engine's.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement, for docs/performance.md"]
+async fn age_of_the_figures_of_200_replicas() {
+    let filler = "# HELP a line that is read over, as most lines of a page are\n".repeat(1600);
+    let page = format!("vllm:num_requests_running 3\n{filler}vllm:num_requests_waiting{{engine=\"0\"}} 4\n");
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", page.len());
+    let port = server(Box::leak((head + &page).into_boxed_str())).await;
+    let (store, mut writer) = reflector::store();
+    for number in 1..=200 {
+        let pod = json!({
+            "metadata": {"namespace": "ml", "name": format!("llama-{number}"), "uid": format!("u{number}"),
+                         "labels": {"quartermaster.dev/pool": "llama"}},
+            "status": {"podIP": format!("127.0.1.{number}"), "conditions": [{"type": "Ready", "status": "True"}]},
+        });
+        writer.apply_watcher_event(&watcher::Event::Apply(serde_json::from_value(pod).unwrap()));
+    }
+    let (loads, (changed, _changes)) = (Arc::new(Loads::default()), mpsc::channel(8));
+    let (metrics, stop) = (Metrics::new(&Registry::new()).unwrap(), CancellationToken::new());
+    let scraper = Scraper { pods: store, loads: Arc::clone(&loads), http: http(), metrics, port, changed };
+    let running = tokio::spawn(scraper.run(stop.clone()));
+    let (mut ages, mut looks) = (Vec::new(), tokio::time::interval(Duration::from_millis(5)));
+    while ages.len() < 6000 {
+        looks.tick().await;
+        let now = Instant::now();
+        if let Ok(load) = loads.of("ml", "llama", now) {
+            ages.push(now.saturating_duration_since(load.oldest));
+        }
+    }
+    stop.cancel();
+    running.await.unwrap();
+    ages.sort_unstable();
+    println!("p50 {:?}, p99 {:?}, most {:?}", ages[3000], ages[5940], ages[5999]);
 }
