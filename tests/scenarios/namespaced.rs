@@ -119,8 +119,10 @@ fn an_administrator_of_a_namespace_installs_the_operator_there() {
     ns.wait_replicas("local", 2);
 
     let seen = other.look("local").unwrap();
-    assert_eq!(seen["status"], Value::Null, "a pool elsewhere is nobody's business: {seen}");
-    let made = other.get("deployments,services,serviceaccounts,pods --selector quartermaster.dev/pool").unwrap();
+    let reason = &seen["status"]["conditions"][0]["reason"];
+    assert_eq!(reason, "Pending", "a pool elsewhere is nobody's business, so it stays as it was born: {seen}");
+    let kinds = "deployments,services,serviceaccounts,networkpolicies,poddisruptionbudgets,pods";
+    let made = other.get(&format!("{kinds} --selector quartermaster.dev/pool")).unwrap();
     assert_eq!(made["items"], json!([]), "{made}");
     std::fs::remove_file(&kubeconfig).unwrap();
 }
