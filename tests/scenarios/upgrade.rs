@@ -6,14 +6,15 @@ use serde_json::Value;
 /// Clients that stream while the release changes.
 const CLIENTS: usize = 8;
 
-/// UID and restarts of each engine of a pool.
+/// UID and restarts of each engine of a pool, without those that are leaving.
 fn engines(ns: &Namespace, pool: &str) -> Vec<String> {
     let pods = ns.get(&format!("pods --selector quartermaster.dev/pool={pool}")).unwrap();
     let one = |pod: &Value| {
         let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_u64();
         format!("{} restarts={restarts:?}", pod["metadata"]["uid"])
     };
-    pods["items"].as_array().unwrap().iter().map(one).collect()
+    let stays = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_null();
+    pods["items"].as_array().unwrap().iter().filter(stays).map(one).collect()
 }
 
 fn revision() -> u64 {
