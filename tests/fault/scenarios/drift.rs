@@ -151,7 +151,7 @@ async fn edited(bed: Bed, made: Made, every: usize) -> Result<Verdict, Trouble> 
             Err(failure) => return Err(failure.into()),
         }
         verdict.cases += 1;
-        let field = path.rsplit('/').next().unwrap_or_default();
+        let field = path.rsplit('/').next().unwrap_or_default().replace("~1", "/").replace("~0", "~");
         let what = format!("{path} is answered");
         let answered = wait_for(&what, ANSWERED, LOOK, async || {
             if life.read(&made).await.map_err(|trouble| trouble.to_string())?.pointer(&path) == Some(&before) {
@@ -159,7 +159,7 @@ async fn edited(bed: Bed, made: Made, every: usize) -> Result<Verdict, Trouble> 
             }
             let pool = life.pool().await.map_err(|trouble| trouble.to_string())?;
             let conditions = pool["status"]["conditions"].to_string();
-            if conditions.contains(field) && conditions.contains(STRANGER) { Ok(()) } else { Err(conditions) }
+            if conditions.contains(&field) && conditions.contains(STRANGER) { Ok(()) } else { Err(conditions) }
         });
         if let Err(late) = answered.await {
             verdict.divergences.push(late.to_string());
@@ -242,7 +242,12 @@ fn walk(fields: &Value, live: &Value, path: &str, found: &mut Vec<String>) {
             let fits = |item: &Value| key.as_object().is_some_and(|key| key.iter().all(|(k, v)| item[k] == *v));
             let items = live.as_array().cloned().unwrap_or_default();
             if let Some(index) = items.iter().position(fits) {
-                walk(below, &items[index], &format!("{path}/{index}"), found);
+                let path = format!("{path}/{index}");
+                let keys = key.as_object().into_iter().flat_map(serde_json::Map::keys);
+                let keys: Vec<String> = keys.map(|field| format!("{path}/{field}")).collect();
+                walk(below, &items[index], &path, found);
+                // With another key it would be another item.
+                found.retain(|leaf| !keys.contains(leaf));
             }
         }
     }
