@@ -27,6 +27,7 @@ pub(crate) struct Verdict {
 pub(crate) struct Runner {
     full: bool,
     only: Vec<String>,
+    case: Option<String>,
     classes: BTreeMap<&'static str, (Verdict, Duration)>,
 }
 
@@ -35,6 +36,7 @@ impl Runner {
         let only = std::env::var("FAULT_ONLY").unwrap_or_default();
         Self {
             full: std::env::var("FAULT").is_ok_and(|word| word == "full"),
+            case: std::env::var("FAULT_CASE").ok(),
             only: only.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect(),
             classes: BTreeMap::new(),
         }
@@ -69,7 +71,8 @@ impl Runner {
         F: Future<Output = Result<Verdict, Trouble>>,
     {
         let start = Instant::now();
-        let timed = cases.into_iter().map(async |(name, case)| (name, tokio::time::timeout(LONGEST, case).await));
+        let cases = cases.into_iter().filter(|(name, _)| self.case.as_ref().is_none_or(|case| name.contains(case)));
+        let timed = cases.map(async |(name, case)| (name, tokio::time::timeout(LONGEST, case).await));
         let mut running = std::pin::pin!(futures::stream::iter(timed).buffer_unordered(SIDE_BY_SIDE));
         let mut all = Verdict::default();
         while let Some(ended) = running.next().await {

@@ -1,6 +1,7 @@
 //! The API server, or the way to it, misbehaves for a while: it refuses, stays silent, answers late or not at all, and
 //! watches break off or have to begin anew (OP-03 to OP-06, OP-09).
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use fault::apifault::{Call, Fault, Match, Proxy, Rule, Verb};
@@ -94,7 +95,10 @@ async fn weathered(bed: Bed, reference: &Reference, name: String, storm: Storm) 
         written.extend(proxy.calls(0).iter().filter(|call| call.ask.mutates()).map(|call| call.ask.resource.clone()));
         written.sort();
         written.dedup();
-        begin(proxy, &storm.brew, &written);
+        // Nothing can conflict with what is made anew.
+        if step != Step::Create || !matches!(storm.brew, Brew::EachResource(_, Fault::Status { .. })) {
+            begin(proxy, &storm.brew, &written);
+        }
         life.act(step).await?;
         while began.elapsed() < storm.lasts {
             if matches!(storm.brew, Brew::CutWatches(_)) {
@@ -112,9 +116,13 @@ async fn weathered(bed: Bed, reference: &Reference, name: String, storm: Storm) 
         let hit = matches!(storm.brew, Brew::CutWatches(None)) || calls.iter().any(|call| call.fault.is_some());
         proxy.clear();
         verdict.cases += usize::from(hit);
-        verdict.divergences.extend(judge(&calls, storm.lasts).into_iter().map(|line| format!("{step:?}: {line}")));
-        verdict.recovered.push(over.elapsed());
-        if over.elapsed() > RECOVERED && outcome.is_ok() {
+        // Watches that are cut are begun again at the pace at which they are cut.
+        let lasts = if matches!(storm.brew, Brew::CutWatches(_)) { Duration::ZERO } else { storm.lasts };
+        verdict.divergences.extend(judge(&calls, lasts).into_iter().map(|line| format!("{step:?}: {line}")));
+        if !storm.lasts.is_zero() {
+            verdict.recovered.push(over.elapsed());
+        }
+        if over.elapsed() > RECOVERED && outcome.is_ok() && !storm.lasts.is_zero() {
             verdict.divergences.push(format!("{step:?}: as it should be only {:?} after the storm", over.elapsed()));
         }
         if let Err(differs) = outcome {
@@ -163,7 +171,12 @@ fn judge(calls: &[Call], lasts: Duration) -> Vec<String> {
     let broken = calls.iter().filter(|call| call.fault.is_some()).count();
     let most = MOST_CALLS * usize::try_from(lasts.as_secs()).unwrap_or_default().max(1);
     if !lasts.is_zero() && broken > most {
-        wrong.push(format!("{broken} calls failed in a storm of {lasts:?}, at most {most} should have been made"));
+        let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+        for call in calls.iter().filter(|call| call.fault.is_some()) {
+            *kinds.entry(call.ask.text()).or_default() += 1;
+        }
+        let most = format!("at most {most} should have been made: {kinds:?}");
+        wrong.push(format!("{broken} calls failed in a storm of {lasts:?}, {most}"));
     }
     wrong
 }

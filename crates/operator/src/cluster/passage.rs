@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use hyper::{Method, Request, Response};
@@ -13,6 +13,14 @@ use super::fenced::NotLeading;
 use crate::health::Pulse;
 use crate::lead::fence::Fence;
 use crate::metrics::Metrics;
+
+/// How long the API server may take to begin its answer, to a watch too: it begins to answer that at once.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Why a request ended without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the API server has not begun to answer within {} s", LONGEST.as_secs())]
+struct Silent;
 
 /// Which requests a way takes.
 #[derive(Clone)]
@@ -91,7 +99,8 @@ where
         let mut counted = Counted { metrics: self.passage.metrics.clone(), verb, begun, outcome: None };
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let answer = answer.await;
+            // Calls of the reconciles have shorter deadlines of their own; this one is for the lists of the watches.
+            let answer = tokio::time::timeout(LONGEST, answer).await.unwrap_or_else(|_| Err(Silent.into()));
             // Zero: no answer, but an error on the way.
             counted.came(answer.as_ref().map_or(0, |answer| answer.status().as_u16()));
             answer
@@ -124,7 +133,6 @@ impl Drop for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     use operator_core::lead::Term;
     use prometheus::Registry;
@@ -199,5 +207,14 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_millis(1), asked).await.is_err());
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         assert!(text.contains("api_calls_total{outcome=\"deadline\",verb=\"other\"} 1"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_server_is_given_up() {
+        let passage =
+            Passage { access: Access::Read, metrics: Metrics::new(&Registry::new()).unwrap(), pulse: Pulse::default() };
+        let server = tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<()>, BoxError>>());
+        let error = passage.layer(server).oneshot(Request::new(Body::empty())).await.unwrap_err();
+        assert_eq!(error.to_string(), "the API server has not begun to answer within 10 s");
     }
 }
