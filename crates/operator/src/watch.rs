@@ -7,7 +7,7 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::POOL_LABEL;
 use futures::stream::BoxStream;
@@ -37,6 +37,8 @@ const WATCH_SECONDS: u32 = 25;
 /// operator is late by when the API server comes back.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A watch without a failure for this long is well: longer than the longest pause and the request after it.
+const CALM: Duration = Duration::from_secs(20);
 
 /// The objects of all pools as the watches last told.
 #[derive(Clone)]
@@ -126,7 +128,7 @@ impl FirstLists {
         self.0.push(first);
         let (store, writer) = reflector::store();
         let changes =
-            watcher(api, config).backoff(Pause(FIRST_PAUSE)).modify(prune).reflect(writer).inspect_ok(move |event| {
+            watcher(api, config).backoff(Pause::first()).modify(prune).reflect(writer).inspect_ok(move |event| {
                 if matches!(event, watcher::Event::InitDone) {
                     listed.send_replace(true);
                 }
@@ -165,25 +167,41 @@ impl FirstLists {
     }
 }
 
-/// The next pause.
+/// The next pause, and when the last one was asked for.
+///
+/// The library calls every event a success, also the one that only says that a list is about to be asked for. What counts
+/// here is time: who had no failure for a while begins with a short pause again.
 #[derive(Debug)]
-struct Pause(Duration);
+struct Pause {
+    next: Duration,
+    last: Option<Instant>,
+}
+
+impl Pause {
+    fn first() -> Self {
+        Self { next: FIRST_PAUSE, last: None }
+    }
+
+    /// The pause after a failure at `now`, between half of it and all by `luck` from 0 to 1: so the watches do not all begin
+    /// in the same moment.
+    fn after(&mut self, now: Instant, luck: f64) -> Duration {
+        let calm = self.last.is_none_or(|last| now.saturating_duration_since(last) > CALM);
+        let pause = if calm { FIRST_PAUSE } else { self.next };
+        (self.next, self.last) = ((pause * 2).min(LONGEST_PAUSE), Some(now));
+        pause.mul_f64(0.5 + luck / 2.0)
+    }
+}
 
 impl Iterator for Pause {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let pause = self.0;
-        self.0 = (pause * 2).min(LONGEST_PAUSE);
-        // Between half of it and all, so that the watches do not all begin in the same moment.
-        Some(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0))
+        Some(self.after(Instant::now(), rand::random()))
     }
 }
 
 impl Backoff for Pause {
-    fn reset(&mut self) {
-        self.0 = FIRST_PAUSE;
-    }
+    fn reset(&mut self) {}
 }
 
 /// Namespace and name of the pool that a pod was made for.
@@ -286,14 +304,18 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_limit() {
-        let mut pause = Pause(FIRST_PAUSE);
-        for most in [500, 1000, 2000, 4000, 5000, 5000] {
-            let most = Duration::from_millis(most);
-            let next = pause.next().unwrap();
-            assert!(next >= most / 2 && next <= most, "{next:?} of {most:?}");
+        let (start, mut pause) = (Instant::now(), Pause::first());
+        let mut check = |at: u64, luck: f64, millis: u64| {
+            // The library's idea of a success changes nothing.
+            pause.reset();
+            let got = pause.after(start + Duration::from_secs(at), luck);
+            assert_eq!(got, Duration::from_millis(millis), "at {at} s");
+        };
+        for (at, most) in [(0, 500), (1, 1000), (2, 2000), (4, 4000), (8, 5000), (13, 5000)] {
+            check(at, 1.0, most);
         }
-        pause.reset();
-        assert!(pause.next().unwrap() <= FIRST_PAUSE);
+        check(18, 0.0, 2500);
+        check(18 + CALM.as_secs() + 1, 1.0, 500);
     }
 
     /// A store wakes only one of them, and an operator whose other task was woken never became ready.
