@@ -50,3 +50,7 @@ images: ## Build the images as archives, without a Docker engine
 .PHONY: bench
 bench: ## CPU per request beside nginx, in one run
 	bash benches/router-vs-nginx.sh
+
+.PHONY: bench-operator
+bench-operator: ## Time, memory and writes of the operator with POOLS pools (200), and REST seconds of rest (60)
+	bash benches/operator-at-scale.sh
