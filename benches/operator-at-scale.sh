@@ -6,7 +6,7 @@
 #   POOLS=5000 REST=60 benches/operator-at-scale.sh
 #
 # POOLS are made as fast as the API server takes them; then nothing is touched for REST seconds. The time from a pool's
-# creation to its Deployment's is read from the API server's audit log.
+# creation to its Deployment's is read from the API server's audit log. OPERATOR names a program that is built already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,7 +20,8 @@ started=()
 trap 'for p in "${started[@]}"; do kill "$p" 2>/dev/null || true; done; target/cluster down --name "$name" >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
 
 (cd tests/cluster && CGO_ENABLED=0 go build -trimpath -o ../../target/cluster ./cmd/cluster)
-cargo build --quiet --release -p operator
+program=${OPERATOR:-target/release/operator}
+[ -n "${OPERATOR:-}" ] || cargo build --quiet --release -p operator
 target/cluster up --name "$name" >"$work/up.log" 2>&1 || { cat "$work/up.log"; exit 1; }
 KUBECONFIG=$(target/cluster status --name "$name" | sed -n 's/^kubeconfig: //p')
 export KUBECONFIG
@@ -29,7 +30,7 @@ kubectl apply --server-side --filename crds/ >/dev/null
 kubectl create namespace scale >/dev/null
 kubectl wait --for=condition=Established crd --all >/dev/null
 
-target/release/operator --admin-listen "127.0.0.1:$admin" 2>"$work/operator.err" >"$work/operator.log" &
+"$program" --admin-listen "127.0.0.1:$admin" 2>"$work/operator.err" >"$work/operator.log" &
 operator=$!
 started+=("$operator")
 kubectl proxy --port "$proxy" >/dev/null &
