@@ -85,7 +85,7 @@ fn mistakes(chat: &Chat) {
 fn columns(ns: &Namespace) {
     let table = ns.kubectl("get inferencepools.quartermaster.dev");
     let head: Vec<&str> = table.lines().next().unwrap_or_default().split_whitespace().collect();
-    assert_eq!(head, ["NAME", "MODEL", "READY", "DESIRED", "IN-FLIGHT", "AGE"]);
+    assert_eq!(head, ["NAME", "MODEL", "READY", "DESIRED", "IN-FLIGHT", "STATUS", "AGE"]);
 }
 
 fn nobody_home(ns: &Namespace, chat: &Chat) {
