@@ -50,7 +50,7 @@ pub(crate) async fn prove(bed: &Bed, reference: &Reference, runner: &mut Runner)
         }
     }
     life.end().await?;
-    let every = if runner.full() { 1 } else { 3 };
+    let every = if runner.full() { 1 } else { 8 };
     let mut cases = Vec::new();
     for made in all {
         let case = drifted(bed.clone(), reference, made.clone());

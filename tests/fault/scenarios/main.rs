@@ -1,7 +1,7 @@
 //! What must hold when the way between operator and API server breaks, or somebody else meddles. Each file is one class of
 //! faults; each case has a namespace, an operator and a proxy of its own, and ends as a run without faults does.
 //!
-//! `FAULT=full` runs every case; the default leaves out two of three of the kills, in turn. `FAULT_ONLY=kill,storm` runs
+//! `FAULT=full` runs every case; the default takes every third kill and a part of the others. `FAULT_ONLY=kill,storm` runs
 //! only these classes; `FAULT_CASE=504` only cases with this in their name; `FAULT_OPERATOR` is the program, by default the debug build beside this one.
 
 #![expect(clippy::print_stdout, reason = "it reports to the person who runs it")]

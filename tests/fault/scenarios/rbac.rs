@@ -20,8 +20,9 @@ const OPERATOR: &str = "quartermaster-operator";
 const RBAC: &str = "apis/rbac.authorization.k8s.io/v1";
 /// Until it is told what is forbidden.
 const TOLD: Duration = Duration::from_secs(30);
-/// Calls per second on average while a right is missing.
+/// Calls per second on average while a right is missing, and what an operator may ask besides when it starts.
 const MOST_CALLS: u128 = 10;
+const START: u128 = 40;
 /// What the operator is made to do: it makes, changes and deletes.
 const STEPS: [Step; 4] = [Step::Create, Step::ScaleUp, Step::Unscale, Step::MakePolicy];
 
@@ -35,8 +36,8 @@ pub(crate) async fn prove(bed: &Bed, runner: &mut Runner) -> Result<(), Trouble>
     let unused = granted.difference(&used).map(|(group, resource, verb)| format!("{verb} {resource}.{group}"));
     let note =
         format!("not needed for the life of a pool, so not taken away: {}", unused.collect::<Vec<_>>().join(", "));
-    let mut cases = Vec::new();
-    for (number, right) in granted.intersection(&used).enumerate() {
+    let (mut cases, every) = (Vec::new(), if runner.full() { 1 } else { 3 });
+    for (number, right) in granted.intersection(&used).enumerate().step_by(every) {
         let name = format!("{} {}", right.2, right.1);
         cases.push((name, without(bed.clone(), rules.clone(), right.clone(), format!("rbac-{number}"), &want)));
     }
@@ -169,13 +170,15 @@ async fn without(bed: Bed, rules: Vec<Value>, right: Right, name: String, want: 
         let pool = life.pool().await.map_err(|trouble| trouble.to_string())?;
         let ready = condition(&pool, "Ready")["message"].as_str().unwrap_or_default().to_owned();
         let log = life.operator.log().replace("\\\"", "\"");
-        if log.contains(&sentence) || ready.contains(&sentence) { Ok(()) } else { Err(ready) }
+        let missed = life.operator.proxy.calls(0).iter().any(|call| call.code == Some(403));
+        // A right that no call needed this time, such as that to count a repeated event, is not missed.
+        if !missed || log.contains(&sentence) || ready.contains(&sentence) { Ok(()) } else { Err(ready) }
     });
     if let Err(late) = told.await {
         verdict.divergences.push(format!("nothing names it: {late}"));
     }
     let (calls, took) = (life.operator.proxy.mark() as u128, began.elapsed());
-    if calls > MOST_CALLS * took.as_millis() / 1000 {
+    if calls > START + MOST_CALLS * took.as_millis() / 1000 {
         verdict.divergences.push(format!("{calls} calls in {took:?}"));
     }
     grant(&life.namespace, &rules).await?;
@@ -183,7 +186,10 @@ async fn without(bed: Bed, rules: Vec<Value>, right: Right, name: String, want: 
     let differs = wait_for("all is as with all rights", SETTLED, LOOK, async || {
         life.settle().await.map_err(|late| late.to_string())?;
         let have = life.dump().await.map_err(|trouble| trouble.to_string())?;
-        let differs = differences(want, &have).join("; ");
+        // The steps that were made meanwhile are followed at once, so the objects had fewer changes.
+        let mut differs = differences(want, &have);
+        differs.retain(|line| !line.contains(".generation: "));
+        let differs = differs.join("; ");
         if differs.is_empty() { Ok(()) } else { Err(differs) }
     });
     match differs.await {

@@ -25,7 +25,7 @@ const WAYS: [&[Step]; 3] = [
 pub(crate) async fn prove_restart(bed: &Bed, reference: &Reference, runner: &mut Runner) {
     // Each way is walked several times, and each walk goes back to another part of the revisions.
     let walks = if runner.full() { 4 } else { 2 };
-    let every = if runner.full() { walks } else { 2 * walks };
+    let every = if runner.full() { walks } else { 4 * walks };
     let mut cases = Vec::new();
     for (number, way) in WAYS.into_iter().enumerate() {
         for walk in 0..walks {
