@@ -1,6 +1,6 @@
 //! A namespace as it can be compared with another one: everything in it, without what differs from run to run.
 //!
-//! [`DROPPED`], [`UNSEEN`] and the functions below are the whole mask; what is added to it is hidden from the proofs, so
+//! `DROPPED`, `UNSEEN` and the functions below are the whole mask; what is added to it is hidden from the proofs, so
 //! each entry says why.
 
 use std::collections::BTreeMap;
