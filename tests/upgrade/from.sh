@@ -35,7 +35,7 @@ main() {
   done
   say "from $commit to this checkout and back, under load"
   PATH=$("$tool" tools | tail -1):$PATH KUBECONFIG=$state/$name/kubeconfig E2E_ROUTED=yes \
-    E2E_EARLIER_CHARTS=$earlier/charts cargo test --quiet --package e2e -- --show-output earlier_version
+    E2E_EARLIER_CHARTS=$earlier/charts cargo test --quiet --test scenarios -- --show-output earlier_version
 }
 
 main

@@ -26,7 +26,7 @@ pid=$!
 trap 'kill -KILL -- -$pid 2>/dev/null || true' EXIT
 say "the engine starts (log: $log)"
 # It starts while the checks are compiled.
-step "compile the contract" cargo test --locked --package vllm-sim --test contract --no-run
+step "compile the contract" cargo test --locked --workspace --test contract --no-run
 for ((second = 0; ; second++)); do
   if "$VLLM_VENV/bin/python" -S -c "import urllib.request as u; u.urlopen('http://127.0.0.1:$port/health', timeout=2)" \
     2>/dev/null; then
@@ -39,4 +39,4 @@ for ((second = 0; ; second++)); do
 done
 say "the engine is ready; the contract is checked (two more engines are started, a minute or two)"
 ENGINE_URL=http://127.0.0.1:$port ENGINE_COMMAND=$engine \
-  cargo test --locked --package vllm-sim --test contract
+  cargo test --locked --workspace --test contract

@@ -119,17 +119,21 @@ fn alerts(steps: &mut Steps) -> Outcome<Count> {
 }
 
 fn unit(steps: &mut Steps) -> Outcome<Count> {
-    let clusterless = ["--exclude", "e2e", "--exclude", "mutate", "--exclude", "fault"];
-    let tests = [&["test", "--workspace", "--locked", "--no-fail-fast"][..], &clusterless].concat();
-    let mut count = tests_of(steps, "Rust unit and in-process tests", 240, &mut cargo(&tests), Count::of_cargo)?;
-    let mut generator = cargo(&["test", "--package", "mutate", "--lib", "--locked"]);
-    count += tests_of(steps, "Rust unit tests of the spec mutation", 60, &mut generator, Count::of_cargo)?;
+    let clusterless = ["--lib", "--bins", "--test", "contract", "--test", "whole"];
+    let mut tests = of_workspace("test", &[&["--no-fail-fast"], &clusterless[..]].concat());
+    let mut count = tests_of(steps, "Rust unit and in-process tests", 240, &mut tests, Count::of_cargo)?;
     let mut go = Command::new("go");
     go.env("CGO_ENABLED", "0")
         .args(["test", "-count=1", "-v", "./cmd/cluster/...", "./internal/..."])
         .current_dir(places::root().join("tests/cluster"));
     count += tests_of(steps, "Go tests of the cluster tool", 20, &mut go, Count::of_go)?;
     Ok(count)
+}
+
+/// Cargo's `verb` on targets of the workspace. All tests are chosen by their targets and none by its package: what a package
+/// is built with depends on the packages it is built beside, and each other choice would build the dependencies anew.
+fn of_workspace(verb: &str, targets: &[&str]) -> Command {
+    cargo(&[&[verb, "--workspace", "--locked"], targets].concat())
 }
 
 /// The contract runs against the simulator with the unit tests; here it meets the real engine. A machine that cannot have
@@ -178,9 +182,9 @@ fn end_to_end(kind: Platform, keep: bool, steps: &mut Steps) -> Outcome<Count> {
     let archives = images::build_in(steps)?;
     let registry = cluster.load(&archives, steps)?;
     demo::install(&cluster, &registry, steps)?;
-    let mut scenarios = on_cluster("e2e", &cluster, &registry)?;
+    let mut scenarios = on_cluster("scenarios", &cluster, &registry)?;
     let mut count = tests_of(steps, "Scenarios on the cluster", 90, &mut scenarios, Count::of_cargo)?;
-    let mut mutations = on_cluster("mutate", &cluster, &registry)?;
+    let mut mutations = on_cluster("mutations", &cluster, &registry)?;
     count += tests_of(steps, "Thousands of specs on the cluster", 300, &mut mutations, Count::of_cargo)?;
     if !keep {
         cluster::remove(kind, NAME, steps)?;
@@ -196,9 +200,9 @@ fn end_to_end(kind: Platform, keep: bool, steps: &mut Steps) -> Outcome<Count> {
     Ok(count)
 }
 
-/// The tests of a package, to be run against the cluster.
-fn on_cluster(package: &str, cluster: &Cluster, registry: &str) -> Outcome<Command> {
-    let mut tests = cargo(&["test", "--package", package, "--locked", "--", "--test-threads", "1", "--show-output"]);
+/// The tests of a target, to be run against the cluster.
+fn on_cluster(target: &str, cluster: &Cluster, registry: &str) -> Outcome<Command> {
+    let mut tests = of_workspace("test", &["--test", target, "--", "--test-threads", "1", "--show-output"]);
     tests.env("E2E_REGISTRY", registry).env("E2E_ROUTED", if cluster.routed() { "yes" } else { "no" });
     tests.env("E2E_TOOL", tool::path()).env("E2E_CLUSTER", NAME);
     if let Some(kubeconfig) = cluster.kubeconfig() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::count::{self, Count};
-use super::{cargo, text_of};
+use super::{of_workspace, text_of};
 use crate::cluster::{self, Cluster, Platform};
 use crate::steps::Steps;
 use crate::{Outcome, images, places};
@@ -17,8 +17,10 @@ pub(super) fn run(kind: Platform, keep: bool, steps: &mut Steps) -> Outcome<Coun
     let archives = images::build_in(steps)?;
     let registry = cluster.load(&archives, steps)?;
     let title = "Build the operator to be tormented";
-    steps.run(title, Duration::from_secs(90), &mut cargo(&["build", "--package", "operator", "--locked"]))?;
-    let mut proofs = cargo(&["test", "--package", "fault", "--locked"]);
+    // Named beside the tests, it is built with the same dependencies as they are.
+    let operator = ["--bin", "operator", "--test", "proofs"];
+    steps.run(title, Duration::from_secs(90), &mut of_workspace("build", &operator))?;
+    let mut proofs = of_workspace("test", &["--test", "proofs"]);
     proofs.env("E2E_REGISTRY", &registry).env("FAULT_LOGS", places::state().join("logs/fault"));
     if let Some(kubeconfig) = cluster.kubeconfig() {
         proofs.env("KUBECONFIG", kubeconfig);
