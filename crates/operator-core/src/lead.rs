@@ -1,8 +1,8 @@
 //! Which of several operators may write: the one that holds a Lease.
 //!
-//! A holder renews the Lease every few seconds, and stops writing for good when it has not managed to for
-//! [`Terms::renew_by`]. Another takes the Lease over when it has seen no renewal for [`Terms::lease`], which is longer. Both
-//! lengths are measured by each one's own monotonic clock, so clocks may differ by any amount: the times in the Lease are
+//! A holder renews the Lease every few seconds, and stops writing for good when it has not managed to for the renew deadline
+//! of its [`Terms`]. Another takes the Lease over when it has seen no renewal for the lease duration, which is longer. Both are
+//! measured by each one's own monotonic clock, so clocks may differ by any amount: the times in the Lease are
 //! for people, and are never compared.
 //!
 //! Every write of the Lease names the version that it was decided on, so that of two who decide at the same time one is
