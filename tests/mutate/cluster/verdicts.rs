@@ -84,7 +84,10 @@ impl Court {
             if let Ok(stored) = &answer {
                 found = found.or(planned::check(&server, &mut self.shown, stored).await.err());
             }
-            self.alarms.extend(found.map(|alarm| format!("{name}: {mutation}: {alarm}")));
+            if let Some(alarm) = found {
+                println!("{name}: {mutation}: {alarm}");
+                self.alarms.push(format!("{name}: {mutation}: {alarm}"));
+            }
             match answer {
                 Ok(_) => accepted.push(mutation),
                 Err(_) => self.refused += 1,
