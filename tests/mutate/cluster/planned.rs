@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use operator_core::FIELD_MANAGER;
 use operator_core::plan::{Change, Child};
-use operator_core::pool::{Observed, Site, plan, validate};
+use operator_core::pool::{Invalid, Observed, Site, plan, validate};
 use serde_json::{Value, json};
 
 use crate::api_server::ApiServer;
@@ -23,10 +23,11 @@ pub(crate) async fn check(server: &ApiServer, shown: &mut Shown, stored: &Value)
     // Each dry run gives another, and the objects of the plan would all differ.
     stored["metadata"]["uid"] = json!("00000000-0000-4000-8000-000000000000");
     let pool: InferencePool = serde_json::from_value(stored).map_err(|error| format!("cannot be read: {error}"))?;
-    let valid = validate(&pool).map_err(|faults| {
-        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        format!("accepted, but invalid: {}", faults.join("; "))
-    })?;
+    let valid = match validate(&pool) {
+        Ok(valid) => valid,
+        Err(faults) if is_about_version(pool, &faults) => return Ok(()),
+        Err(faults) => return Err(format!("accepted, but invalid: {}", joined(&faults))),
+    };
     let (now, site) = (Time(Timestamp::UNIX_EPOCH), site());
     let mut seen = Observed::default();
     let first = plan(&now, &site, &seen, &valid);
@@ -42,6 +43,19 @@ pub(crate) async fn check(server: &ApiServer, shown: &mut Shown, stored: &Value)
         return Ok(());
     }
     Err(format!("would be written again and again: {because:?} {:?}", again.blocked))
+}
+
+/// Whether the faults are that the engine's version does not take its arguments, and say so of fields of the engine. The API
+/// server has no table of arguments; such a pool has a condition.
+fn is_about_version(mut pool: InferencePool, faults: &[Invalid]) -> bool {
+    // Of an engine whose version is not told, no argument is checked.
+    pool.spec.engine.image = Some("engine:unknown".to_owned());
+    pool.spec.engine.version = None;
+    validate(&pool).is_ok() && faults.iter().all(|fault| fault.path.starts_with("spec.engine."))
+}
+
+fn joined(faults: &[Invalid]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// What the API server would store for a child.
