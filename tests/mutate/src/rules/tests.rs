@@ -147,5 +147,9 @@ fn pools_that_cannot_be_carried_out_are_refused() {
     }
     check("/spec/engine/image", json!("vllm/vllm-openai:v1\u{0}"), "spec.engine.image");
     check("/spec/engine/extraArgs", json!(["--api-key=x"]), "spec.engine.extraArgs");
+    for args in [json!(["--seed 1"]), json!(["--enable-lora "]), json!(["--a\tb"])] {
+        check("/spec/engine/extraArgs", args, "spec.engine.extraArgs");
+    }
+    check("/spec/engine/extraArgs", json!(["--seed", "1", "--override-generation-config={\"a\": 1}"]), "");
     check("/spec/scaling", json!(null), "");
 }
