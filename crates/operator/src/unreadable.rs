@@ -7,7 +7,7 @@
 //! the spec, an event is all that can be left at the pool; it is renewed every ten minutes, because events are forgotten.
 
 use api::InferencePool;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use operator_core::FIELD_MANAGER;
 use operator_core::plan::Note;
@@ -26,12 +26,12 @@ pub(crate) async fn report_unreadable(ctx: &Context, guarded: &Guarded) -> Resul
     let kind = ApiResource::erase::<InferencePool>(&());
     let api = Api::<DynamicObject>::namespaced_with(ctx.client.clone(), &namespace, &kind);
     let what = format!("read InferencePool {namespace}/{name}");
-    let stored = match call(&what, api.get(&name)).await {
-        Ok(stored) => serde_json::to_value(stored).unwrap_or_default(),
-        // Deleted since we looked.
-        Err(error) if error.is_not_found() => return Ok(()),
-        Err(error) => return Err(error),
-    };
+    // Listed and not fetched, because to list pools is a right that the operator has anyway.
+    let only = ListParams::default().fields(&format!("metadata.name={name}"));
+    let found = call(&what, api.list(&only)).await?.items.into_iter().next();
+    // Deleted since we looked.
+    let Some(stored) = found else { return Ok(()) };
+    let stored = serde_json::to_value(stored).unwrap_or_default();
     // It may have been corrected since; then the watch tells of that.
     let Some(fault) = fault(&stored) else { return Ok(()) };
     let told = conditions(&(ctx.clock)(), &stored, &fault);

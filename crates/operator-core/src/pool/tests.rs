@@ -195,3 +195,11 @@ fn names_cannot_collide() {
         assert!(child_name(kind, &"a".repeat(52)).len() <= 63);
     }
 }
+
+#[test]
+fn no_variable_is_put_into_an_argument() {
+    let pool = valid(&json!({"engine": {"image": "engine:v1", "extraArgs": ["--seed", "$(SEED)", "$$(SEED)"]}}));
+    let made = children::of(&pool, &site(), Strategy::Surge);
+    let text = made.iter().map(|child| child.to_json().to_string()).collect::<String>();
+    assert!(text.contains(r#""--seed","$$(SEED)","$$$$(SEED)""#), "{text}");
+}

@@ -50,7 +50,8 @@ pub(super) fn of(pool: &ValidPool) -> Vec<String> {
     switch("enable-chunked-prefill", engine.enable_chunked_prefill);
     switch("enforce-eager", engine.enforce_eager);
     switch("enable-auto-tool-choice", engine.tool_call_parser.is_some().then_some(true));
-    args.extend(engine.extra_args.iter().cloned());
+    // Kubernetes puts a variable's value in the place of `$(NAME)`, and a value has not been checked as the argument was.
+    args.extend(engine.extra_args.iter().map(|arg| arg.replace('$', "$$")));
     args
 }
 
