@@ -2,15 +2,35 @@
 //!
 //! A reconcile that runs between our write and its echo would see the world as it was, and write the same again. So each
 //! write is remembered with the version of the object that it was made over; as long as the store still holds that version,
-//! the remembered result is what there is.
+//! the remembered result is what there is. That does not tell of an object that came and went between two looks, with nothing
+//! in the store before and after; for those there is [`Gone`].
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Echoes come within milliseconds, or a watch is broken and will list anew.
 const KEEP: Duration = Duration::from_secs(60);
+
+/// Objects that watches have lately told to be deleted, by UID.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gone(Arc<Mutex<HashMap<String, Instant>>>);
+
+impl Gone {
+    /// Notes that the object with this UID was deleted.
+    pub(crate) fn note(&self, uid: String, now: Instant) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // As long as a write is remembered, it must be known that its object is gone.
+        all.retain(|_, at| now.saturating_duration_since(*at) < 2 * KEEP);
+        all.insert(uid, now);
+    }
+
+    /// Whether the object with this UID is known to be deleted.
+    pub(crate) fn has(&self, uid: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(uid)
+    }
+}
 
 /// Results of writes by key, each `None` for a deletion.
 #[derive(Debug)]
@@ -39,13 +59,23 @@ impl<K: Eq + Hash, V: Clone> Overlay<K, V> {
         all.insert(key, Entry { over, result, at: now });
     }
 
-    /// What `key` is now, when the store holds `stored` at `version`.
-    pub(crate) fn latest(&self, key: &K, version: Option<&str>, stored: Option<V>, now: Instant) -> Option<V> {
+    /// What `key` is now, when the store holds `stored` at `version` and `gone` tells which results are deleted.
+    pub(crate) fn latest(
+        &self,
+        key: &K,
+        version: Option<&str>,
+        stored: Option<V>,
+        now: Instant,
+        gone: impl Fn(&V) -> bool,
+    ) -> Option<V> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let holds = |entry: &Entry<V>| {
+            entry.over.as_deref() == version
+                && now.saturating_duration_since(entry.at) < KEEP
+                && !entry.result.as_ref().is_some_and(&gone)
+        };
         match all.get(key) {
-            Some(entry) if entry.over.as_deref() == version && now.saturating_duration_since(entry.at) < KEEP => {
-                entry.result.clone()
-            }
+            Some(entry) if holds(entry) => entry.result.clone(),
             Some(_) => {
                 all.remove(key);
                 stored
@@ -64,7 +94,7 @@ mod tests {
         let now = Instant::now();
         let overlay = Overlay::default();
         let check = |version: Option<&str>, stored: Option<i32>, at: Duration, want: Option<i32>| {
-            assert_eq!(overlay.latest(&"a", version, stored, now + at), want, "{version:?}");
+            assert_eq!(overlay.latest(&"a", version, stored, now + at, |_| false), want, "{version:?}");
         };
         check(Some("1"), Some(10), Duration::ZERO, Some(10));
         overlay.wrote("a", Some("1".to_owned()), Some(20), now);
@@ -77,5 +107,22 @@ mod tests {
         overlay.wrote("a", Some("3".to_owned()), None, now);
         check(Some("3"), Some(20), Duration::ZERO, None);
         check(Some("3"), Some(20), KEEP, Some(20));
+    }
+
+    #[test]
+    fn what_came_and_went_between_two_looks_is_gone() {
+        let (now, overlay, gone) = (Instant::now(), Overlay::default(), Gone::default());
+        let look = || overlay.latest(&"a", None, None, now, |uid: &&str| gone.has(uid));
+        overlay.wrote("a", None, Some("first"), now);
+        gone.note("another".to_owned(), now);
+        assert_eq!(look(), Some("first"));
+        gone.note("first".to_owned(), now);
+        assert_eq!(look(), None);
+        // Also when the watch was faster than the answer to the write.
+        gone.note("second".to_owned(), now);
+        overlay.wrote("a", None, Some("second"), now);
+        assert_eq!(look(), None);
+        gone.note("late".to_owned(), now + 2 * KEEP);
+        assert!(!gone.has("first"), "it is not remembered for ever");
     }
 }

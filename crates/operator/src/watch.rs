@@ -27,6 +27,7 @@ use operator_core::pool::causes;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch as channel;
 
+use crate::overlay::Gone;
 use crate::{pool, route};
 
 /// A watch that says nothing for longer than this is begun again. A connection that died without a word is noticed only
@@ -54,7 +55,7 @@ pub(crate) struct Stores {
     pub(crate) policies: Store<route::Guarded>,
     /// Namespaces and their labels, where the operator looks after all of them.
     pub(crate) namespaces: Option<Store<PartialObjectMeta<Namespace>>>,
-    pub(crate) first_lists: FirstLists,
+    pub(crate) heard: Heard,
 }
 
 /// What fills the stores, for those who act on changes. Each must be read for its store to be filled.
@@ -105,13 +106,17 @@ fn of_pools() -> watcher::Config {
     all().labels(POOL_LABEL)
 }
 
-/// Which watches have delivered their first list.
-///
-/// A store can tell, too, but it wakes only the last of those who wait for it, and the controller of its kind is one.
+/// What the watches have told besides what is in the stores.
 #[derive(Clone, Default)]
-pub(crate) struct FirstLists(Vec<channel::Receiver<bool>>);
+pub(crate) struct Heard {
+    /// Which watches have delivered their first list. A store can tell, too, but it wakes only the last of those who wait for
+    /// it, and the controller of its kind is one.
+    lists: Vec<channel::Receiver<bool>>,
+    /// What was deleted lately.
+    pub(crate) gone: Gone,
+}
 
-impl FirstLists {
+impl Heard {
     /// A store, and the stream of changes that fills it while it is read. The stream never ends and never fails. Its first
     /// list is among those that are waited for.
     fn reflect<K>(
@@ -125,12 +130,17 @@ impl FirstLists {
         K::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
     {
         let (listed, first) = channel::channel(false);
-        self.0.push(first);
+        self.lists.push(first);
+        let gone = self.gone.clone();
         let (store, writer) = reflector::store();
         let changes =
             watcher(api, config).backoff(Pause::first()).modify(prune).reflect(writer).inspect_ok(move |event| {
-                if matches!(event, watcher::Event::InitDone) {
-                    listed.send_replace(true);
+                match event {
+                    watcher::Event::InitDone => _ = listed.send_replace(true),
+                    watcher::Event::Delete(object) => {
+                        object.meta().uid.iter().for_each(|uid| gone.note(uid.clone(), Instant::now()));
+                    }
+                    _ => {}
                 }
             });
         let changes = changes.touched_objects();
@@ -158,7 +168,7 @@ impl FirstLists {
 
     /// Waits until all are there. False when a watch has ended instead.
     async fn wait(&self) -> bool {
-        for listed in &self.0 {
+        for listed in &self.lists {
             if listed.clone().wait_for(|listed| *listed).await.is_err() {
                 return false;
             }
@@ -212,23 +222,23 @@ pub(crate) fn pool_of(pod: &Pod) -> Option<(&str, &str)> {
 impl Stores {
     /// Stores of everything in the scope, and what fills them.
     pub(crate) fn watched(scope: &Scope) -> (Self, Changes) {
-        let mut first_lists = FirstLists::default();
-        let (service_accounts, service_account_changes) = first_lists.reflect(scope.api(), of_pools(), |_| {});
-        let (network_policies, network_policy_changes) = first_lists.reflect(scope.api(), of_pools(), |_| {});
-        let (services, service_changes) = first_lists.reflect(scope.api(), of_pools(), |_| {});
-        let (deployments, deployment_changes) = first_lists.reflect(scope.api(), of_pools(), |_| {});
-        let (disruption_budgets, disruption_budget_changes) = first_lists.reflect(scope.api(), of_pools(), |_| {});
-        let (autoscalers, autoscaler_changes) = first_lists.reflect(scope.api(), of_pools(), |_| {});
-        let (pods, pod_changes) = first_lists.reflect(scope.api(), of_pools(), causes::prune);
-        let (pools, pool_changes) = first_lists.reflect(scope.api(), all(), |_| {});
-        let (policies, policy_changes) = first_lists.reflect(scope.api(), all(), |_| {});
+        let mut heard = Heard::default();
+        let (service_accounts, service_account_changes) = heard.reflect(scope.api(), of_pools(), |_| {});
+        let (network_policies, network_policy_changes) = heard.reflect(scope.api(), of_pools(), |_| {});
+        let (services, service_changes) = heard.reflect(scope.api(), of_pools(), |_| {});
+        let (deployments, deployment_changes) = heard.reflect(scope.api(), of_pools(), |_| {});
+        let (disruption_budgets, disruption_budget_changes) = heard.reflect(scope.api(), of_pools(), |_| {});
+        let (autoscalers, autoscaler_changes) = heard.reflect(scope.api(), of_pools(), |_| {});
+        let (pods, pod_changes) = heard.reflect(scope.api(), of_pools(), causes::prune);
+        let (pools, pool_changes) = heard.reflect(scope.api(), all(), |_| {});
+        let (policies, policy_changes) = heard.reflect(scope.api(), all(), |_| {});
         // In a single namespace there is nothing to be let into.
         let (namespaces, namespace_changes) = match &scope.namespace {
             Some(_) => (None, futures::stream::pending().boxed()),
             None => {
                 let namespaces = Api::<PartialObjectMeta<Namespace>>::all(scope.client.clone());
                 let (store, changes) =
-                    first_lists.reflect(namespaces, all(), |namespace| namespace.metadata.managed_fields = None);
+                    heard.reflect(namespaces, all(), |namespace| namespace.metadata.managed_fields = None);
                 (Some(store), changes)
             }
         };
@@ -243,7 +253,7 @@ impl Stores {
             pools,
             policies,
             namespaces,
-            first_lists,
+            heard,
         };
         let changes = Changes {
             service_accounts: service_account_changes,
@@ -294,7 +304,7 @@ impl Stores {
 
     /// Waits until every watch has delivered its first list. False when one has ended instead.
     pub(crate) async fn synced(&self) -> bool {
-        self.first_lists.wait().await
+        self.heard.wait().await
     }
 }
 
@@ -323,7 +333,7 @@ mod tests {
     async fn several_may_wait_for_the_first_lists() {
         let (listed, first) = channel::channel(false);
         let (done, second) = channel::channel(true);
-        let lists = FirstLists(vec![second, first]);
+        let lists = Heard { lists: vec![second, first], gone: Gone::default() };
         let waits = [lists.clone(), lists].map(|lists| tokio::spawn(async move { lists.wait().await }));
         tokio::task::yield_now().await;
         listed.send_replace(true);
@@ -333,6 +343,6 @@ mod tests {
         drop((listed, done));
         let (ended, never) = channel::channel(false);
         drop(ended);
-        assert!(!FirstLists(vec![never]).wait().await, "its watch has ended");
+        assert!(!Heard { lists: vec![never], gone: Gone::default() }.wait().await, "its watch has ended");
     }
 }

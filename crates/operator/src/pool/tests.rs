@@ -6,7 +6,7 @@ use crate::error::Class;
 use crate::metrics::Metrics;
 use crate::overlay::Overlay;
 use crate::scrape::Loads;
-use crate::watch::{FirstLists, Stores};
+use crate::watch::{Heard, Stores};
 use api::InferencePoolStatus;
 use http_body_util::BodyExt;
 use hyper::{Method, Request, Response, StatusCode};
@@ -107,7 +107,7 @@ impl World {
                 pools,
                 policies,
                 namespaces: None,
-                first_lists: FirstLists::default(),
+                heard: Heard::default(),
             },
             known,
             loads: Arc::new(Loads::default()),
