@@ -11,6 +11,9 @@ use crate::error::Class;
 const LONGEST: u64 = 256;
 /// Objects that were deleted while they failed are forgotten after this long; it must be longer than any wait.
 const REMEMBER: Duration = Duration::from_secs(3600);
+/// How soon after a failure events alone have an object tried again. Its children and pods may change many times a second,
+/// and each change would meet the same refusal.
+const PACE: Duration = Duration::from_secs(1);
 
 /// Counts of failures in a row, by object.
 #[derive(Debug, Default)]
@@ -20,18 +23,31 @@ pub(crate) struct Backoff(Mutex<HashMap<String, Failures>>);
 struct Failures {
     in_a_row: u32,
     last: Instant,
+    class: Class,
+    /// Of the object, when it failed.
+    generation: Option<i64>,
 }
 
 impl Backoff {
-    /// Counts a failure of the object `key` and says how long to wait. `luck` lies in 0..1 and spreads objects that failed
-    /// together.
-    pub(crate) fn failed(&self, key: &str, class: Class, now: Instant, luck: f64) -> Duration {
+    /// Counts a failure of the object `key` at `generation` and says how long to wait. `luck` lies in 0..1 and spreads
+    /// objects that failed together.
+    pub(crate) fn failed(&self, key: &str, generation: Option<i64>, class: Class, now: Instant, luck: f64) -> Duration {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, failures| now.saturating_duration_since(failures.last) < REMEMBER);
-        let failures = all.entry(key.to_owned()).or_insert(Failures { in_a_row: 0, last: now });
-        failures.in_a_row = failures.in_a_row.saturating_add(1);
-        failures.last = now;
-        wait(class, failures.in_a_row, luck)
+        let before = all.get(key).map_or(0, |failures| failures.in_a_row);
+        let in_a_row = before.saturating_add(1);
+        all.insert(key.to_owned(), Failures { in_a_row, last: now, class, generation });
+        wait(class, in_a_row, luck)
+    }
+
+    /// How long the object `key` at `generation` is to be left alone although something about it has changed: it has just
+    /// failed in a way that the change is unlikely to mend. Who changes its spec is answered at once.
+    pub(crate) fn pause(&self, key: &str, generation: Option<i64>, now: Instant) -> Option<Duration> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = all.get(key).filter(|failures| failures.generation == generation)?;
+        let lasts = matches!(failures.class, Class::Bug | Class::Transient);
+        let rest = PACE.saturating_sub(now.saturating_duration_since(failures.last));
+        (lasts && !rest.is_zero()).then_some(rest)
     }
 
     /// Forgets the failures of the object `key`.
@@ -87,10 +103,33 @@ mod tests {
     fn counts_each_object_for_itself() {
         let (backoff, start) = (Backoff::default(), Instant::now());
         let fail =
-            |key, after: u64| backoff.failed(key, Class::Transient, start + Duration::from_secs(after), 0.5).as_secs();
+            |key, at: u64| backoff.failed(key, None, Class::Transient, start + Duration::from_secs(at), 0.5).as_secs();
         assert_eq!([fail("a", 0), fail("a", 1), fail("b", 1), fail("a", 2)], [1, 2, 1, 4]);
         backoff.succeeded("a");
         assert_eq!([fail("a", 3), fail("b", 3)], [1, 2]);
         assert_eq!(fail("b", 3 + REMEMBER.as_secs()), 1, "forgotten by then");
+    }
+
+    #[test]
+    fn events_alone_do_not_have_a_failed_object_tried_many_times_a_second() {
+        let (backoff, start) = (Backoff::default(), Instant::now());
+        let after = |millis| start + Duration::from_millis(millis);
+        for (class, paused) in [
+            (Class::Bug, true),
+            (Class::Transient, true),
+            (Class::Conflict, false),
+            (Class::Waiting, false),
+            (Class::Invalid, false),
+        ] {
+            backoff.failed("a", Some(1), class, start, 0.5);
+            let rest = backoff.pause("a", Some(1), after(300));
+            assert_eq!(rest, paused.then_some(Duration::from_millis(700)), "{class:?}");
+            assert_eq!(backoff.pause("a", Some(2), after(300)), None, "{class:?}: another spec");
+            assert_eq!(backoff.pause("a", Some(1), after(1000)), None, "{class:?}: later");
+            assert_eq!(backoff.pause("b", Some(1), after(300)), None, "{class:?}: another object");
+        }
+        backoff.failed("a", Some(1), Class::Bug, start, 0.5);
+        backoff.succeeded("a");
+        assert_eq!(backoff.pause("a", Some(1), after(300)), None, "it succeeded");
     }
 }

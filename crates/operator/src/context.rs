@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use api::InferencePoolStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::Client;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
+use kube::{Client, ResourceExt};
 use operator_core::metrics_api::MetricsApi;
 use operator_core::plan::{Child, ChildKind};
 use operator_core::pool::Site;
@@ -62,11 +62,12 @@ impl Context {
         }
     }
 
-    /// Counts a reconcile's end, and decides when the object is looked at again after `error`.
-    pub(crate) fn failed(&self, kind: &'static str, key: &str, error: &Error) -> Action {
+    /// Counts a reconcile's end, and decides when the object, which failed at `generation`, is looked at again after `error`.
+    pub(crate) fn failed(&self, kind: &'static str, key: &str, generation: Option<i64>, error: &Error) -> Action {
         let class = error.class();
         self.metrics.failed(kind, class);
-        let wait = self.backoff.failed(&format!("{kind} {key}"), class, Instant::now(), rand::random());
+        let name = format!("{kind} {key}");
+        let wait = self.backoff.failed(&name, generation, class, Instant::now(), rand::random());
         let seconds = wait.as_secs_f64();
         match class {
             Class::Bug => {
@@ -80,6 +81,12 @@ impl Context {
             }
         }
         Action::requeue(wait)
+    }
+
+    /// When the object may be tried, if not now. See [`Backoff::pause`].
+    pub(crate) fn paused(&self, kind: &'static str, object: &impl ResourceExt) -> Option<Action> {
+        let key = format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any());
+        self.backoff.pause(&key, object.meta().generation, Instant::now()).map(Action::requeue)
     }
 
     /// Counts a reconcile that got to its end.

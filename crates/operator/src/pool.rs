@@ -44,7 +44,7 @@ pub(crate) async fn reconcile(guarded: Arc<Guarded>, ctx: Arc<Context>) -> Resul
 /// Decides when a pool whose reconcile failed is looked at again.
 #[expect(clippy::needless_pass_by_value, reason = "the controller hands these over by value")]
 pub(crate) fn error_policy(guarded: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
-    ctx.failed(POOL, &key(&guarded), error)
+    ctx.failed(POOL, &key(&guarded), guarded.meta().generation, error)
 }
 
 async fn reconcile_pool(pool: &InferencePool, ctx: &Context) -> Result<Action, Error> {

@@ -95,8 +95,13 @@ impl Queue {
         })
     }
 
-    /// Does the reconcile `work` of an object.
-    pub(crate) fn turn<K, W>(&self, object: &K, work: W) -> impl Future<Output = W::Output> + Send + use<K, W>
+    /// Does the reconcile `work` of an object, unless that is `paused`: then it goes on waiting.
+    pub(crate) fn turn<K, W>(
+        &self,
+        object: &K,
+        paused: Option<Action>,
+        work: W,
+    ) -> impl Future<Output = W::Output> + Send + use<K, W>
     where
         K: ResourceExt,
         W: Future<Output = Result<Action, Error>> + Send,
@@ -110,6 +115,9 @@ impl Queue {
         );
         let queue = self.clone();
         let turn = async move {
+            if let Some(later) = paused {
+                return Ok(later);
+            }
             let _under_way = queue.begin(&key);
             let done = AssertUnwindSafe(work).catch_unwind().await;
             let done = done.unwrap_or_else(|panic| Err(Error::Panicked(said(panic.as_ref()))));
@@ -248,16 +256,16 @@ mod tests {
         let mut others = Box::pin(queue.of_objects(futures::stream::iter([Ok(object("c", ""))])));
         others.next().await.unwrap().unwrap();
         assert_eq!(waiting(&queue), ["ns/b", "ns/c"]);
-        queue.turn(&object("c", ""), async { Ok(Action::await_change()) }).await.unwrap();
+        queue.turn(&object("c", ""), None, async { Ok(Action::await_change()) }).await.unwrap();
         assert_eq!(waiting(&queue), ["ns/b"]);
     }
 
     #[tokio::test]
     async fn a_panic_ends_its_reconcile_only() {
         let (queue, _lead) = queue(true);
-        let error = queue.turn(&object("a", ""), async { panic!("no {}", "way") }).await.unwrap_err();
+        let error = queue.turn(&object("a", ""), None, async { panic!("no {}", "way") }).await.unwrap_err();
         assert_eq!(error.to_string(), "the operator has a fault: no way");
         assert_eq!(queue.metrics.under_way_now("Pool"), 0);
-        assert!(queue.turn(&object("a", ""), async { Ok(Action::await_change()) }).await.is_ok());
+        assert!(queue.turn(&object("a", ""), None, async { Ok(Action::await_change()) }).await.is_ok());
     }
 }

@@ -42,7 +42,7 @@ pub(crate) async fn reconcile(guarded: Arc<Guarded>, ctx: Arc<Context>) -> Resul
 /// Decides when a policy whose reconcile failed is looked at again.
 #[expect(clippy::needless_pass_by_value, reason = "the controller hands these over by value")]
 pub(crate) fn error_policy(guarded: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
-    ctx.failed(ROUTE, &key(&guarded), error)
+    ctx.failed(ROUTE, &key(&guarded), guarded.meta().generation, error)
 }
 
 /// The policies that name the pool.

@@ -287,7 +287,10 @@ impl Process {
             .reconcile_all_on(queue.of_others(moves(self.standing.subscribe())))
             .graceful_shutdown_on(self.tasks.stop().cancelled_owned())
             .run(
-                move |pool, ctx| turns.turn(&*Arc::clone(&pool), pool::reconcile(pool, ctx)),
+                move |pool, ctx| {
+                    let paused = ctx.paused(POOL, &*pool);
+                    turns.turn(&*Arc::clone(&pool), paused, pool::reconcile(pool, ctx))
+                },
                 pool::error_policy,
                 Arc::clone(&ctx),
             );
@@ -303,7 +306,10 @@ impl Process {
             .reconcile_all_on(queue.all_at_first(policies))
             .graceful_shutdown_on(self.tasks.stop().cancelled_owned())
             .run(
-                move |policy, ctx| turns.turn(&*Arc::clone(&policy), route::reconcile(policy, ctx)),
+                move |policy, ctx| {
+                    let paused = ctx.paused(ROUTE, &*policy);
+                    turns.turn(&*Arc::clone(&policy), paused, route::reconcile(policy, ctx))
+                },
                 route::error_policy,
                 ctx,
             );

@@ -4,7 +4,10 @@ import (
 	"os"
 	"os/exec"
 	"reflect"
+	"runtime"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -74,4 +77,65 @@ func TestProcessIsNotTakenForAnother(t *testing.T) {
 		t.Error("a dead process that nobody has collected counts as alive")
 	}
 	_ = child.Wait()
+}
+
+// executions tells the child of the next test how often it is yet to execute
+// itself.
+const executions = "QUARTERMASTER_TEST_EXECUTIONS"
+
+// TestMain is also the child: a process that executes itself again and again,
+// each time from a thread that is not its first, and then waits.
+func TestMain(m *testing.M) {
+	left, err := strconv.Atoi(os.Getenv(executions))
+	if err != nil {
+		os.Exit(m.Run())
+	}
+	if left == 0 {
+		_, _ = os.Stdout.WriteString("done")
+		_, _ = os.Stdin.Read(make([]byte, 1))
+		return
+	}
+	os.Setenv(executions, strconv.Itoa(left-1))
+	// This one keeps the first thread, so that the other runs on another.
+	runtime.LockOSThread()
+	failed := make(chan error)
+	go func() { failed <- syscall.Exec("/proc/self/exe", os.Args, os.Environ()) }()
+	panic(<-failed)
+}
+
+func TestProcessLivesWhileItExecutesPrograms(t *testing.T) {
+	child := exec.Command("/proc/self/exe")
+	child.Env = append(os.Environ(), executions+"=300")
+	stdin, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	process, err := Identify(child.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		_, _ = stdout.Read(make([]byte, 4))
+		close(done)
+	}()
+	for looks := 0; ; looks++ {
+		if !process.Alive() {
+			t.Fatalf("look %d: a process that executes programs counts as dead", looks)
+		}
+		select {
+		case <-done:
+			stdin.Close()
+			_ = child.Wait()
+			return
+		default:
+		}
+	}
 }

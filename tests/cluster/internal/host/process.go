@@ -28,24 +28,45 @@ func Identify(pid int) (Process, error) {
 	if err != nil {
 		return Process{}, err
 	}
-	state, started, err := stat(pid)
-	if err != nil || state == "Z" {
+	state, started, err := stat("/proc/" + strconv.Itoa(pid))
+	if err != nil || state == "Z" && ended(pid) {
 		return Process{}, fmt.Errorf("process %d has ended", pid)
 	}
 	return Process{PID: pid, Started: started, Boot: strings.TrimSpace(string(boot))}, nil
 }
 
-// stat reads a process's state and start time. The name before them may hold
-// spaces and brackets, so that reading begins after the last bracket.
-func stat(pid int) (state, started string, err error) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+// ended tells whether no thread of a process runs any more. Its first thread
+// alone does not tell: when another thread executes a program, the first one
+// is a zombie for a moment, until the other has taken its place. As that can
+// happen between two readings, one is not enough.
+func ended(pid int) bool {
+	tasks := fmt.Sprintf("/proc/%d/task", pid)
+	for range 2 {
+		threads, err := os.ReadDir(tasks)
+		if err != nil {
+			return true
+		}
+		for _, thread := range threads {
+			if state, _, err := stat(tasks + "/" + thread.Name()); err == nil && state != "Z" && state != "X" {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// stat reads the state and start time of the process, or thread, whose folder
+// this is. The name before them may hold spaces and brackets, so that reading
+// begins after the last bracket.
+func stat(folder string) (state, started string, err error) {
+	text, err := os.ReadFile(folder + "/stat")
 	if err != nil {
 		return "", "", err
 	}
 	end := strings.LastIndexByte(string(text), ')')
 	fields := strings.Fields(string(text[end+1:]))
 	if len(fields) < 20 {
-		return "", "", fmt.Errorf("cannot read the state of process %d", pid)
+		return "", "", fmt.Errorf("cannot read the state in %s", folder)
 	}
 	return fields[0], fields[19], nil
 }
@@ -93,7 +114,7 @@ func (p Process) Kill(patience time.Duration) error {
 
 // listed tells whether the process is in the list, be it dead or alive.
 func (p Process) listed() bool {
-	_, started, err := stat(p.PID)
+	_, started, err := stat("/proc/" + strconv.Itoa(p.PID))
 	return err == nil && started == p.Started
 }
 
