@@ -4,14 +4,16 @@
 #
 #   POOLS=200 REST=600 benches/operator-at-scale.sh
 #   POOLS=5000 REST=60 benches/operator-at-scale.sh
+#   POOLS=100 RATE=2 benches/operator-at-scale.sh
 #
-# POOLS are made as fast as the API server takes them; then nothing is touched for REST seconds. The time from a pool's
+# POOLS are made as fast as the API server takes them, or RATE of them a second; then nothing is touched for REST seconds. The time from a pool's
 # creation to its Deployment's is read from the API server's audit log. OPERATOR names a program that is built already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 pools=${POOLS:-200}
 rest=${REST:-60}
+rate=${RATE:-0}
 name=${CLUSTER_NAME:-scale}
 admin=19090
 proxy=18001
@@ -40,10 +42,10 @@ for _ in $(seq 100); do
     sleep 0.1
 done
 
-python3 - "$pools" "$rest" "$operator" "$proxy" "$admin" <<'PY'
+python3 - "$pools" "$rest" "$operator" "$proxy" "$admin" "$rate" <<'PY'
 import concurrent.futures, http.client, json, os, re, sys, threading, time
 
-pools, rest, operator, proxy, admin = (int(a) for a in sys.argv[1:6])
+pools, rest, operator, proxy, admin, rate = (int(a) for a in sys.argv[1:7])
 local = threading.local()
 POOLS = "/apis/quartermaster.dev/v1alpha1/namespaces/scale/inferencepools"
 
@@ -61,6 +63,8 @@ def ask(port, method, path, body=None):
 
 
 def make(i):
+    if rate:
+        time.sleep(max(0, begun + i / rate - time.monotonic()))
     spec = {"model": {"source": "file:///models/tiny"}, "engine": {"image": "engine:v1"}, "replicas": 0}
     body = {"apiVersion": "quartermaster.dev/v1alpha1", "kind": "InferencePool", "metadata": {"name": f"p{i}"}, "spec": spec}
     ask(proxy, "POST", POOLS, body)

@@ -4,7 +4,9 @@
 //! that the API server filled in and fields that others added do not count. A field that we applied earlier and no longer
 //! want does count, which shows only in the live object's `managedFields`.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use std::borrow::Cow;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use serde_json::{Map, Value};
 
 /// How a live object stands to the desired one.
@@ -41,6 +43,26 @@ const KEYED_LISTS: [(&str, &str); 7] = [
     ("ownerReferences", "uid"),
 ];
 
+/// Packs the managed fields of an object that is to be kept: as a tree they take many times the memory of all the rest, as
+/// text a tenth of that. Those of the status, which is never compared, are left out.
+pub fn pack(metadata: &mut ObjectMeta) {
+    let Some(managed) = &mut metadata.managed_fields else { return };
+    managed.retain(|entry| entry.subresource.as_deref() != Some("status"));
+    for fields in managed.iter_mut().filter_map(|entry| entry.fields_v1.as_mut()) {
+        if !fields.0.is_string() {
+            fields.0 = Value::String(fields.0.to_string());
+        }
+    }
+}
+
+/// The fields of an entry, packed or not.
+fn fields(entry: &ManagedFieldsEntry) -> Option<Cow<'_, Value>> {
+    match &entry.fields_v1.as_ref()?.0 {
+        Value::String(packed) => serde_json::from_str(packed).ok().map(Cow::Owned),
+        tree => Some(Cow::Borrowed(tree)),
+    }
+}
+
 /// Compares `desired` with `live`, whose managed fields are `managed`, from the standpoint of the field manager `us`.
 #[must_use]
 pub fn compare(desired: &Value, live: &Value, managed: &[ManagedFieldsEntry], us: &str) -> Difference {
@@ -59,8 +81,8 @@ pub fn compare(desired: &Value, live: &Value, managed: &[ManagedFieldsEntry], us
         }
     }
     let mut paths: Vec<String> = differing.iter().map(|path| text(path)).collect();
-    for fields in managed.iter().filter(ours).filter_map(|entry| entry.fields_v1.as_ref()) {
-        given_up(&fields.0, desired, &mut String::new(), &mut paths);
+    for fields in managed.iter().filter(ours).filter_map(fields) {
+        given_up(&fields, desired, &mut String::new(), &mut paths);
     }
     if paths.is_empty() { Difference::Same } else { Difference::Ours(paths) }
 }
@@ -125,7 +147,8 @@ fn key_of(path: &[Step<'_>]) -> Option<&'static str> {
 
 /// Whether the field manager of `entry` owns the field at `path`, or the whole of which it is a part.
 fn owns(entry: &ManagedFieldsEntry, path: &[Step<'_>]) -> bool {
-    let Some(mut tree) = entry.fields_v1.as_ref().and_then(|fields| fields.0.as_object()) else { return false };
+    let fields = fields(entry);
+    let Some(mut tree) = fields.as_deref().and_then(Value::as_object) else { return false };
     for step in path {
         let below = match step {
             Step::Field(name) => tree.get(&format!("f:{name}")),

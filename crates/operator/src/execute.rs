@@ -16,9 +16,9 @@ use kube::Api;
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy,
 };
-use operator_core::FIELD_MANAGER;
 use operator_core::plan::{Blocked, Change, Child, ChildKind};
 use operator_core::pool::{ValidPool, is_ours};
+use operator_core::{FIELD_MANAGER, diff};
 use serde_json::json;
 
 use crate::call::call;
@@ -81,7 +81,8 @@ async fn apply(
         body["metadata"]["resourceVersion"] = json!(version);
         how.force = true;
     }
-    let written = call(&what, api.patch(name, &how, &Patch::Apply(body))).await?;
+    let mut written = call(&what, api.patch(name, &how, &Patch::Apply(body))).await?;
+    diff::pack(&mut written.metadata);
     ctx.metrics.wrote(kind.as_str());
     let written = serde_json::to_value(written).and_then(|object| Child::from_json(kind, object));
     let written = written.map_err(|error| Error::Undecodable(format!("{}: {error}", kind.as_str())))?;

@@ -22,6 +22,7 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
+use operator_core::diff;
 use operator_core::plan::{Child, ChildKind};
 use operator_core::pool::causes;
 use serde::de::DeserializeOwned;
@@ -104,6 +105,16 @@ fn all() -> watcher::Config {
 /// How objects made for pools are watched.
 fn of_pools() -> watcher::Config {
     all().labels(POOL_LABEL)
+}
+
+/// Objects made for pools are kept with who has set which field: that decides what may be written.
+fn packed<K: Resource>(object: &mut K) {
+    diff::pack(object.meta_mut());
+}
+
+/// Of all others it is not asked.
+fn unmanaged<K: Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
 }
 
 /// What the watches have told besides what is in the stores.
@@ -223,22 +234,22 @@ impl Stores {
     /// Stores of everything in the scope, and what fills them.
     pub(crate) fn watched(scope: &Scope) -> (Self, Changes) {
         let mut heard = Heard::default();
-        let (service_accounts, service_account_changes) = heard.reflect(scope.api(), of_pools(), |_| {});
-        let (network_policies, network_policy_changes) = heard.reflect(scope.api(), of_pools(), |_| {});
-        let (services, service_changes) = heard.reflect(scope.api(), of_pools(), |_| {});
-        let (deployments, deployment_changes) = heard.reflect(scope.api(), of_pools(), |_| {});
-        let (disruption_budgets, disruption_budget_changes) = heard.reflect(scope.api(), of_pools(), |_| {});
-        let (autoscalers, autoscaler_changes) = heard.reflect(scope.api(), of_pools(), |_| {});
+        let (service_accounts, service_account_changes) = heard.reflect(scope.api(), of_pools(), packed);
+        let (network_policies, network_policy_changes) = heard.reflect(scope.api(), of_pools(), packed);
+        let (services, service_changes) = heard.reflect(scope.api(), of_pools(), packed);
+        let (deployments, deployment_changes) = heard.reflect(scope.api(), of_pools(), packed);
+        let (disruption_budgets, disruption_budget_changes) = heard.reflect(scope.api(), of_pools(), packed);
+        let (autoscalers, autoscaler_changes) = heard.reflect(scope.api(), of_pools(), packed);
         let (pods, pod_changes) = heard.reflect(scope.api(), of_pools(), causes::prune);
-        let (pools, pool_changes) = heard.reflect(scope.api(), all(), |_| {});
-        let (policies, policy_changes) = heard.reflect(scope.api(), all(), |_| {});
+        let (pools, pool_changes) = heard.reflect(scope.api(), all(), unmanaged);
+        let (policies, policy_changes) = heard.reflect(scope.api(), all(), unmanaged);
         // In a single namespace there is nothing to be let into.
         let (namespaces, namespace_changes) = match &scope.namespace {
             Some(_) => (None, futures::stream::pending().boxed()),
             None => {
                 let namespaces = Api::<PartialObjectMeta<Namespace>>::all(scope.client.clone());
                 let (store, changes) =
-                    heard.reflect(namespaces, all(), |namespace| namespace.metadata.managed_fields = None);
+                    heard.reflect(namespaces, all(), unmanaged);
                 (Some(store), changes)
             }
         };

@@ -19,6 +19,13 @@ fn ours(paths: &[&str]) -> Difference {
 
 fn check(desired: &Value, live: &Value, managed: &[ManagedFieldsEntry], want: &Difference) {
     assert_eq!(&compare(desired, live, managed, US), want, "{desired}\n{live}");
+    let mut kept = ObjectMeta { managed_fields: Some(managed.to_vec()), ..ObjectMeta::default() };
+    for times in 1..3 {
+        pack(&mut kept);
+        let packed = kept.managed_fields.as_deref().unwrap();
+        assert!(packed.iter().all(|entry| entry.fields_v1.as_ref().is_none_or(|fields| fields.0.is_string())));
+        assert_eq!(&compare(desired, live, packed, US), want, "packed {times} times: {desired}\n{live}");
+    }
 }
 
 #[test]
