@@ -53,6 +53,8 @@ pub mod reason {
     pub const BLOCKED: &str = "Blocked";
     /// The API server will not do what the pool needs, for example for want of rights.
     pub const REFUSED: &str = "Refused";
+    /// The API server has failed several times to do what the pool needs. It is asked again, at growing intervals.
+    pub const RETRYING: &str = "Retrying";
     /// Pods cannot be made, for example because a quota is used up.
     pub const REPLICA_FAILURE: &str = "ReplicaFailure";
     /// The autoscaler reads the pool's figures.

@@ -2,7 +2,7 @@
 //!
 //! * [`validate()`] turns the stored object into a [`ValidPool`], or says what is wrong with it;
 //! * [`plan`] compares what it needs with what there is;
-//! * [`refused`] and [`stalled`] are the statuses of pools that cannot be planned or carried out.
+//! * [`refused`], [`stalled`] and [`retrying`] are the statuses of pools that cannot be planned or carried out.
 
 mod autoscaler;
 pub mod causes;
@@ -38,7 +38,7 @@ use causes::Survey;
 use rollout::Decision;
 
 pub use children::{is_ours, name as child_name};
-pub use status::{Writing, notes, refused, stalled, writing};
+pub use status::{Writing, notes, refused, retrying, stalled, writing};
 pub use validate::{Invalid, ValidPool, validate};
 
 /// Everything about a pool that its plan depends on, besides its spec.

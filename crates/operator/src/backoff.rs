@@ -50,6 +50,11 @@ impl Backoff {
         (lasts && !rest.is_zero()).then_some(rest)
     }
 
+    /// How often the object `key` has failed in a row.
+    pub(crate) fn in_a_row(&self, key: &str) -> u32 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).map_or(0, |failures| failures.in_a_row)
+    }
+
     /// Forgets the failures of the object `key`.
     pub(crate) fn succeeded(&self, key: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
@@ -105,6 +110,7 @@ mod tests {
         let fail =
             |key, at: u64| backoff.failed(key, None, Class::Transient, start + Duration::from_secs(at), 0.5).as_secs();
         assert_eq!([fail("a", 0), fail("a", 1), fail("b", 1), fail("a", 2)], [1, 2, 1, 4]);
+        assert_eq!(["a", "b", "c"].map(|key| backoff.in_a_row(key)), [3, 1, 0]);
         backoff.succeeded("a");
         assert_eq!([fail("a", 3), fail("b", 3)], [1, 2]);
         assert_eq!(fail("b", 3 + REMEMBER.as_secs()), 1, "forgotten by then");

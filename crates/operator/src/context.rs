@@ -24,6 +24,10 @@ use crate::watch::Stores;
 /// How long a reconcile waits for the first lists before it tries again later.
 const FIRST_LISTS: Duration = Duration::from_secs(30);
 
+/// After this many failures in a row, that is after some three seconds, a pool's status says what fails. What passes sooner is
+/// nobody's concern.
+const TOLD_AFTER: u32 = 2;
+
 /// A child of a pool: its kind, namespace and name, and the pool's UID. A pool that is made anew under its name must not
 /// inherit what was written for the one before.
 pub(crate) type ChildKey = (ChildKind, String, String, String);
@@ -87,6 +91,11 @@ impl Context {
     pub(crate) fn paused(&self, kind: &'static str, object: &impl ResourceExt) -> Option<Action> {
         let key = format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any());
         self.backoff.pause(&key, object.meta().generation, Instant::now()).map(Action::requeue)
+    }
+
+    /// Whether the object has failed so often in a row that people should be told why.
+    pub(crate) fn keeps_failing(&self, kind: &'static str, key: &str) -> bool {
+        self.backoff.in_a_row(&format!("{kind} {key}")) >= TOLD_AFTER
     }
 
     /// Counts a reconcile that got to its end.

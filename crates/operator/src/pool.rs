@@ -11,7 +11,7 @@ use kube::{Resource, ResourceExt};
 use operator_core::pool;
 
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Class, Error};
 use crate::execute::execute;
 use crate::metrics::POOL;
 use crate::observe::observe;
@@ -36,7 +36,7 @@ pub(crate) async fn reconcile(guarded: Arc<Guarded>, ctx: Arc<Context>) -> Resul
     };
     ctx.metrics.reconciled(POOL, begun.elapsed());
     if done.is_ok() {
-        ctx.succeeded(POOL, &key(&guarded));
+        ctx.succeeded(POOL, &name(&*guarded));
     }
     done
 }
@@ -44,7 +44,7 @@ pub(crate) async fn reconcile(guarded: Arc<Guarded>, ctx: Arc<Context>) -> Resul
 /// Decides when a pool whose reconcile failed is looked at again.
 #[expect(clippy::needless_pass_by_value, reason = "the controller hands these over by value")]
 pub(crate) fn error_policy(guarded: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
-    ctx.failed(POOL, &key(&guarded), guarded.meta().generation, error)
+    ctx.failed(POOL, &name(&*guarded), guarded.meta().generation, error)
 }
 
 async fn reconcile_pool(pool: &InferencePool, ctx: &Context) -> Result<Action, Error> {
@@ -61,11 +61,14 @@ async fn reconcile_pool(pool: &InferencePool, ctx: &Context) -> Result<Action, E
     };
     let plan = pool::plan(&now, &ctx.site, &seen, &valid); // decides
     let done = execute(ctx, &valid, &plan.changes).await; // writes
-    let status = match done.as_ref().err().map(Error::for_people) {
+    let status = match done.as_ref().err().map(|error| (error, error.for_people())) {
         None => plan.status,
-        Some(Some((reason, message))) => pool::stalled(&now, plan.status, reason, message),
+        Some((_, Some((reason, message)))) => pool::stalled(&now, plan.status, reason, message),
+        Some((error, None)) if error.class() == Class::Transient && ctx.keeps_failing(POOL, &name(pool)) => {
+            pool::retrying(&now, plan.status, error.to_string())
+        }
         // What happened in part is told when all of it has happened.
-        Some(None) => return done.map(|()| Action::await_change()),
+        Some((_, None)) => return done.map(|()| Action::await_change()),
     };
     let wait = report(ctx, pool, &seen.status, &status).await?; // writes
     done?;
@@ -75,7 +78,8 @@ async fn reconcile_pool(pool: &InferencePool, ctx: &Context) -> Result<Action, E
     Ok(Action::requeue(wait.map_or(plan.requeue, |wait| wait.min(plan.requeue))))
 }
 
-fn key(pool: &Guarded) -> String {
+/// Namespace and name.
+fn name(pool: &impl ResourceExt) -> String {
     format!("{}/{}", pool.namespace().unwrap_or_default(), pool.name_any())
 }
 

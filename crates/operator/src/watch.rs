@@ -248,8 +248,7 @@ impl Stores {
             Some(_) => (None, futures::stream::pending().boxed()),
             None => {
                 let namespaces = Api::<PartialObjectMeta<Namespace>>::all(scope.client.clone());
-                let (store, changes) =
-                    heard.reflect(namespaces, all(), unmanaged);
+                let (store, changes) = heard.reflect(namespaces, all(), unmanaged);
                 (Some(store), changes)
             }
         };

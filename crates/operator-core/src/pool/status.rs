@@ -124,6 +124,16 @@ pub fn stalled(
     status
 }
 
+/// `status` with the news that the API server has failed to carry out the plan, which is tried again.
+#[must_use]
+pub fn retrying(now: &Time, mut status: InferencePoolStatus, message: String) -> InferencePoolStatus {
+    let at = At { now, generation: status.observed_generation };
+    at.put(&mut status, RECONCILING, true, (reason::RETRYING, message.clone()));
+    at.put(&mut status, READY, false, (reason::RETRYING, message));
+    remove(&mut status.conditions, STALLED);
+    status
+}
+
 /// What people should hear of when `new` replaces `old`: that a pool became ready, is no longer, or needs them.
 #[must_use]
 pub fn notes(old: &InferencePoolStatus, new: &InferencePoolStatus) -> Vec<Note> {

@@ -269,6 +269,20 @@ async fn says_what_stands_in_the_way() {
 }
 
 #[tokio::test]
+async fn says_what_fails_again_and_again() {
+    let full: Refusal = |path| path.contains("services/").then(|| refusal(500, "InternalError", ""));
+    let world = World::new(None, full);
+    for (time, told) in [(1, false), (2, false), (3, true), (4, true)] {
+        let error = world.reconcile(&pool(1)).await.0.unwrap_err();
+        assert_eq!(error.class(), Class::Transient);
+        error_policy(Arc::new(DeserializeGuard(Ok(pool(1)))), &error, Arc::clone(&world.ctx));
+        let says = world.conditions();
+        let retrying = ["Reconciling=True:Retrying".to_owned(), "Ready=False:Retrying".to_owned()];
+        assert_eq!(retrying.iter().all(|one| says.contains(one)), told, "time {time}: {says:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_mistake_in_the_spec_is_told_and_nothing_is_made() {
     let world = World::new(None, |_| None);
     let mut wrong = pool(1);

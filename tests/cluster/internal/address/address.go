@@ -44,8 +44,9 @@ func (c Block) Pods() netip.Prefix { return c.prefix(64, 18) }
 // NodePods is the part of Pods that the one real node hands out.
 func (c Block) NodePods() netip.Prefix { return c.prefix(64, 24) }
 
-// Services is the range for cluster addresses of services.
-func (c Block) Services() netip.Prefix { return c.prefix(128, 20) }
+// Services is the range for cluster addresses of services: enough for the
+// thousands of pools of a measurement.
+func (c Block) Services() netip.Prefix { return c.prefix(128, 17) }
 
 // APIService is the cluster address of the service `kubernetes`, which the API
 // server always puts first in the range.
