@@ -89,26 +89,33 @@ fn lint(steps: &mut Steps) -> Outcome<Count> {
     let mut vet = Command::new("go");
     vet.env("CGO_ENABLED", "0").args(["vet", "./cmd/cluster", "./internal/..."]).current_dir(&go);
     count += one(steps, "go vet finds nothing", 20, &mut vet)?;
-    count += alerts(steps)?;
-    if cargo(&["deny", "--version"]).output().is_ok_and(|output| output.status.success()) {
-        let deny = ["deny", "check", "bans", "licenses", "sources"];
-        count += one(steps, "Dependencies keep the policy of deny.toml", 5, &mut cargo(&deny))?;
+    let tools = places::cache().join("tools");
+    let mut install = Command::new("bash");
+    install.arg(places::root().join("tests/tools/install.sh")).arg(&tools);
+    steps.attempt("Install cargo-deny and promtool, unless they are there", Duration::from_secs(240), &mut install)?;
+    count += alerts(&tools, steps)?;
+    let deny = tools.join("cargo-deny");
+    if deny.exists() {
+        let mut check = Command::new(deny);
+        check.args(["check", "bans", "licenses", "sources"]).current_dir(places::root());
+        count += one(steps, "Dependencies keep the policy of deny.toml", 5, &mut check)?;
     } else {
-        count.skip(1, "the dependency policy: cargo-deny is not installed (cargo install --locked cargo-deny)");
+        count.skip(1, "the dependency policy: cargo-deny could not be built from the registry's source");
     }
     Ok(count)
 }
 
 /// The alerts of the chart, by Prometheus' own tool.
-fn alerts(steps: &mut Steps) -> Outcome<Count> {
+fn alerts(tools: &Path, steps: &mut Steps) -> Outcome<Count> {
+    let program = tools.join("promtool");
     let promtool = |args: &[&str]| {
-        let mut command = Command::new("promtool");
+        let mut command = Command::new(&program);
         command.args(args).current_dir(places::root());
         command
     };
     let mut count = Count::default();
-    if promtool(&["--version"]).output().is_err() {
-        count.skip(2, "the alerts: promtool is not installed (Debian has it in the package prometheus)");
+    if !program.exists() {
+        count.skip(2, "the alerts: promtool could not be fetched (Debian has it in the package prometheus)");
         return Ok(count);
     }
     let mut check = promtool(&["check", "rules", "charts/quartermaster/files/alerts.yaml"]);

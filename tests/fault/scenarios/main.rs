@@ -52,6 +52,9 @@ async fn prove() -> Result<bool, Trouble> {
     if runner.wants(kill::CLASS) {
         kill::prove(&bed, &reference, &again, &mut runner).await;
     }
+    if runner.wants(kill::TWICE) {
+        kill::prove_twice(&bed, &reference, &again, &mut runner).await;
+    }
     if runner.wants(stale::RESTART) {
         stale::prove_restart(&bed, &reference, &mut runner).await;
     }

@@ -79,9 +79,11 @@ impl Shared {
         }
     }
 
-    /// The fault of the first rule that is about the call.
+    /// The fault of the first rule that breaks the call. All rules that are about it count it.
     fn judge(&self, call: &Call) -> Option<Fault> {
-        lock(&self.rules).iter_mut().find_map(|rule| rule.judge(&call.ask)).flatten()
+        let judged: Vec<Option<Fault>> =
+            lock(&self.rules).iter_mut().filter_map(|rule| rule.judge(&call.ask)).collect();
+        judged.into_iter().flatten().next()
     }
 }
 
