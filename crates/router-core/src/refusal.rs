@@ -5,8 +5,11 @@
 
 use std::fmt::{self, Write as _};
 
+use bytes::Bytes;
 use http::StatusCode;
+use wire::Dialect;
 use wire::http1::{BodyError, HeadError};
+use wire::multipart::FormError;
 use wire::openai::{ErrorBody, ScanError};
 
 /// Seconds until a client should ask again when no replica is ready. Short beside the minutes that an engine takes to
@@ -18,8 +21,10 @@ const MOST_REPEATED: usize = 128;
 /// Why a request was not answered by an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The body is not one JSON object.
+    /// The body is not one JSON object, or a field of it cannot be taken.
     Malformed(ScanError),
+    /// The body is not a form, or a field of it cannot be taken.
+    BadForm(FormError),
     /// The body names no model, or its `model` is no text.
     MissingModel,
     /// No policy offers this model.
@@ -32,9 +37,16 @@ pub enum Refusal {
         /// The path asked for, shortened.
         path: String,
     },
+    /// An engine serves this path, but the router cannot.
+    NotRouted {
+        /// The path asked for, shortened.
+        path: String,
+        /// Why, and what to do instead; without a full stop.
+        why: &'static str,
+    },
     /// The path is served, with another method.
     WrongMethod {
-        /// The method that is served.
+        /// The methods that are served.
         allow: &'static str,
     },
     /// The body is compressed, which could hide any size.
@@ -123,12 +135,18 @@ impl Refusal {
         Self::UnknownPath { path: shorten(path) }
     }
 
+    /// Engines serve `path`, but the router does not, because of `why`.
+    #[must_use]
+    pub fn not_routed(path: &str, why: &'static str) -> Self {
+        Self::NotRouted { path: shorten(path), why }
+    }
+
     /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Malformed(_) | Self::MissingModel | Self::BrokenBody => StatusCode::BAD_REQUEST,
-            Self::UnknownModel { .. } | Self::UnknownPath { .. } => StatusCode::NOT_FOUND,
+            Self::Malformed(_) | Self::BadForm(_) | Self::MissingModel | Self::BrokenBody => StatusCode::BAD_REQUEST,
+            Self::UnknownModel { .. } | Self::UnknownPath { .. } | Self::NotRouted { .. } => StatusCode::NOT_FOUND,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::EncodedBody => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -146,10 +164,14 @@ impl Refusal {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Malformed(why) if why.problem.field().is_some() => "invalid_value",
             Self::Malformed(_) => "invalid_json",
+            Self::BadForm(why) if why.field().is_some() => "invalid_value",
+            Self::BadForm(_) => "invalid_form",
             Self::MissingModel => "missing_model",
             Self::UnknownModel { .. } => "model_not_found",
             Self::UnknownPath { .. } => "unknown_path",
+            Self::NotRouted { .. } => "not_routed",
             Self::WrongMethod { .. } => "method_not_allowed",
             Self::EncodedBody => "encoded_body",
             Self::TooLarge { .. } => "body_too_large",
@@ -174,7 +196,12 @@ impl Refusal {
     /// The field of the request at fault: the body's `param`.
     #[must_use]
     pub fn param(&self) -> Option<&'static str> {
-        matches!(self, Self::MissingModel | Self::UnknownModel { .. }).then_some("model")
+        match self {
+            Self::MissingModel | Self::UnknownModel { .. } => Some("model"),
+            Self::Malformed(why) => why.problem.field(),
+            Self::BadForm(why) => why.field(),
+            _ => None,
+        }
     }
 
     /// Seconds after which the same request may succeed: the `Retry-After` header.
@@ -187,7 +214,7 @@ impl Refusal {
         }
     }
 
-    /// The method to use instead: the `Allow` header.
+    /// The methods to use instead: the `Allow` header.
     #[must_use]
     pub fn allow(&self) -> Option<&'static str> {
         if let Self::WrongMethod { allow } = self { Some(allow) } else { None }
@@ -199,11 +226,21 @@ impl Refusal {
         matches!(self, Self::Unreachable { .. })
     }
 
-    /// The body that the client gets, as JSON.
+    /// The body that the client gets, as JSON, in the dialect that it speaks.
     #[must_use]
-    pub fn body(&self) -> Vec<u8> {
+    pub fn body(&self, dialect: Dialect, request_id: &str) -> Vec<u8> {
+        self.told(|error| dialect.error_body(error, self.status(), request_id))
+    }
+
+    /// The event that ends a stream which had begun.
+    #[must_use]
+    pub fn event(&self, dialect: Dialect, request_id: &str) -> Bytes {
+        self.told(|error| dialect.error_event(error, self.status(), request_id))
+    }
+
+    fn told<T>(&self, tell: impl FnOnce(&ErrorBody<'_>) -> T) -> T {
         let message = self.to_string();
-        ErrorBody { message: &message, kind: self.kind(), param: self.param(), code: Some(self.code()) }.to_json()
+        tell(&ErrorBody { message: &message, kind: self.kind(), param: self.param(), code: Some(self.code()) })
     }
 }
 
@@ -211,7 +248,9 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Malformed(why) if why.problem.field().is_some() => write!(f, "The body cannot be taken: {why}."),
             Self::Malformed(why) => write!(f, "The body is not a valid JSON object: {why}."),
+            Self::BadForm(why) => write!(f, "The form cannot be taken: {why}."),
             Self::MissingModel => {
                 f.write_str("The body must name a model: set \"model\" to one that GET /v1/models lists.")
             }
@@ -219,6 +258,7 @@ impl fmt::Display for Refusal {
                 write!(f, "No model named {model:?} is offered here; GET /v1/models lists those that are.")
             }
             Self::UnknownPath { path } => write!(f, "Nothing is served at {path:?}."),
+            Self::NotRouted { path, why } => write!(f, "{path:?} is not served by this router. {why}."),
             Self::WrongMethod { allow } => write!(f, "This path takes {allow} only."),
             Self::EncodedBody => f.write_str("Encoded bodies are not taken: send it without Content-Encoding."),
             Self::TooLarge { limit } => write!(f, "The body is larger than the {limit} bytes that are taken."),

@@ -14,27 +14,28 @@ use crate::stage::parse::parse;
 use crate::stage::send::{Reply, send};
 use crate::stage::settle::Record;
 use crate::stage::stream::{Body, stream};
-use crate::surface::Surface;
+use crate::surface::{Route, Surface};
 use crate::worker::Worker;
 
 /// Answers one request. The record that it opens goes with the answer's body and settles when that ends, or right here
 /// when the client leaves before there is one.
 pub(crate) async fn answer(worker: Rc<Worker>, client: Rc<Client>, request: Request<Incoming>) -> Response<Body> {
     let live = worker.live();
-    let mut record = Record::begin(&worker, request.headers());
-    let surface = Surface::of(request.method(), request.uri().path());
-    let mut response = match surface {
-        Err(refusal) => respond::refuse(refusal, record),
-        Ok(_) if !live.synced => respond::refuse(Refusal::Starting, record),
-        Ok(Surface::Models) => {
-            record.asked_at(Surface::Models);
-            respond::models(&live, record)
-        }
-        Ok(surface) => {
+    let path = request.uri().path();
+    let mut record = Record::begin(&worker, request.headers(), Surface::dialect_at(path));
+    let mut response = match Surface::of(request.method(), path) {
+        Route::Refuse(refusal) => respond::refuse(refusal, record),
+        Route::Methods(allow) => respond::methods(allow, record),
+        Route::Serve(_) if !live.synced => respond::refuse(Refusal::Starting, record),
+        Route::Serve(surface) => {
             record.asked_at(surface);
-            match pass(&worker, &client, &live, request, &mut record).await {
-                Ok(reply) => stream(&worker, reply, record),
-                Err(refusal) => respond::refuse(refusal, record),
+            match surface {
+                Surface::Models => respond::models(&live, record),
+                Surface::Model => respond::model(&live, path, record),
+                _ => match pass(&worker, &client, &live, request, surface, &mut record).await {
+                    Ok(reply) => stream(&worker, reply, record),
+                    Err(refusal) => respond::refuse(refusal, record),
+                },
             }
         }
     };
@@ -50,10 +51,11 @@ async fn pass(
     client: &Client,
     live: &Arc<Live>,
     request: Request<Incoming>,
+    surface: Surface,
     record: &mut Record,
 ) -> Result<Reply, Refusal> {
     let (parts, body) = request.into_parts();
-    let ask = parse(parts, body, &worker.settings).await.inspect_err(|_| client.left_unread())?;
+    let ask = parse(surface, parts, body, &worker.settings).await.inspect_err(|_| client.left_unread())?;
     record.understood(&ask);
     let choice = choose(&live.table, &ask.model)?;
     record.chosen(live, choice);

@@ -55,6 +55,10 @@ pub struct Args {
     /// How long requests under way may take after that.
     #[arg(long, env = "QUARTERMASTER_DRAIN_TIMEOUT", default_value = "120s", value_parser = duration)]
     pub drain_timeout: Duration,
+    /// Whether engines are asked for the count of a stream's tokens when the client has not asked. It is for metrics and
+    /// the log; the client does not see it.
+    #[arg(long, env = "QUARTERMASTER_COUNT_STREAM_TOKENS", default_value_t = true, action = clap::ArgAction::Set)]
+    pub count_stream_tokens: bool,
     /// Whether each request writes a line to the log. Bodies and keys are never written.
     #[arg(long, env = "QUARTERMASTER_LOG_REQUESTS", default_value_t = true, action = clap::ArgAction::Set)]
     pub log_requests: bool,
@@ -86,6 +90,7 @@ impl Args {
             connect_timeout: self.connect_timeout,
             first_byte_timeout: self.first_byte_timeout,
             silence_timeout: self.silence_timeout,
+            count_stream_tokens: self.count_stream_tokens,
             request_lines: self.request_lines(),
             ..Settings::default()
         }

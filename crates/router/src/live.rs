@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use router_core::Table;
-use wire::openai::{ListedModel, model_list};
+use wire::openai::{ListedModel, model_entry, model_list};
 
 use crate::metrics::{Metrics, RouteHandles};
 
@@ -46,6 +46,14 @@ impl Live {
         let listed = table.models().into_iter().map(|(id, created)| ListedModel { id, created });
         let models = model_list(listed, OWNER).into();
         Self { table, synced: true, routes, models }
+    }
+
+    /// The answer of `GET /v1/models/{id}`; `None` when nobody offers that model. One that only a pattern covers was
+    /// offered at an unknown time.
+    pub(crate) fn model(&self, id: &str) -> Option<Vec<u8>> {
+        let listed = self.table.models().into_iter().find(|(name, _)| *name == id);
+        let created = listed.map(|(_, created)| created).or_else(|| self.table.policy_for(id).map(|_| 0))?;
+        Some(model_entry(ListedModel { id, created }, OWNER))
     }
 
     /// Makes this the first view of a new [`Shared`].

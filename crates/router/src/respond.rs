@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
+use percent_encoding::percent_decode_str;
 use router_core::Refusal;
 
 use crate::live::Live;
@@ -17,9 +18,31 @@ pub(crate) fn models(live: &Live, mut record: Record) -> Response<Body> {
     json(StatusCode::OK, live.models.clone(), &record)
 }
 
-/// A refusal in OpenAI's shape.
+/// One model of the list. Its name may hold slashes, and comes percent-encoded from some clients.
+pub(crate) fn model(live: &Live, path: &str, mut record: Record) -> Response<Body> {
+    let id = path.strip_prefix("/v1/models/").unwrap_or_default();
+    let id = percent_decode_str(id).decode_utf8_lossy();
+    let Some(model) = live.model(&id) else { return refuse(Refusal::unknown_model(&id), record) };
+    record.answers_with(StatusCode::OK);
+    record.finished();
+    json(StatusCode::OK, model.into(), &record)
+}
+
+/// Which methods a path has.
+pub(crate) fn methods(allow: &'static str, mut record: Record) -> Response<Body> {
+    record.answers_with(StatusCode::NO_CONTENT);
+    record.finished();
+    let mut response = Response::new(Body::Whole(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response.headers_mut().insert(REQUEST_ID, record.request_id_header());
+    response
+}
+
+/// A refusal in the dialect of its path.
 pub(crate) fn refuse(refusal: Refusal, mut record: Record) -> Response<Body> {
-    let mut response = json(refusal.status(), refusal.body().into(), &record);
+    let body = refusal.body(record.dialect(), record.request_id());
+    let mut response = json(refusal.status(), body.into(), &record);
     let headers = response.headers_mut();
     if let Some(seconds) = refusal.retry_after() {
         headers.insert(header::RETRY_AFTER, seconds.into());

@@ -23,6 +23,8 @@ pub struct Settings {
     pub silence_timeout: Duration,
     /// How long a connection to an engine is kept for reuse. vLLM closes its side after 5 seconds.
     pub idle_timeout: Duration,
+    /// Whether streams are made to tell the count of their tokens, which is then kept from clients that have not asked.
+    pub count_stream_tokens: bool,
     /// How the log line of each request looks.
     pub request_lines: LineFormat,
 }
@@ -38,6 +40,7 @@ impl Default for Settings {
             first_byte_timeout: Duration::from_secs(300),
             silence_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(4),
+            count_stream_tokens: true,
             request_lines: LineFormat::Json,
         }
     }

@@ -5,6 +5,11 @@
 //! refuses with a named error. Start with [`http1`] for how an engine is spoken to, and [`openai::scan`] for what is
 //! read of a request.
 
+mod dialect;
 pub mod http1;
+pub mod multipart;
 pub mod openai;
 pub mod sse;
+pub mod usage;
+
+pub use dialect::Dialect;

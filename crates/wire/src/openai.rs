@@ -5,5 +5,5 @@ mod models;
 mod scan;
 
 pub use error::ErrorBody;
-pub use models::{ListedModel, model_list};
-pub use scan::{Fields, Model, ScanError, ScanProblem, scan, splice_model};
+pub use models::{ListedModel, model_entry, model_list};
+pub use scan::{Fields, Model, ScanError, ScanProblem, Splice, StreamOptions, scan, splice};

@@ -1,6 +1,11 @@
-//! Server-sent events on their way through: which bytes form whole events, and how to say that a stream broke.
+//! Server-sent events on their way through: which bytes form whole events.
 
-use bytes::{Buf, Bytes, BytesMut};
+use std::sync::LazyLock;
+
+use bytes::{Bytes, BytesMut};
+use memchr::memmem::Finder;
+
+use crate::Dialect;
 
 /// Longest unfinished event that is held back. A longer one passes on in pieces.
 const MOST_HELD: usize = 64 * 1024;
@@ -11,6 +16,7 @@ const MOST_HELD: usize = 64 * 1024;
 /// it would be read as part of that line. Engines write an event at a time, so as a rule nothing is ever held.
 #[derive(Debug, Default)]
 pub struct WholeEvents {
+    dialect: Dialect,
     held: BytesMut,
     /// The start of an overlong event has passed on already.
     inside: bool,
@@ -18,6 +24,12 @@ pub struct WholeEvents {
 }
 
 impl WholeEvents {
+    /// For a stream of this dialect.
+    #[must_use]
+    pub fn new(dialect: Dialect) -> Self {
+        Self { dialect, ..Self::default() }
+    }
+
     /// Takes what came and gives what may leave, which can be nothing.
     #[must_use]
     pub fn pass(&mut self, data: Bytes) -> Bytes {
@@ -41,8 +53,7 @@ impl WholeEvents {
 
     fn leave(&mut self, whole: Bytes) -> Bytes {
         self.inside = false;
-        let text = whole.trim_ascii_end();
-        self.done = text.ends_with(b"data: [DONE]") || text.ends_with(b"data:[DONE]");
+        self.done = self.dialect.ends(&whole);
         whole
     }
 
@@ -58,7 +69,7 @@ impl WholeEvents {
         !self.inside
     }
 
-    /// Whether the last event that left was OpenAI's `[DONE]`. Where the end of a stream is the end of the connection,
+    /// Whether the last event that left is one that ends a stream. Where the end of a stream is the end of the connection,
     /// this alone tells a whole stream from a cut one.
     #[must_use]
     pub fn done(&self) -> bool {
@@ -66,11 +77,24 @@ impl WholeEvents {
     }
 }
 
-/// An event that carries `body`, a JSON text on one line.
+/// These whole events without the one that only counts tokens, if it is among them: it has a usage and no choices.
 #[must_use]
-pub fn event(body: &[u8]) -> Bytes {
-    let mut parts = b"data: ".chain(body).chain(&b"\n\n"[..]);
-    parts.copy_to_bytes(parts.remaining())
+pub fn without_usage(events: Bytes) -> Bytes {
+    static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"choices\":[]"));
+    let Some(mark) = MARK.find(&events) else { return events };
+    let start = last_event_end(&events[..mark], 0).unwrap_or(0);
+    let ends = memchr::memchr2_iter(b'\n', b'\r', &events[mark..]).map(|at| mark + at + 1);
+    let end = ends.clone().find(|&end| ends_event(&events[mark..end])).unwrap_or(events.len());
+    // Lines that end in CR LF have their empty line end one byte later than one that ends in CR.
+    let end = if events[..end].ends_with(b"\r") && events.get(end) == Some(&b'\n') { end + 1 } else { end };
+    if memchr::memmem::find(&events[start..end], b"\"usage\"").is_none() {
+        return events;
+    }
+    match (start, end == events.len()) {
+        (0, _) => events.slice(end..),
+        (_, true) => events.slice(..start),
+        (_, false) => [&events[..start], &events[end..]].concat().into(),
+    }
 }
 
 /// Whether these bytes end with an empty line. Lines end in LF, CR or CR LF.
@@ -121,19 +145,32 @@ mod tests {
     }
 
     #[test]
-    fn knows_the_last_event() {
+    fn the_count_of_tokens_is_taken_out() {
+        let count = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\n\n";
         let cases = [
-            ("data: {}\n\ndata: [DONE]\n\n", true),
-            ("data:[DONE]\r\n\r\n", true),
-            ("data: [DONE]\n\ndata: {}\n\n", false),
-            ("data: [DONE]\n", false),
+            (count.to_owned(), ""),
+            (format!("data: a\n\n{count}data: [DONE]\n\n"), "data: a\n\ndata: [DONE]\n\n"),
+            (format!("data: a\n\n{count}"), "data: a\n\n"),
+            (format!("{count}data: [DONE]\n\n"), "data: [DONE]\n\n"),
+            (format!("data: a\n\n{count}b\n\n").replace('\n', "\r\n"), "data: a\r\n\r\nb\r\n\r\n"),
+            ("data: {\"choices\":[]}\n\n".to_owned(), "data: {\"choices\":[]}\n\n"),
+            ("data: {\"choices\":[{}],\"usage\":{}}\n\n".to_owned(), "data: {\"choices\":[{}],\"usage\":{}}\n\n"),
         ];
-        for (text, done) in cases {
-            let mut events = WholeEvents::default();
-            let _ = events.pass(Bytes::copy_from_slice(text.as_bytes()));
-            assert_eq!(events.done(), done, "{text:?}");
+        for (events, want) in cases {
+            assert_eq!(without_usage(Bytes::from(events.clone())), want, "{events:?}");
         }
-        assert_eq!(event(b"{}"), "data: {}\n\n");
+    }
+
+    #[test]
+    fn knows_the_last_event_however_it_came() {
+        let text = "event: a\ndata: {}\n\nevent: message_stop\ndata: {}\n\n";
+        for cut in 0..text.len() {
+            let mut events = WholeEvents::new(Dialect::Anthropic);
+            pass_all(&mut events, &[&text[..cut], &text[cut..]]);
+            assert!(events.done(), "{cut}");
+            pass_all(&mut events, &["event: ping\ndata: {}\n\n"]);
+            assert!(!events.done(), "{cut}");
+        }
     }
 
     proptest! {

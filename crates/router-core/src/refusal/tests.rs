@@ -5,9 +5,13 @@ fn every_refusal() -> Vec<Refusal> {
     let pool = || "ml/llama".to_owned();
     vec![
         Refusal::Malformed(ScanError { at: 7, problem: ScanProblem::NoComma }),
+        Refusal::Malformed(ScanError { at: 7, problem: ScanProblem::Repeated("model") }),
+        Refusal::BadForm(FormError::NoStart),
+        Refusal::BadForm(FormError::Repeated("model")),
         Refusal::MissingModel,
         Refusal::unknown_model("gpt"),
         Refusal::unknown_path("/x"),
+        Refusal::not_routed("/x", "So it is"),
         Refusal::WrongMethod { allow: "POST" },
         Refusal::EncodedBody,
         Refusal::TooLarge { limit: 16 },
@@ -33,9 +37,13 @@ fn maps_to_http() {
         })
         .collect();
     let want = "400 invalid_request_error invalid_json 0 - false
+400 invalid_request_error invalid_value 0 - false
+400 invalid_request_error invalid_form 0 - false
+400 invalid_request_error invalid_value 0 - false
 400 invalid_request_error missing_model 0 - false
 404 invalid_request_error model_not_found 0 - false
 404 invalid_request_error unknown_path 0 - false
+404 invalid_request_error not_routed 0 - false
 405 invalid_request_error method_not_allowed 0 POST false
 415 invalid_request_error encoded_body 0 - false
 413 invalid_request_error body_too_large 0 - false
@@ -56,9 +64,12 @@ fn says_it_in_a_sentence() {
     for refusal in every_refusal() {
         let message = refusal.to_string();
         assert!(message.ends_with('.') && message.starts_with(char::is_uppercase), "{message}");
-        let body: serde_json::Value = serde_json::from_slice(&refusal.body()).unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&refusal.body(Dialect::OpenAi, "r")).unwrap();
         assert_eq!(body["error"]["message"], message);
         assert_eq!(body["error"]["code"], refusal.code());
+        assert_eq!(body["error"]["param"].as_str(), refusal.param());
+        let body: serde_json::Value = serde_json::from_slice(&refusal.body(Dialect::Anthropic, "r")).unwrap();
+        assert_eq!((&body["error"]["message"], &body["request_id"]), (&message.into(), &"r".into()));
     }
     let pools = [("a", Idle::Missing), ("b", Idle::Empty), ("c", Idle::Starting(1)), ("d", Idle::Starting(3))];
     let pools = pools.map(|(name, idle)| (name.to_owned(), idle)).to_vec();

@@ -1,7 +1,8 @@
 //! First step: the request's body, bounded in size and time, and the few fields of it that routing needs.
 
-use std::ops::Range;
-
+use super::ask::Ask;
+use crate::settings::Settings;
+use crate::surface::Surface;
 use bytes::{Bytes, BytesMut};
 use http::header;
 use http::request::Parts;
@@ -9,37 +10,15 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use router_core::Refusal;
-use wire::openai::scan;
-
-use crate::settings::Settings;
-
-/// A request that was read and understood.
-#[derive(Debug)]
-pub(crate) struct Ask {
-    pub(crate) parts: Parts,
-    /// The body as it came.
-    pub(crate) body: Bytes,
-    pub(crate) model: String,
-    /// Where the model's name stands in the body, quotes included.
-    pub(crate) model_span: Range<usize>,
-    pub(crate) stream: bool,
-    pub(crate) max_tokens: Option<i64>,
-    pub(crate) n: Option<i64>,
-}
 
 /// Reads the body and looks it through once.
-pub(crate) async fn parse(parts: Parts, body: Incoming, settings: &Settings) -> Result<Ask, Refusal> {
+pub(crate) async fn parse(surface: Surface, parts: Parts, body: Incoming, settings: &Settings) -> Result<Ask, Refusal> {
     if parts.headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
         return Err(Refusal::EncodedBody);
     }
     let whole = tokio::time::timeout(settings.body_timeout, read(body, settings.max_body));
     let body = whole.await.map_err(|_| Refusal::SlowBody { seconds: settings.body_timeout.as_secs() })??;
-    let fields = scan(&body).map_err(Refusal::Malformed)?;
-    let model = fields.model.ok_or(Refusal::MissingModel)?;
-    let (model, model_span) = (model.name.into_owned(), model.span);
-    let stream = fields.stream.unwrap_or(false);
-    let (max_tokens, n) = (fields.max_tokens, fields.n);
-    Ok(Ask { parts, model, model_span, stream, max_tokens, n, body })
+    Ask::read(surface, parts, body, settings.count_stream_tokens)
 }
 
 /// The whole body. One that comes in a single piece, as most do, is not copied.

@@ -1,14 +1,12 @@
 //! Third step: the request goes to a replica, until one has begun its answer.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use router_core::{Choice, Endpoint, InFlight, Pool, Refusal, pick};
+use router_core::{Choice, Endpoint, InFlight, Refusal, pick};
 use wire::http1::{Head, RequestHead, write_head};
-use wire::openai::splice_model;
 
-use super::parse::Ask;
+use super::ask::Ask;
 use super::settle::Record;
 use crate::live::Live;
 use crate::upstream::{AskError, Conn};
@@ -36,7 +34,7 @@ pub(crate) async fn send(
     record: &mut Record,
 ) -> Result<Reply, Refusal> {
     let pool = &live.table.pools()[choice.pool];
-    let body = body_for(pool, ask);
+    let body = ask.body_for(&pool.served_model);
     let mut tried: Vec<Arc<Endpoint>> = Vec::new();
     loop {
         let Some(endpoint) = pick(&pool.ready, &tried, rand::random()) else {
@@ -52,15 +50,6 @@ pub(crate) async fn send(
             }
             Err(refusal) => return Err(refusal),
         }
-    }
-}
-
-/// The body as the pool's engines want it: only the model's name is ever changed.
-fn body_for<'a>(pool: &Pool, ask: &'a Ask) -> Cow<'a, [u8]> {
-    if *pool.served_model == ask.model {
-        Cow::Borrowed(&ask.body)
-    } else {
-        Cow::Owned(splice_model(&ask.body, &ask.model_span, &pool.served_model))
     }
 }
 

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use router_core::{Choice, Endpoint, Refusal};
+use wire::Dialect;
+use wire::usage::UsageReader;
 
-use super::parse::Ask;
+use super::ask::Ask;
 use crate::live::Live;
 use crate::metrics::RouteHandles;
 use crate::request_log::Line;
@@ -30,6 +32,7 @@ pub(crate) struct Record {
     worker: Rc<Worker>,
     started: Instant,
     request_id: HeaderValue,
+    dialect: Dialect,
     surface: Option<Surface>,
     status: Option<StatusCode>,
     outcome: Outcome,
@@ -37,10 +40,15 @@ pub(crate) struct Record {
     endpoint: Option<Arc<Endpoint>>,
     model: String,
     stream: bool,
-    max_tokens: Option<i64>,
-    n: Option<i64>,
+    max_tokens: Option<u32>,
+    n: Option<u32>,
+    prompt_bytes: usize,
+    hides_usage: bool,
+    usage: UsageReader,
     retries: u32,
+    /// When the first bytes of the answer's body came, and the last ones.
     first_token: Option<Instant>,
+    last_token: Option<Instant>,
     bytes: u64,
 }
 
@@ -56,11 +64,12 @@ enum Outcome {
 
 impl Record {
     /// Begins the record of a request that came with these headers.
-    pub(crate) fn begin(worker: &Rc<Worker>, headers: &HeaderMap) -> Self {
+    pub(crate) fn begin(worker: &Rc<Worker>, headers: &HeaderMap, dialect: Dialect) -> Self {
         Self {
             worker: Rc::clone(worker),
             started: Instant::now(),
             request_id: request_id(headers),
+            dialect,
             surface: None,
             status: None,
             outcome: Outcome::Left,
@@ -70,8 +79,12 @@ impl Record {
             stream: false,
             max_tokens: None,
             n: None,
+            prompt_bytes: 0,
+            hides_usage: false,
+            usage: UsageReader::default(),
             retries: 0,
             first_token: None,
+            last_token: None,
             bytes: 0,
         }
     }
@@ -83,6 +96,7 @@ impl Record {
     pub(crate) fn understood(&mut self, ask: &Ask) {
         self.model = ask.model.chars().take(MOST_MODEL).collect();
         (self.stream, self.max_tokens, self.n) = (ask.stream, ask.max_tokens, ask.n);
+        (self.hides_usage, self.prompt_bytes) = (ask.hides_usage(), ask.wants.prompt_bytes);
     }
 
     pub(crate) fn chosen(&mut self, live: &Arc<Live>, choice: Choice) {
@@ -104,11 +118,15 @@ impl Record {
         self.status = Some(status);
     }
 
-    /// Bytes of the answer were passed on.
-    pub(crate) fn passed(&mut self, bytes: usize) {
-        if self.first_token.is_none() {
-            self.first_token = Some(Instant::now());
-        }
+    /// Looks for the count of tokens in what came of the answer.
+    pub(crate) fn look(&mut self, data: &[u8]) {
+        self.usage.look(data);
+    }
+
+    /// Bytes of the answer, which came at this time, are passed on.
+    pub(crate) fn passed(&mut self, bytes: usize, came: Instant) {
+        self.first_token.get_or_insert(came);
+        self.last_token = Some(came);
         self.bytes += bytes as u64;
     }
 
@@ -121,6 +139,16 @@ impl Record {
     pub(crate) fn refused(&mut self, refusal: Refusal) {
         self.status = self.status.or_else(|| Some(refusal.status()));
         self.outcome = Outcome::Refused(refusal);
+    }
+
+    /// How errors are told to the client.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Whether the count of tokens is kept from the client.
+    pub(crate) fn hides_usage(&self) -> bool {
+        self.hides_usage
     }
 
     /// The id as text.
@@ -178,6 +206,7 @@ impl Record {
         line.flag("stream", self.stream);
         line.number("max_tokens", self.max_tokens);
         line.number("n", self.n);
+        line.number("prompt_bytes", i64::try_from(self.prompt_bytes).ok().filter(|bytes| *bytes > 0));
         line.number("retries", Some(self.retries));
         line.number("bytes", i64::try_from(self.bytes).ok());
         line.millis("first_token_ms", self.first_token.map(|first| first - self.started));

@@ -14,7 +14,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use router_core::{InFlight, Refusal};
 use tokio::time::{Instant, Sleep};
 use wire::http1::{BodyDecoder, BodyError, Framing, Step};
-use wire::sse::{WholeEvents, event};
+use wire::sse::{WholeEvents, without_usage};
 
 use super::send::Reply;
 use super::settle::{REQUEST_ID, Record};
@@ -45,6 +45,8 @@ pub(crate) struct Relay {
     reusable: bool,
     /// Present for a stream of events whose end can be told apart from a cut.
     events: Option<WholeEvents>,
+    /// The stream's count of tokens is not for the client.
+    hides_usage: bool,
     /// Runs out when the engine was silent for too long. It is moved only when it runs out, not for each token.
     silence: Pin<Box<Sleep>>,
     heard: Instant,
@@ -62,12 +64,14 @@ pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> R
     let mut headers = head.headers;
     headers.insert(REQUEST_ID, record.request_id_header());
     let now = Instant::now();
+    let events = is_events(&headers) && !matches!(head.framing, Framing::Length(_));
     let mut relay = Relay {
         conn: Some(conn),
         decoder: BodyDecoder::new(head.framing),
         framing: head.framing,
         reusable: head.reusable,
-        events: (is_events(&headers) && !matches!(head.framing, Framing::Length(_))).then(WholeEvents::default),
+        hides_usage: events && record.hides_usage(),
+        events: events.then(|| WholeEvents::new(record.dialect())),
         silence: Box::pin(tokio::time::sleep_until(now + worker.settings.silence_timeout)),
         heard: now,
         cut: None,
@@ -98,6 +102,10 @@ impl Relay {
             match conn.decode(&mut self.decoder) {
                 Ok(Step::Data(data)) => {
                     let mut data = if let Some(events) = &mut self.events { events.pass(data) } else { data };
+                    self.record.look(&data);
+                    if self.hides_usage {
+                        data = without_usage(data);
+                    }
                     if self.decoder.ended() {
                         data = self.rest_after(data);
                         self.end();
@@ -133,7 +141,7 @@ impl Relay {
     }
 
     fn frame(&mut self, data: Bytes) -> Frame<Bytes> {
-        self.record.passed(data.len());
+        self.record.passed(data.len(), self.heard.into_std());
         Frame::data(data)
     }
 
@@ -176,7 +184,7 @@ impl Relay {
         self.conn = None;
         self.record.refused(why.clone());
         if self.events.as_ref().is_some_and(WholeEvents::between_events) {
-            return Poll::Ready(Some(Ok(Frame::data(event(&why.body())))));
+            return Poll::Ready(Some(Ok(Frame::data(why.event(self.record.dialect(), self.record.request_id())))));
         }
         // An error makes the server drop what it has not written yet; a pause before it lets it write first.
         self.cut = Some(Cut(why.to_string()));

@@ -9,3 +9,4 @@ mod closing;
 mod pass;
 mod refuse;
 mod retry;
+mod surfaces;

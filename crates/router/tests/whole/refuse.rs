@@ -24,13 +24,26 @@ async fn a_caller_s_mistakes_have_their_own_answers() {
         (chat("{\"model\":"), 400, "invalid_json", None),
         (chat("[]"), 400, "invalid_json", None),
         (chat(""), 400, "invalid_json", None),
-        (chat(r#"{"model":"m","model":"m"}"#), 400, "invalid_json", None),
+        (chat(r#"{"model":"m","model":"m"}"#), 400, "invalid_value", Some("model")),
+        (chat(r#"{"model":"m","n":1000000000}"#), 400, "invalid_value", Some("n")),
+        (chat(r#"{"model":"m","max_tokens":-1}"#), 400, "invalid_value", Some("max_tokens")),
+        (chat(r#"{"model":"m","stream":"true"}"#), 400, "invalid_value", Some("stream")),
+        (chat("\u{feff}{}"), 400, "invalid_json", None),
+        (post("/v1/audio/transcriptions", "", ASK), 400, "invalid_form", None),
+        (
+            post("/v1/audio/translations", "content-type: multipart/form-data; boundary=b\r\n", "--b--\r\n"),
+            400,
+            "missing_model",
+            Some("model"),
+        ),
         (chat("{}"), 400, "missing_model", Some("model")),
         (chat(r#"{"model":3}"#), 400, "missing_model", Some("model")),
         (chat(r#"{"model":"other"}"#), 404, "model_not_found", Some("model")),
         (chat(r#"{"model":"M"}"#), 404, "model_not_found", Some("model")),
         (chat(&long), 413, "body_too_large", None),
-        (post("/v1/embeddings", "", ASK), 404, "unknown_path", None),
+        (post("/v1/embedding", "", ASK), 404, "unknown_path", None),
+        (post("/sleep", "", ASK), 404, "unknown_path", None),
+        (post("/v1/responses/resp_1/cancel", "", ""), 404, "not_routed", None),
         (post("/v1/load_lora_adapter", "", ASK), 404, "unknown_path", None),
         (post("/", "", ASK), 404, "unknown_path", None),
         (post("/v1/models", "", ASK), 405, "method_not_allowed", None),
@@ -46,7 +59,7 @@ async fn a_caller_s_mistakes_have_their_own_answers() {
         assert_eq!(error(&body), (kind.to_owned(), word.to_owned(), param.map(str::to_owned)), "{request}");
         assert_eq!(header(&head, "content-type"), Some("application/json"));
         assert_eq!(header(&head, "x-request-id").map(str::len), Some(32));
-        assert_eq!(header(&head, "allow"), (code == 405).then_some("GET"));
+        assert_eq!(header(&head, "allow"), (code == 405).then_some("GET, HEAD, OPTIONS"));
         assert_eq!(header(&head, "retry-after"), (code == 503).then_some("5"));
     }
     assert_eq!(engine.connections(), 0, "none of it reached the engine");
@@ -55,7 +68,7 @@ async fn a_caller_s_mistakes_have_their_own_answers() {
     let mut client = bed.client().await;
     client.send("GET /v1/completions HTTP/1.1\r\nhost: router\r\n\r\n").await;
     let (head, _) = client.message().await;
-    assert_eq!((status(&head), header(&head, "allow")), (405, Some("POST")));
+    assert_eq!((status(&head), header(&head, "allow")), (405, Some("POST, OPTIONS")));
 }
 
 #[tokio::test]

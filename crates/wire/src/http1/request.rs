@@ -35,8 +35,16 @@ static WITHHELD: [HeaderName; 6] = [
     header::COOKIE,
     HeaderName::from_static("x-request-id"),
 ];
-/// Names under which other APIs carry keys.
-const KEYS: [&str; 2] = ["x-api-key", "api-key"];
+/// Names under which other APIs carry keys, and under which proxies tell who asks: an engine must not take a client's word
+/// for that, and this router has no word of its own to put there.
+const NAMED: [&str; 5] = ["x-api-key", "api-key", "forwarded", "x-real-ip", "via"];
+/// What such names begin with. The last one is ours.
+const BEGINNINGS: [&str; 2] = ["x-forwarded-", "x-quartermaster-"];
+
+fn withheld(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    WITHHELD.contains(name) || NAMED.contains(&text) || BEGINNINGS.iter().any(|start| text.starts_with(start))
+}
 
 /// Appends the head to `out`. Every name and value comes from checked types, so none can break out of its line.
 pub fn write_head(out: &mut BytesMut, head: &RequestHead<'_>) {
@@ -50,7 +58,7 @@ pub fn write_head(out: &mut BytesMut, head: &RequestHead<'_>) {
     put_number(out, head.length);
     out.put_slice(b"\r\n");
     for (name, value) in head.headers {
-        if tokens.stops(name) || WITHHELD.contains(name) || KEYS.contains(&name.as_str()) {
+        if tokens.stops(name) || withheld(name) {
             continue;
         }
         out.put_slice(name.as_str().as_bytes());
@@ -97,6 +105,12 @@ mod tests {
             ("authorization", "Bearer secret"),
             ("cookie", "secret"),
             ("x-api-key", "secret"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-anything", "x"),
+            ("forwarded", "for=10.0.0.1"),
+            ("x-real-ip", "10.0.0.1"),
+            ("via", "1.1 them"),
+            ("x-quartermaster-caller", "root"),
             ("x-request-id", "theirs"),
             ("traceparent", "00-1-2-01"),
             ("x-twice", "a"),

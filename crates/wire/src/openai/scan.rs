@@ -1,25 +1,82 @@
 //! One pass over a request's body: is it one JSON object, and what do the few fields say that routing needs?
 //!
-//! Nothing is built but the model's name. Text is skipped by vector instructions, nesting is a bit for each level, so
-//! the cost is about that of reading the bytes once and no body can make it more.
+//! Nothing is built but a few names. The engine reads the same bytes with another parser, so whatever two parsers could
+//! read in two ways is refused here: a field that stands twice, a flag that is a text, a count with a fraction. What
+//! routing does not read is left to the engine to judge.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
+use self::reader::Reader;
+
+mod reader;
+
 /// Deepest nesting taken, as serde_json and most engines have it.
 const DEEPEST: u32 = 128;
+/// Most answers to one prompt, as vLLM has it by default.
+const MOST_ANSWERS: u32 = 16_384;
+/// Asks an engine to end a stream with the count of its tokens. It stands first in the object that it is put into.
+const ASK_FOR_USAGE: &[u8] = br#""stream_options":{"include_usage":true},"#;
 
-/// What routing reads of a request. A field of a type other than the usual is left to the engine to refuse.
+/// The members of the outermost object that are read. None may stand twice.
+const KNOWN: [&str; 26] = [
+    "model",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "n",
+    "best_of",
+    "user",
+    "metadata",
+    "prompt_cache_key",
+    "conversation",
+    "session_id",
+    "messages",
+    "tools",
+    "functions",
+    "prompt",
+    "suffix",
+    "input",
+    "system",
+    "instructions",
+    "query",
+    "queries",
+    "documents",
+    "text_1",
+    "text_2",
+];
+
+/// What routing reads of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Fields<'a> {
-    /// The model asked for.
+    /// The model asked for; `None` also when `model` is no text.
     pub model: Option<Model<'a>>,
     /// Whether the answer is to be streamed.
     pub stream: Option<bool>,
-    /// Most tokens of answer, by `max_completion_tokens` or the older `max_tokens`.
-    pub max_tokens: Option<i64>,
+    /// What is said about the stream's contents.
+    pub stream_options: StreamOptions,
+    /// Most tokens of each answer: `max_completion_tokens`, or the older `max_tokens`, or `max_output_tokens`.
+    pub max_tokens: Option<u32>,
     /// How many answers are asked for.
-    pub n: Option<i64>,
+    pub n: Option<u32>,
+    /// How many answers are made, of which the best `n` are given.
+    pub best_of: Option<u32>,
+    /// Whom the caller asks for: `user`, or `metadata.user_id`.
+    pub user: Option<Cow<'a, str>>,
+    /// What the request continues: `prompt_cache_key`, `conversation` or `session_id`.
+    pub session: Option<Cow<'a, str>>,
+    /// How many messages there are, where `messages` is a list; for `input`, how many items.
+    pub messages: u32,
+    /// Whether tools or functions are offered to the model.
+    pub tools: bool,
+    /// Whether a part of a message says that it is an image.
+    pub images: bool,
+    /// Bytes of all that the model reads, as JSON, but for encoded images, sounds and files.
+    pub prompt_bytes: usize,
+    /// Place right after the opening brace.
+    inside: usize,
 }
 
 /// The model's name and its place.
@@ -29,6 +86,21 @@ pub struct Model<'a> {
     pub name: Cow<'a, str>,
     /// Where the value stands in the body, quotes included.
     pub span: Range<usize>,
+}
+
+/// What `stream_options` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StreamOptions {
+    /// It is not there.
+    #[default]
+    Absent,
+    /// It is `null`, at this place.
+    Null(Range<usize>),
+    /// It is an object.
+    Given {
+        /// Whether the stream is to end with the count of its tokens, if that is said.
+        include_usage: Option<bool>,
+    },
 }
 
 /// Why a body is no request.
@@ -50,6 +122,9 @@ pub enum ScanProblem {
     /// The body is some other JSON value, or none.
     #[error("expected an object")]
     NotAnObject,
+    /// The body begins with a byte order mark, which JSON must not have.
+    #[error("unexpected byte order mark")]
+    ByteOrderMark,
     /// Something stands after the object.
     #[error("unexpected text after the object")]
     TrailingText,
@@ -82,325 +157,270 @@ pub enum ScanProblem {
     TooDeep,
     /// A field that routing reads stands there a second time. Which one the engine takes is its own affair, so it might
     /// not be the one that was judged here.
-    #[error("a field that may stand only once is repeated")]
-    Repeated,
+    #[error("\"{0}\" may stand only once, but is repeated")]
+    Repeated(&'static str),
+    /// A flag that is not one. Engines take some texts and numbers for one, and not all the same.
+    #[error("\"{0}\" must be true, false or null, but is not")]
+    NotAFlag(&'static str),
+    /// A count that is not one, or too large to be meant.
+    #[error("\"{0}\" must be a whole number from {1} to {2}, but is not")]
+    NotACount(&'static str, u32, u32),
+    /// Options that are no object.
+    #[error("\"{0}\" must be an object or null, but is not")]
+    NotOptions(&'static str),
+}
+
+impl ScanProblem {
+    /// The field that must be changed, where it is one field.
+    #[must_use]
+    pub fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::Repeated(name) | Self::NotAFlag(name) | Self::NotACount(name, ..) | Self::NotOptions(name) => {
+                Some(name)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Judges a body and reads its fields.
 ///
 /// # Errors
 ///
-/// When the body is not one well-formed JSON object in UTF-8.
+/// When the body is not one well-formed JSON object in UTF-8, or says in two ways or in a wrong one what routing reads.
 pub fn scan(body: &[u8]) -> Result<Fields<'_>, ScanError> {
-    if let Err(error) = std::str::from_utf8(body) {
+    if let Err(error) = simdutf8::compat::from_utf8(body) {
         return Err(ScanError { at: error.valid_up_to(), problem: ScanProblem::NotUtf8 });
     }
-    let mut reader = Reader { body, at: 0 };
-    let mut fields = Fields::default();
+    let mut reader = Reader::new(body);
+    let mut request = Request::default();
     reader.space();
     if reader.peek() != Some(b'{') {
-        return Err(reader.wrong(ScanProblem::NotAnObject));
+        let marked = body.starts_with(b"\xEF\xBB\xBF");
+        return Err(reader.wrong(if marked { ScanProblem::ByteOrderMark } else { ScanProblem::NotAnObject }));
     }
-    reader.at += 1;
+    request.fields.inside = reader.at + 1;
+    reader.object(|reader, key, key_at| request.member(reader, key, key_at))?;
     reader.space();
-    if reader.peek() == Some(b'}') {
-        reader.at += 1;
-    } else {
-        reader.members(&mut fields)?;
+    if reader.at < body.len() {
+        return Err(reader.wrong(ScanProblem::TrailingText));
     }
-    reader.space();
-    if reader.at < body.len() { Err(reader.wrong(ScanProblem::TrailingText)) } else { Ok(fields) }
+    Ok(request.into_fields(&reader))
 }
 
-/// The body with another model in the place of the one that was asked for. All other bytes stay as they came.
+impl Fields<'_> {
+    /// Tokens that all answers together may have, if the client set a limit.
+    #[must_use]
+    pub fn most_tokens(&self) -> Option<u64> {
+        let answers = self.n.unwrap_or(1).max(self.best_of.unwrap_or(1));
+        self.max_tokens.map(|each| u64::from(each) * u64::from(answers))
+    }
+
+    /// What to put where, to have a stream end with the count of its tokens. `None` when the client has said what it
+    /// wants itself.
+    #[must_use]
+    pub fn ask_for_usage(&self) -> Option<Splice<'static>> {
+        match &self.stream_options {
+            StreamOptions::Absent => Some(Splice::new(self.inside..self.inside, ASK_FOR_USAGE)),
+            StreamOptions::Null(span) => Some(Splice::new(span.clone(), br#"{"include_usage":true}"#)),
+            StreamOptions::Given { .. } => None,
+        }
+    }
+}
+
+/// Bytes to be put in the place of others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Splice<'a> {
+    /// The place in the body; an empty one to insert.
+    pub span: Range<usize>,
+    /// What stands there then.
+    pub with: Cow<'a, [u8]>,
+}
+
+impl<'a> Splice<'a> {
+    /// `with` in the place of `span`.
+    #[must_use]
+    pub fn new(span: Range<usize>, with: impl Into<Cow<'a, [u8]>>) -> Self {
+        Self { span, with: with.into() }
+    }
+
+    /// Another model's name in the place of a JSON text.
+    #[must_use]
+    pub fn model(span: Range<usize>, name: &str) -> Self {
+        // Text always serializes, so the fallback is never seen.
+        Self { span, with: serde_json::to_vec(name).unwrap_or_default().into() }
+    }
+}
+
+/// The body with some bytes replaced; all others stay as they came. The places are in ascending order and apart.
 #[must_use]
-pub fn splice_model(body: &[u8], span: &Range<usize>, name: &str) -> Vec<u8> {
-    // Text always serializes, so the fallback is never seen.
-    let name = serde_json::to_vec(name).unwrap_or_default();
-    [&body[..span.start], &name, &body[span.end..]].concat()
+pub fn splice(body: &[u8], splices: &[Splice<'_>]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() + splices.iter().map(|s| s.with.len()).sum::<usize>());
+    let mut from = 0;
+    for splice in splices {
+        out.extend_from_slice(&body[from..splice.span.start]);
+        out.extend_from_slice(&splice.with);
+        from = splice.span.end;
+    }
+    out.extend_from_slice(&body[from..]);
+    out
 }
 
-struct Reader<'a> {
-    body: &'a [u8],
-    at: usize,
+/// What was read so far.
+#[derive(Default)]
+struct Request<'a> {
+    fields: Fields<'a>,
+    /// A bit for each of [`KNOWN`].
+    seen: u32,
+    max_completion_tokens: Option<u32>,
+    max_output_tokens: Option<u32>,
+    metadata_user: Option<Cow<'a, str>>,
+    /// The session hint's rank; a lesser one is kept.
+    session_rank: u8,
 }
 
-/// A text's place, quotes included, and whether it holds an escape.
-struct Text {
-    span: Range<usize>,
-    escaped: bool,
-}
-
-impl<'a> Reader<'a> {
-    fn wrong(&self, problem: ScanProblem) -> ScanError {
-        let problem = if self.at >= self.body.len() { ScanProblem::EndsEarly } else { problem };
-        ScanError { at: self.at.min(self.body.len()), problem }
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.body.get(self.at).copied()
-    }
-
-    fn space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
-            self.at += 1;
+impl<'a> Request<'a> {
+    /// A member of the outermost object.
+    fn member(&mut self, reader: &mut Reader<'a>, key: &str, key_at: usize) -> Result<(), ScanError> {
+        // Lengths first: a body can have a hundred thousand keys.
+        let place = KNOWN.iter().position(|known| known.len() == key.len() && *known == key);
+        let Some(place) = place else { return reader.skip(1) };
+        let name = KNOWN[place];
+        if self.seen & (1 << place) != 0 {
+            return Err(ScanError { at: key_at, problem: ScanProblem::Repeated(name) });
         }
-    }
-
-    /// The members of the outermost object, whose opening brace is behind.
-    fn members(&mut self, fields: &mut Fields<'a>) -> Result<(), ScanError> {
-        loop {
-            let key_at = self.at;
-            let key = self.key()?;
-            self.value(&key, key_at, fields)?;
-            self.space();
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b'}') => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                _ => return Err(self.wrong(ScanProblem::NoComma)),
-            }
-            self.space();
-        }
-    }
-
-    /// A key and the colon after it; the reader stands at the value then.
-    fn key(&mut self) -> Result<Cow<'a, str>, ScanError> {
-        let key_at = self.at;
-        let text = self.key_text()?;
-        // An escape can spell any key in many ways; the engine reads them all alike.
-        self.unescaped(&text).ok_or(ScanError { at: key_at, problem: ScanProblem::BadEscape })
-    }
-
-    fn key_text(&mut self) -> Result<Text, ScanError> {
-        if self.peek() != Some(b'"') {
-            return Err(self.wrong(ScanProblem::NoKey));
-        }
-        let text = self.text()?;
-        self.space();
-        if self.peek() != Some(b':') {
-            return Err(self.wrong(ScanProblem::NoColon));
-        }
-        self.at += 1;
-        self.space();
-        Ok(text)
-    }
-
-    /// The value of a member of the outermost object.
-    fn value(&mut self, key: &str, key_at: usize, fields: &mut Fields<'a>) -> Result<(), ScanError> {
-        let start = self.at;
-        let repeated = ScanError { at: key_at, problem: ScanProblem::Repeated };
-        match key {
+        self.seen |= 1 << place;
+        let start = reader.at;
+        match name {
             "model" => {
-                if fields.model.is_some() {
-                    return Err(repeated);
+                if reader.peek() != Some(b'"') {
+                    return reader.skip(1);
                 }
-                if self.peek() == Some(b'"') {
-                    let text = self.text()?;
-                    let bad = ScanError { at: start, problem: ScanProblem::BadEscape };
-                    let name = self.unescaped(&text).ok_or(bad)?;
-                    fields.model = Some(Model { name, span: text.span });
-                    return Ok(());
-                }
-                self.skip()
+                let text = reader.text()?;
+                let bad = ScanError { at: start, problem: ScanProblem::BadEscape };
+                let name = reader.unescaped(&text).ok_or(bad)?;
+                self.fields.model = Some(Model { name, span: text.span });
             }
-            "stream" => {
-                self.skip()?;
-                set_once(&mut fields.stream, literal(&self.body[start..self.at]), repeated)
-            }
-            "max_tokens" | "max_completion_tokens" => {
-                self.skip()?;
-                // Both names may stand; the newer one counts.
-                let value = number(&self.body[start..self.at]);
-                if key == "max_completion_tokens" || fields.max_tokens.is_none() {
-                    fields.max_tokens = value.or(fields.max_tokens);
+            "stream" => self.fields.stream = flag(reader, name, 1)?,
+            "stream_options" => self.fields.stream_options = stream_options(reader, name)?,
+            "max_tokens" => self.fields.max_tokens = count(reader, name, 0, u32::MAX)?,
+            "max_completion_tokens" => self.max_completion_tokens = count(reader, name, 0, u32::MAX)?,
+            "max_output_tokens" => self.max_output_tokens = count(reader, name, 0, u32::MAX)?,
+            "n" => self.fields.n = count(reader, name, 1, MOST_ANSWERS)?,
+            "best_of" => self.fields.best_of = count(reader, name, 0, MOST_ANSWERS)?,
+            "user" => self.fields.user = hint(reader, 1)?,
+            "metadata" => self.metadata_user = member_hint(reader, "user_id", "metadata.user_id")?,
+            "prompt_cache_key" => self.session(3, hint(reader, 1)?),
+            "conversation" => self.session(2, member_hint(reader, "id", "conversation.id")?),
+            "session_id" => self.session(1, hint(reader, 1)?),
+            _ => {
+                let media = reader.media;
+                let count = if reader.peek() == Some(b'[') { reader.list(1)? } else { reader.skip(1).map(|()| 0)? };
+                match name {
+                    "messages" | "input" => self.fields.messages = self.fields.messages.max(count),
+                    "tools" | "functions" => self.fields.tools |= count > 0,
+                    _ => {}
                 }
-                Ok(())
-            }
-            "n" => {
-                self.skip()?;
-                set_once(&mut fields.n, number(&self.body[start..self.at]), repeated)
-            }
-            _ => self.skip(),
-        }
-    }
-
-    fn unescaped(&self, text: &Text) -> Option<Cow<'a, str>> {
-        let quoted = &self.body[text.span.clone()];
-        if text.escaped {
-            serde_json::from_slice::<String>(quoted).ok().map(Cow::Owned)
-        } else {
-            std::str::from_utf8(&quoted[1..quoted.len() - 1]).ok().map(Cow::Borrowed)
-        }
-    }
-
-    /// Over any value, however nested. A bit of `objects` for each open bracket tells objects from lists.
-    fn skip(&mut self) -> Result<(), ScanError> {
-        let (mut objects, mut depth) = (0u128, 1u32);
-        let floor = depth;
-        loop {
-            match self.peek() {
-                Some(b'{' | b'[') => {
-                    if depth == DEEPEST {
-                        return Err(self.wrong(ScanProblem::TooDeep));
-                    }
-                    let object = self.body[self.at] == b'{';
-                    self.at += 1;
-                    self.space();
-                    if self.peek() == Some(if object { b'}' } else { b']' }) {
-                        self.at += 1;
-                    } else {
-                        objects = (objects << 1) | u128::from(object);
-                        depth += 1;
-                        if object {
-                            self.key_text()?;
-                        }
-                        continue;
-                    }
-                }
-                Some(b'"') => {
-                    self.text()?;
-                }
-                Some(b'-' | b'0'..=b'9') => self.number()?,
-                Some(b't') => self.word(b"true")?,
-                Some(b'f') => self.word(b"false")?,
-                Some(b'n') => self.word(b"null")?,
-                _ => return Err(self.wrong(ScanProblem::NoValue)),
-            }
-            // A value is behind; close what it ends.
-            loop {
-                if depth == floor {
-                    return Ok(());
-                }
-                self.space();
-                let object = objects & 1 == 1;
-                match (self.peek(), object) {
-                    (Some(b','), _) => {
-                        self.at += 1;
-                        self.space();
-                        if object {
-                            self.key_text()?;
-                        }
-                        break;
-                    }
-                    (Some(b'}'), true) | (Some(b']'), false) => {
-                        self.at += 1;
-                        objects >>= 1;
-                        depth -= 1;
-                    }
-                    _ => return Err(self.wrong(ScanProblem::NoComma)),
-                }
+                let text = reader.at - start;
+                self.fields.prompt_bytes += text.saturating_sub(reader.media - media);
             }
         }
-    }
-
-    /// Over a text whose opening quote stands here.
-    fn text(&mut self) -> Result<Text, ScanError> {
-        let start = self.at;
-        let mut escaped = false;
-        self.at += 1;
-        loop {
-            let rest = &self.body[self.at..];
-            let length = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-            self.printable(length)?;
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(Text { span: start..self.at, escaped });
-                }
-                Some(_) => {
-                    escaped = true;
-                    self.escape()?;
-                }
-                None => return Err(self.wrong(ScanProblem::EndsEarly)),
-            }
-        }
-    }
-
-    /// Over so many bytes of text, none of which may be a control character.
-    fn printable(&mut self, length: usize) -> Result<(), ScanError> {
-        let run = &self.body[self.at..self.at + length];
-        // Looking at every byte without leaving early is what lets the compiler use vector instructions.
-        if run.iter().fold(false, |bad, byte| bad | (*byte < 0x20)) {
-            self.at += run.iter().position(|byte| *byte < 0x20).unwrap_or(0);
-            return Err(self.wrong(ScanProblem::ControlCharacter));
-        }
-        self.at += length;
         Ok(())
     }
 
-    fn escape(&mut self) -> Result<(), ScanError> {
-        let hex = |byte: &u8| byte.is_ascii_hexdigit();
-        let length = match self.body.get(self.at + 1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
-            Some(b'u') if self.body.get(self.at + 2..self.at + 6).is_some_and(|h| h.iter().all(hex)) => 6,
-            Some(_) => return Err(self.wrong(ScanProblem::BadEscape)),
-            None => return Err(ScanError { at: self.body.len(), problem: ScanProblem::EndsEarly }),
+    fn session(&mut self, rank: u8, hint: Option<Cow<'a, str>>) {
+        if hint.is_some() && rank > self.session_rank {
+            (self.session_rank, self.fields.session) = (rank, hint);
+        }
+    }
+
+    fn into_fields(self, reader: &Reader<'a>) -> Fields<'a> {
+        let mut fields = self.fields;
+        fields.images = reader.images;
+        // Of two names for the same limit engines take the newer.
+        fields.max_tokens = self.max_completion_tokens.or(fields.max_tokens).or(self.max_output_tokens);
+        fields.user = fields.user.or(self.metadata_user);
+        fields
+    }
+}
+
+fn stream_options(reader: &mut Reader<'_>, name: &'static str) -> Result<StreamOptions, ScanError> {
+    let start = reader.at;
+    if reader.peek() != Some(b'{') {
+        reader.skip(1)?;
+        return match &reader.body[start..reader.at] {
+            b"null" => Ok(StreamOptions::Null(start..reader.at)),
+            _ => Err(ScanError { at: start, problem: ScanProblem::NotOptions(name) }),
         };
-        self.at += length;
-        Ok(())
     }
-
-    fn number(&mut self) -> Result<(), ScanError> {
-        if self.peek() == Some(b'-') {
-            self.at += 1;
+    let (mut include_usage, mut seen, name) = (None, false, "stream_options.include_usage");
+    reader.object(|reader, key, key_at| {
+        if key != "include_usage" {
+            return reader.skip(2);
         }
-        if self.peek() == Some(b'0') {
-            self.at += 1;
-        } else {
-            self.digits()?;
+        if std::mem::replace(&mut seen, true) {
+            return Err(ScanError { at: key_at, problem: ScanProblem::Repeated(name) });
         }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if let Some(b'e' | b'E') = self.peek() {
-            self.at += 1;
-            if let Some(b'+' | b'-') = self.peek() {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
+        include_usage = flag(reader, name, 2)?;
         Ok(())
-    }
+    })?;
+    Ok(StreamOptions::Given { include_usage })
+}
 
-    fn digits(&mut self) -> Result<(), ScanError> {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
-        }
-        if self.at == start { Err(self.wrong(ScanProblem::BadNumber)) } else { Ok(()) }
-    }
-
-    fn word(&mut self, word: &[u8]) -> Result<(), ScanError> {
-        if !self.body[self.at..].starts_with(word) {
-            return Err(self.wrong(ScanProblem::NoValue));
-        }
-        self.at += word.len();
-        Ok(())
+fn flag(reader: &mut Reader<'_>, name: &'static str, depth: u32) -> Result<Option<bool>, ScanError> {
+    let start = reader.at;
+    reader.skip(depth)?;
+    match &reader.body[start..reader.at] {
+        b"true" => Ok(Some(true)),
+        b"false" => Ok(Some(false)),
+        b"null" => Ok(None),
+        _ => Err(ScanError { at: start, problem: ScanProblem::NotAFlag(name) }),
     }
 }
 
-fn set_once<T>(field: &mut Option<T>, value: Option<T>, repeated: ScanError) -> Result<(), ScanError> {
-    if field.is_some() {
-        return Err(repeated);
+fn count(reader: &mut Reader<'_>, name: &'static str, least: u32, most: u32) -> Result<Option<u32>, ScanError> {
+    let start = reader.at;
+    reader.skip(1)?;
+    let value = &reader.body[start..reader.at];
+    if value == b"null" {
+        return Ok(None);
     }
-    *field = value;
-    Ok(())
+    let number = std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok());
+    let fits = number.filter(|number| (least..=most).contains(number));
+    fits.map(Some).ok_or(ScanError { at: start, problem: ScanProblem::NotACount(name, least, most) })
 }
 
-fn literal(value: &[u8]) -> Option<bool> {
-    match value {
-        b"true" => Some(true),
-        b"false" => Some(false),
-        _ => None,
+/// A text, if the value is one that stands for whole characters; nothing depends on it that an engine would judge.
+fn hint<'a>(reader: &mut Reader<'a>, depth: u32) -> Result<Option<Cow<'a, str>>, ScanError> {
+    if reader.peek() == Some(b'"') {
+        let text = reader.text()?;
+        return Ok(reader.unescaped(&text));
     }
+    reader.skip(depth)?;
+    Ok(None)
 }
 
-fn number(value: &[u8]) -> Option<i64> {
-    std::str::from_utf8(value).ok()?.parse().ok()
+/// A text, or the text that is this member of an object.
+fn member_hint<'a>(
+    reader: &mut Reader<'a>,
+    member: &str,
+    name: &'static str,
+) -> Result<Option<Cow<'a, str>>, ScanError> {
+    if reader.peek() != Some(b'{') {
+        return hint(reader, 1);
+    }
+    let (mut found, mut seen) = (None, false);
+    reader.object(|reader, key, key_at| {
+        if key != member {
+            return reader.skip(2);
+        }
+        if std::mem::replace(&mut seen, true) {
+            return Err(ScanError { at: key_at, problem: ScanProblem::Repeated(name) });
+        }
+        found = hint(reader, 2)?;
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@ use super::*;
 use proptest::prelude::*;
 use serde::de::IgnoredAny;
 
-fn fields(text: &str) -> (Option<String>, Option<bool>, Option<i64>, Option<i64>) {
+type Read = (Option<String>, Option<bool>, Option<u32>, Option<u32>);
+
+fn fields(text: &str) -> Read {
     let fields = scan(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"));
     if let Some(model) = &fields.model {
         assert_eq!(serde_json::from_str::<String>(&text[model.span.clone()]).unwrap(), model.name, "{text}");
@@ -22,8 +24,10 @@ fn reads_the_routing_fields() {
         (r#"{"max_tokens":5,"n":2}"#, (None, None, Some(5), Some(2))),
         (r#"{"max_completion_tokens":6,"max_tokens":5}"#, (None, None, Some(6), None)),
         (r#"{"max_tokens":5,"max_completion_tokens":6}"#, (None, None, Some(6), None)),
-        (r#"{"max_tokens":null,"n":1.5,"stream":"yes","model":7}"#, (None, None, None, None)),
-        (r#"{"n":99999999999999999999}"#, (None, None, None, None)),
+        (r#"{"max_completion_tokens":null,"max_tokens":5}"#, (None, None, Some(5), None)),
+        (r#"{"max_output_tokens":7}"#, (None, None, Some(7), None)),
+        (r#"{"max_tokens":null,"n":null,"stream":null,"model":7}"#, (None, None, None, None)),
+        (r#"{"temperature":1e999,"x":99999999999999999999,"y":"\ud800"}"#, (None, None, None, None)),
         ("{}", (None, None, None, None)),
     ];
     for (text, want) in cases {
@@ -64,8 +68,30 @@ fn says_what_is_wrong_and_where() {
         ("{\"a\":\"b\nc\"}", 7, ControlCharacter),
         ("{} x", 3, TrailingText),
         ("{}{}", 2, TrailingText),
-        ("{\"model\":\"a\",\"model\":\"b\"}", 13, Repeated),
-        ("{\"stream\":true,\"stream\":false}", 15, Repeated),
+        ("\u{feff}{}", 0, ByteOrderMark),
+        ("{\"model\":\"a\",\"model\":\"b\"}", 13, Repeated("model")),
+        ("{\"model\":\"a\",\"mod\\u0065l\":\"b\"}", 13, Repeated("model")),
+        ("{\"stream\":true,\"stream\":false}", 15, Repeated("stream")),
+        ("{\"stream\":null,\"stream\":true}", 15, Repeated("stream")),
+        ("{\"max_tokens\":1,\"max_tokens\":2}", 16, Repeated("max_tokens")),
+        ("{\"messages\":[],\"messages\":[]}", 15, Repeated("messages")),
+        ("{\"metadata\":{\"user_id\":\"a\",\"user_id\":\"b\"}}", 27, Repeated("metadata.user_id")),
+        (
+            "{\"stream_options\":{\"include_usage\":true,\"include_usage\":null}}",
+            40,
+            Repeated("stream_options.include_usage"),
+        ),
+        ("{\"stream\":\"yes\"}", 10, NotAFlag("stream")),
+        ("{\"stream\":1}", 10, NotAFlag("stream")),
+        ("{\"stream_options\":[]}", 18, NotOptions("stream_options")),
+        ("{\"stream_options\":{\"include_usage\":1}}", 35, NotAFlag("stream_options.include_usage")),
+        ("{\"max_tokens\":-1}", 14, NotACount("max_tokens", 0, u32::MAX)),
+        ("{\"max_tokens\":1e999}", 14, NotACount("max_tokens", 0, u32::MAX)),
+        ("{\"max_completion_tokens\":99999999999999999999}", 25, NotACount("max_completion_tokens", 0, u32::MAX)),
+        ("{\"n\":1.5}", 5, NotACount("n", 1, MOST_ANSWERS)),
+        ("{\"n\":\"2\"}", 5, NotACount("n", 1, MOST_ANSWERS)),
+        ("{\"n\":1000000000}", 5, NotACount("n", 1, MOST_ANSWERS)),
+        ("{\"n\":0}", 5, NotACount("n", 1, MOST_ANSWERS)),
         (deep.as_str(), 5 + 127, TooDeep),
     ];
     for (text, at, problem) in cases {
@@ -75,11 +101,97 @@ fn says_what_is_wrong_and_where() {
 }
 
 #[test]
-fn splices_only_the_model() {
-    let text = r#"{ "x": [1, 2],  "model" : "a", "model2":"a"}"#;
-    let fields = scan(text.as_bytes()).unwrap();
-    let spliced = splice_model(text.as_bytes(), &fields.model.unwrap().span, "b\"c");
-    assert_eq!(String::from_utf8(spliced).unwrap(), r#"{ "x": [1, 2],  "model" : "b\"c", "model2":"a"}"#);
+fn splices_only_what_must_change() {
+    let cases = [
+        (
+            r#"{ "x": [1, 2],  "model" : "a", "model2":"a"}"#,
+            r#"{"stream_options":{"include_usage":true}, "x": [1, 2],  "model" : "b\"c", "model2":"a"}"#,
+        ),
+        (r#"{"model":"a","stream_options":null}"#, r#"{"model":"b\"c","stream_options":{"include_usage":true}}"#),
+        (r#"{"model":"a","stream_options":{}}"#, r#"{"model":"b\"c","stream_options":{}}"#),
+    ];
+    for (text, want) in cases {
+        let fields = scan(text.as_bytes()).unwrap();
+        let mut splices: Vec<_> = fields.ask_for_usage().into_iter().collect();
+        splices.push(Splice::model(fields.model.unwrap().span, "b\"c"));
+        splices.sort_by_key(|splice| splice.span.start);
+        assert_eq!(String::from_utf8(splice(text.as_bytes(), &splices)).unwrap(), want);
+        assert_eq!(splice(text.as_bytes(), &[]), text.as_bytes());
+    }
+}
+
+#[test]
+fn reads_the_hints() {
+    let user = |text: &str| scan(text.as_bytes()).unwrap().user.map(Cow::into_owned);
+    let session = |text: &str| scan(text.as_bytes()).unwrap().session.map(Cow::into_owned);
+    let a = Some("a".to_owned());
+    for (text, want) in [
+        (r#"{"user":"a","metadata":{"user_id":"b"}}"#, &a),
+        (r#"{"metadata":{"x":{"user_id":"c"},"user_id":"\u0061"}}"#, &a),
+        (r#"{"metadata":{"user_id":7},"user":null}"#, &None),
+        (r#"{"user":"\ud800"}"#, &None),
+    ] {
+        assert_eq!(&user(text), want, "{text}");
+    }
+    for (text, want) in [
+        (r#"{"session_id":"c","prompt_cache_key":"a","conversation":"b"}"#, &a),
+        (r#"{"session_id":"c","conversation":{"id":"a"}}"#, &a),
+        (r#"{"session_id":"a","conversation":{"name":"b"}}"#, &a),
+        (r#"{"prompt_cache_key":1}"#, &None),
+    ] {
+        assert_eq!(&session(text), want, "{text}");
+    }
+}
+
+#[test]
+fn weighs_the_prompt() {
+    let image = "x".repeat(5000);
+    let cases = [
+        // The body; messages, tools, images, bytes of the prompt.
+        (r#"{"messages":[]}"#.to_owned(), (0, false, false, 2)),
+        (r#"{"messages":[{"role":"user","content":"hi"}, {}]}"#.to_owned(), (2, false, false, 36)),
+        (r#"{"prompt":"hello","tools":[]}"#.to_owned(), (0, false, false, 9)),
+        (r#"{"prompt":[1,2,3],"tools":[{}],"x":"yyyy"}"#.to_owned(), (0, true, false, 11)),
+        (r#"{"input":["a","b"],"functions":[1]}"#.to_owned(), (2, true, false, 12)),
+        (
+            format!(r#"{{"messages":[{{"content":[{{"type":"image_url","image_url":{{"url":"data:{image}"}}}}]}}]}}"#),
+            (1, false, true, 57),
+        ),
+        (
+            format!(r#"{{"messages":[{{"content":[{{"type":"image","source":{{"data":"{image}"}}}}]}}]}}"#),
+            (1, false, true, 51),
+        ),
+        (r#"{"messages":[{"type":"text","text":"image_url"}]}"#.to_owned(), (1, false, false, 36)),
+    ];
+    for (text, want) in cases {
+        let fields = scan(text.as_bytes()).unwrap();
+        let text = &text[..text.len().min(80)];
+        assert_eq!((fields.messages, fields.tools, fields.images, fields.prompt_bytes), want, "{text}");
+    }
+    for (text, want) in [
+        (r#"{"max_tokens":10}"#, Some(10)),
+        (r#"{"max_tokens":10,"n":3}"#, Some(30)),
+        (r#"{"max_tokens":10,"n":3,"best_of":5}"#, Some(50)),
+        (r#"{"n":3}"#, None),
+        (r#"{"max_tokens":4294967295,"n":16384}"#, Some(4_294_967_295 * 16384)),
+    ] {
+        assert_eq!(scan(text.as_bytes()).unwrap().most_tokens(), want, "{text}");
+    }
+}
+
+/// The 10⁶ of everything: judged, in a time and a memory that the body's length bounds.
+#[test]
+fn worst_cases_are_judged() {
+    let many = |part: &str| part.repeat(1_000_000);
+    let messages = format!(r#"{{"messages":[{}{{}}]}}"#, many("{},"));
+    assert_eq!(scan(messages.as_bytes()).unwrap().messages, 1_000_001);
+    let deep = format!(r#"{{"a":{}"#, many("["));
+    assert_eq!(scan(deep.as_bytes()).unwrap_err().problem, ScanProblem::TooDeep);
+    for (start, part, end) in
+        [(r#"{"a":""#, "\\u0041", "\"}"), ("{", "\"k\":[{}],", "\"l\":0}"), ("{\"a\":1", "0", "}")]
+    {
+        scan(format!("{start}{}{end}", many(part)).as_bytes()).unwrap();
+    }
 }
 
 fn json() -> impl Strategy<Value = serde_json::Value> {
@@ -125,7 +237,7 @@ proptest! {
         }
         let ours = scan(&text);
         // A damaged key can become a second routing field, or its escape a lone half of a pair; serde_json does not mind.
-        let stricter = matches!(ours, Err(ScanError { problem: ScanProblem::Repeated | ScanProblem::BadEscape, .. }));
+        let stricter = ours.as_ref().is_err_and(|e| e.problem.field().is_some() || e.problem == ScanProblem::BadEscape);
         prop_assert!(stricter || ours.is_ok() == serde_says(&text), "{:?} {:?}", ours, String::from_utf8_lossy(&text));
     }
 
@@ -137,7 +249,7 @@ proptest! {
     }
 
     #[test]
-    fn reads_what_serde_json_reads(name in any::<String>(), extra in json(), stream in any::<bool>(), n in any::<i64>()) {
+    fn reads_what_serde_json_reads(name in any::<String>(), extra in json(), stream in any::<bool>(), n in 1..=MOST_ANSWERS) {
         let value = serde_json::json!({"extra": extra, "model": name, "n": n, "stream": stream});
         let text = serde_json::to_string(&value).unwrap();
         prop_assert_eq!(fields(&text), (Some(name), Some(stream), None, Some(n)));

@@ -1,0 +1,111 @@
+//! What a request says, and its body as an engine is to have it.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header;
+use http::request::Parts;
+use router_core::Refusal;
+use wire::multipart;
+use wire::openai::{Splice, scan, splice};
+
+use crate::surface::{Form, Surface};
+
+/// A request that was read and understood.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) parts: Parts,
+    /// The body as it came.
+    pub(crate) body: Bytes,
+    pub(crate) model: String,
+    /// Where the model's name stands in the body, quotes included.
+    model_span: Range<usize>,
+    form: Form,
+    pub(crate) stream: bool,
+    /// Most tokens of each answer, if the client set a limit.
+    pub(crate) max_tokens: Option<u32>,
+    pub(crate) n: Option<u32>,
+    pub(crate) wants: Wants,
+    /// What makes the engine tell the count of tokens, when the client has not asked for it.
+    usage: Option<Splice<'static>>,
+}
+
+/// What helps to choose a replica.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wants {
+    /// Most tokens of all answers together, if the client set a limit.
+    #[expect(dead_code, reason = "for the picker, which weighs replicas by tokens")]
+    pub(crate) most_tokens: Option<u64>,
+    /// Bytes of all that the model reads, but for encoded images, sounds and files.
+    pub(crate) prompt_bytes: usize,
+    /// What the request continues, as far as it says: the session, else whom the caller asks for.
+    #[expect(dead_code, reason = "for the picker, which keeps a session at a replica")]
+    pub(crate) session: Option<String>,
+}
+
+impl Ask {
+    /// Reads what the body of a request at `surface` says. With `count_tokens`, a stream is made to tell the count of its
+    /// tokens.
+    pub(crate) fn read(surface: Surface, parts: Parts, body: Bytes, count_tokens: bool) -> Result<Self, Refusal> {
+        match surface.form() {
+            Form::Json => Self::of_json(parts, body, count_tokens && surface.counts_on_request()),
+            Form::Multipart => Self::of_form(parts, body),
+        }
+    }
+
+    fn of_json(parts: Parts, body: Bytes, count_tokens: bool) -> Result<Self, Refusal> {
+        let mut fields = scan(&body).map_err(Refusal::Malformed)?;
+        let model = fields.model.take().ok_or(Refusal::MissingModel)?;
+        let stream = fields.stream.unwrap_or(false);
+        let usage = if stream && count_tokens { fields.ask_for_usage() } else { None };
+        let session = fields.session.take().or_else(|| fields.user.take());
+        let wants = Wants {
+            most_tokens: fields.most_tokens(),
+            prompt_bytes: fields.prompt_bytes,
+            session: session.map(Cow::into_owned),
+        };
+        let (max_tokens, n) = (fields.max_tokens, fields.n);
+        let (model, model_span) = (model.name.into_owned(), model.span);
+        Ok(Self { parts, model, model_span, form: Form::Json, stream, max_tokens, n, wants, usage, body })
+    }
+
+    fn of_form(parts: Parts, body: Bytes) -> Result<Self, Refusal> {
+        let boundary = content_type(&parts.headers).and_then(multipart::boundary);
+        let form = boundary.and_then(|boundary| multipart::scan(&body, boundary)).map_err(Refusal::BadForm)?;
+        let (model, model_span) =
+            form.model.map(|(name, span)| (name.to_owned(), span)).ok_or(Refusal::MissingModel)?;
+        let wants = Wants { most_tokens: None, prompt_bytes: form.prompt_bytes, session: form.user.map(str::to_owned) };
+        let stream = form.stream.unwrap_or(false);
+        let (max_tokens, n, usage) = (None, None, None);
+        Ok(Self { parts, model, model_span, form: Form::Multipart, stream, max_tokens, n, wants, usage, body })
+    }
+
+    /// The body for engines that know the model as `served`. Only the model's name and the wish for a count of tokens are
+    /// ever changed.
+    pub(crate) fn body_for(&self, served: &str) -> Cow<'_, [u8]> {
+        let renamed = (served != self.model).then(|| match self.form {
+            Form::Json => Splice::model(self.model_span.clone(), served),
+            Form::Multipart => Splice::new(self.model_span.clone(), served.as_bytes()),
+        });
+        if renamed.is_none() && self.usage.is_none() {
+            return Cow::Borrowed(&self.body);
+        }
+        let mut splices: Vec<Splice<'_>> = self.usage.iter().cloned().chain(renamed).collect();
+        splices.sort_by_key(|splice| splice.span.start);
+        Cow::Owned(splice(&self.body, &splices))
+    }
+
+    /// Whether the stream's count of tokens was asked for by the router alone.
+    pub(crate) fn hides_usage(&self) -> bool {
+        self.usage.is_some()
+    }
+}
+
+/// The one `Content-Type` of a request.
+fn content_type(headers: &HeaderMap) -> Result<&str, multipart::FormError> {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let value = values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok());
+    value.ok_or(multipart::FormError::NoBoundary)
+}

@@ -1,0 +1,190 @@
+//! The dialects in which engines' APIs tell of errors and of the end of a stream.
+
+use bytes::{Buf, Bytes};
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::openai::ErrorBody;
+
+/// Whose habits an API follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAI's, but for responses; and what vLLM adds in the same manner. A stream ends with `[DONE]`.
+    #[default]
+    OpenAi,
+    /// OpenAI's responses: typed events, the last of which says how the response ended.
+    Responses,
+    /// Anthropic's messages: typed events, the last of which is `message_stop`.
+    Anthropic,
+}
+
+#[derive(Serialize)]
+struct AnthropicEnvelope<'a> {
+    r#type: &'static str,
+    error: AnthropicError<'a>,
+    request_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct AnthropicError<'a> {
+    r#type: &'static str,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct ResponsesEvent<'a> {
+    r#type: &'static str,
+    code: Option<&'a str>,
+    message: &'a str,
+    param: Option<&'a str>,
+    sequence_number: u32,
+}
+
+impl Dialect {
+    /// An error as the body of an answer with this status, JSON on one line. Only Anthropic's names the request.
+    #[must_use]
+    pub fn error_body(self, error: &ErrorBody<'_>, status: StatusCode, request_id: &str) -> Vec<u8> {
+        match self {
+            Self::OpenAi | Self::Responses => error.to_json(),
+            Self::Anthropic => {
+                let error = AnthropicError { r#type: anthropic_type(status), message: error.message };
+                // Text always serializes, so the fallback is never seen.
+                serde_json::to_vec(&AnthropicEnvelope { r#type: "error", error, request_id }).unwrap_or_default()
+            }
+        }
+    }
+
+    /// An error as the last event of a stream. `status` is the one that the answer would have had, had it not begun.
+    #[must_use]
+    pub fn error_event(self, error: &ErrorBody<'_>, status: StatusCode, request_id: &str) -> Bytes {
+        match self {
+            Self::OpenAi => event(b"", &error.to_json()),
+            Self::Anthropic => event(b"event: error\n", &self.error_body(error, status, request_id)),
+            Self::Responses => {
+                let (code, message, param) = (error.code, error.message, error.param);
+                // The true number would follow that of an event which was read by nobody here.
+                let body = ResponsesEvent { r#type: "error", code, message, param, sequence_number: 0 };
+                event(b"event: error\n", &serde_json::to_vec(&body).unwrap_or_default())
+            }
+        }
+    }
+
+    /// Whether a stream may end after these bytes, which are one or more whole events. An error is an end, too.
+    #[must_use]
+    pub fn ends(self, events: &[u8]) -> bool {
+        let text = events.trim_ascii_end();
+        if self == Self::OpenAi {
+            return text.ends_with(b"data: [DONE]") || text.ends_with(b"data:[DONE]");
+        }
+        let Some(name) = last_name(text) else { return false };
+        match self {
+            Self::OpenAi => false,
+            Self::Anthropic => matches!(name, b"message_stop" | b"error"),
+            Self::Responses => {
+                matches!(name, b"response.completed" | b"response.failed" | b"response.incomplete" | b"error")
+            }
+        }
+    }
+}
+
+/// The `event` field of the last event, whose empty line is cut off. It stands first, as in every engine's streams.
+fn last_name(text: &[u8]) -> Option<&[u8]> {
+    let ends_blank_line = |at: &usize| {
+        let before = &text[..*at];
+        let before = before.strip_suffix(b"\r").unwrap_or(before);
+        before.is_empty() || before.ends_with(b"\n")
+    };
+    let start = memchr::memrchr_iter(b'\n', text).find(ends_blank_line).map_or(0, |at| at + 1);
+    let first = &text[start..];
+    let first = &first[..memchr::memchr(b'\n', first).unwrap_or(first.len())];
+    first.strip_prefix(b"event:").map(<[u8]>::trim_ascii)
+}
+
+/// Anthropic's class of an error with this status.
+fn anthropic_type(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        400..=499 => "invalid_request_error",
+        503 => "overloaded_error",
+        504 => "timeout_error",
+        _ => "api_error",
+    }
+}
+
+/// An event that carries `body`, a JSON text on one line, after the lines `name`.
+fn event(name: &'static [u8], body: &[u8]) -> Bytes {
+    let mut parts = name.chain(&b"data: "[..]).chain(body).chain(&b"\n\n"[..]);
+    parts.copy_to_bytes(parts.remaining())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ERROR: ErrorBody<'_> =
+        ErrorBody { message: "no", kind: "server_error", param: None, code: Some("upstream_cut") };
+
+    #[test]
+    fn errors_have_the_shape_that_clients_read() {
+        let openai = r#"{"error":{"message":"no","type":"server_error","param":null,"code":"upstream_cut"}}"#;
+        let anthropic = r#"{"type":"error","error":{"type":"api_error","message":"no"},"request_id":"r"}"#;
+        let responses = r#"{"type":"error","code":"upstream_cut","message":"no","param":null,"sequence_number":0}"#;
+        let cases = [
+            (Dialect::OpenAi, openai, format!("data: {openai}\n\n")),
+            (Dialect::Responses, openai, format!("event: error\ndata: {responses}\n\n")),
+            (Dialect::Anthropic, anthropic, format!("event: error\ndata: {anthropic}\n\n")),
+        ];
+        for (dialect, body, event) in cases {
+            let got = dialect.error_body(&ERROR, StatusCode::BAD_GATEWAY, "r");
+            assert_eq!(String::from_utf8(got).unwrap(), body, "{dialect:?}");
+            assert_eq!(dialect.error_event(&ERROR, StatusCode::BAD_GATEWAY, "r"), event, "{dialect:?}");
+        }
+    }
+
+    #[test]
+    fn each_status_has_a_class() {
+        let cases = [
+            (400, "invalid_request_error"),
+            (404, "not_found_error"),
+            (413, "request_too_large"),
+            (415, "invalid_request_error"),
+            (429, "rate_limit_error"),
+            (502, "api_error"),
+            (503, "overloaded_error"),
+            (504, "timeout_error"),
+        ];
+        for (status, want) in cases {
+            assert_eq!(anthropic_type(StatusCode::from_u16(status).unwrap()), want, "{status}");
+        }
+    }
+
+    #[test]
+    fn knows_the_last_event() {
+        use Dialect::{Anthropic, OpenAi, Responses};
+        let cases = [
+            (OpenAi, "data: {}\n\ndata: [DONE]\n\n", true),
+            (OpenAi, "data:[DONE]\r\n\r\n", true),
+            (OpenAi, "data: [DONE]\n\ndata: {}\n\n", false),
+            (OpenAi, "event: message_stop\ndata: {}\n\n", false),
+            (Anthropic, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n", true),
+            (Anthropic, "event: a\ndata: {}\n\nevent: message_stop\r\ndata: {}\r\n\r\n", true),
+            (Anthropic, "event: error\ndata: {}\n\n", true),
+            (Anthropic, "event: message_stop\ndata: {}\n\nevent: ping\ndata: {}\n\n", false),
+            (Anthropic, "event: content_block_delta\ndata: message_stop\n\n", false),
+            (Anthropic, "data: [DONE]\n\n", false),
+            (Responses, "event: response.completed\ndata: {}\n\n", true),
+            (Responses, "event:response.incomplete\ndata: {}\ndata: {}\n\n", true),
+            (Responses, "event: response.failed\ndata: {}\n\n", true),
+            (Responses, "event: response.created\ndata: {}\n\n", false),
+            (Responses, "\n\n", false),
+        ];
+        for (dialect, text, want) in cases {
+            assert_eq!(dialect.ends(text.as_bytes()), want, "{dialect:?} {text:?}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The count of tokens, read out of an answer on its way through.
+//!
+//! Engines tell it in an object `usage` somewhere in their JSON. A quote within a JSON text is always escaped, so the
+//! word in its quotes, followed by a colon and a brace, can only be a key, and a search for it needs no parser.
+
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
+/// Longest object that is read. vLLM's longest has some 400 bytes, and more with many tool turns.
+const MOST: usize = 4 * 1024;
+static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+
+/// Tokens of a request and of its answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens read: `prompt_tokens` or `input_tokens`.
+    pub prompt: Option<u64>,
+    /// Tokens written: `completion_tokens` or `output_tokens`.
+    pub completion: Option<u64>,
+    /// Tokens read of which the engine had computed before: `cached_tokens` or `cache_read_input_tokens`.
+    pub cached: Option<u64>,
+}
+
+/// Finds the last usage in an answer that comes in pieces. The figures of a stream are those of its latest event, not a
+/// sum; one that is missing in a later event stays as it was.
+#[derive(Debug, Default)]
+pub struct UsageReader {
+    usage: Usage,
+    /// The end of the last piece, if the key or its object may go on in the next one.
+    carried: Vec<u8>,
+}
+
+impl UsageReader {
+    /// Looks at the next piece. Costs a search for one short word.
+    pub fn look(&mut self, piece: &[u8]) {
+        if self.carried.is_empty() {
+            if let Some(from) = self.search(piece) {
+                self.carried.extend_from_slice(&piece[from..]);
+            }
+            return;
+        }
+        // What is carried can only end within the next few bytes; the rest of the piece is not copied.
+        let (near, far) = piece.split_at(piece.len().min(MOST));
+        let mut joined = std::mem::take(&mut self.carried);
+        joined.extend_from_slice(near);
+        let from = self.search(&joined);
+        if far.is_empty() {
+            if let Some(from) = from {
+                joined.drain(..from);
+                self.carried = joined;
+            }
+        } else {
+            // What was carried has been read, or is too long.
+            self.look(piece);
+        }
+    }
+
+    /// What was found so far.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// Reads every usage in these bytes; gives where one begins that is not whole yet.
+    fn search(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while let Some(found) = KEY.find(&bytes[at..]) {
+            let key = at + found;
+            at = key + KEY.needle().len();
+            match object_end(&bytes[at..]) {
+                End::At(start, end) => {
+                    self.read(&bytes[at + start..at + end]);
+                    at += end;
+                }
+                End::Later if bytes.len() - key <= MOST => return Some(key),
+                End::Later | End::None => {}
+            }
+        }
+        // The key itself may be cut.
+        let tail = bytes.len().saturating_sub(KEY.needle().len() - 1).max(at);
+        let quote = tail + memchr::memrchr(b'"', &bytes[tail..])?;
+        KEY.needle().starts_with(&bytes[quote..]).then_some(quote)
+    }
+
+    fn read(&mut self, object: &[u8]) {
+        let keep = |old: &mut Option<u64>, new: Option<u64>| *old = new.or(*old);
+        keep(&mut self.usage.prompt, first(object, &["prompt_tokens", "input_tokens"]));
+        keep(&mut self.usage.completion, first(object, &["completion_tokens", "output_tokens"]));
+        keep(&mut self.usage.cached, first(object, &["cached_tokens", "cache_read_input_tokens"]));
+    }
+}
+
+enum End {
+    /// From its brace to behind its brace.
+    At(usize, usize),
+    /// Not in these bytes.
+    Later,
+    /// There is no object.
+    None,
+}
+
+/// Where the object after a key ends. Its texts are walked over, so that a brace within one does not count.
+fn object_end(bytes: &[u8]) -> End {
+    let space = |at: usize| at + bytes[at..].iter().take_while(|b| b.is_ascii_whitespace()).count();
+    let colon = space(0);
+    match bytes.get(colon) {
+        Some(b':') => {}
+        Some(_) => return End::None,
+        None => return End::Later,
+    }
+    let start = space(colon + 1);
+    match bytes.get(start) {
+        Some(b'{') => {}
+        Some(_) => return End::None,
+        None => return End::Later,
+    }
+    let (mut depth, mut text, mut escaped) = (0u32, false, false);
+    for (at, byte) in bytes.iter().enumerate().skip(start).take(MOST) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if text => escaped = true,
+            b'"' => text = !text,
+            b'{' if !text => depth += 1,
+            b'}' if !text => {
+                depth -= 1;
+                if depth == 0 {
+                    return End::At(start, at + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    if bytes.len() - start > MOST { End::None } else { End::Later }
+}
+
+/// The first of these members that is a plain number. Their names are unlike all others in a usage, at any depth.
+fn first(object: &[u8], names: &[&str]) -> Option<u64> {
+    names.iter().find_map(|name| {
+        let quoted = |at: &usize| *at > 0 && object[at - 1] == b'"' && object.get(at + name.len()) == Some(&b'"');
+        let at = memchr::memmem::find_iter(object, name).find(quoted)?;
+        let rest = object[at + name.len() + 1..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+        let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn usage(prompt: u64, completion: u64, cached: u64) -> Usage {
+        Usage { prompt: Some(prompt), completion: Some(completion), cached: Some(cached) }
+    }
+
+    fn of(text: &str) -> Usage {
+        let mut reader = UsageReader::default();
+        reader.look(text.as_bytes());
+        reader.usage()
+    }
+
+    const CHAT: &str = r#"{"choices":[{"text":"say \"usage\":{\"prompt_tokens\":9} and {\"usage\":{}}"}],"usage":{"prompt_tokens":46,"total_tokens":54,"completion_tokens":8,"prompt_tokens_details":{"cached_tokens":3,"x":"}"},"completion_tokens_details":null},"prompt_logprobs":null}"#;
+    const MESSAGES: &str = "event: message_start\ndata: {\"message\":{\"usage\":{\"input_tokens\":13,\"output_tokens\":0}}}\n\n\
+        event: message_delta\ndata: {\"usage\": {\"output_tokens\": 4,\"cache_read_input_tokens\":2}}\n\n\
+        event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+
+    #[test]
+    fn finds_what_engines_tell() {
+        let cases = [
+            (CHAT, usage(46, 8, 3)),
+            (MESSAGES, usage(13, 4, 2)),
+            (
+                r#"{"usage":{"input_tokens":13,"input_tokens_details":{"cached_tokens":1},"output_tokens":4}}"#,
+                usage(13, 4, 1),
+            ),
+            (r#"{"usage":null}"#, Usage::default()),
+            (r#"{"x":"usage"}"#, Usage::default()),
+            (r#"{"usage":{"prompt_tokens":-1,"completion_tokens":"2"}}"#, Usage::default()),
+            (
+                r#"{"usage":{"prompt_tokens":0}} {"usage":{"completion_tokens":0}}"#,
+                Usage { prompt: Some(0), completion: Some(0), cached: None },
+            ),
+            (r#"{"usage":{"prompt_tokens":7"#, Usage::default()),
+        ];
+        for (text, want) in cases {
+            assert_eq!(of(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn carries_little() {
+        let mut reader = UsageReader::default();
+        let long = format!("{{\"usage\":{{\"x\":\"{}\"", "y".repeat(100_000));
+        for piece in long.as_bytes().chunks(1000) {
+            reader.look(piece);
+            assert!(reader.carried.len() <= MOST + 1000, "{}", reader.carried.len());
+        }
+        reader.look(b"\"}} ");
+        reader.look(CHAT.as_bytes());
+        assert_eq!(reader.usage(), usage(46, 8, 3));
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same(which in 0..2usize, before in 0usize..9000, cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
+            let text = " ".repeat(before) + [CHAT, MESSAGES][which];
+            let mut at: Vec<usize> = cuts.iter().map(|c| c.index(text.len() + 1)).collect();
+            at.extend([0, text.len()]);
+            at.sort_unstable();
+            let mut reader = UsageReader::default();
+            for pair in at.windows(2) {
+                reader.look(&text.as_bytes()[pair[0]..pair[1]]);
+            }
+            prop_assert_eq!(reader.usage(), of(&text));
+        }
+    }
+}
