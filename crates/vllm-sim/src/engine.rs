@@ -1,31 +1,52 @@
-//! Runs sequences: so many at a time, the others waiting in the order they came, their tokens appearing at the set rate.
+//! Drives the scheduler by the clock: a step lasts as long as the set speeds say, then its tokens go to those who wait for
+//! them.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 
-use crate::metrics::{Finish, Metrics};
+use crate::core::{Core, Finish, Limits, Progress, Step, Work};
+use crate::metrics::{Metrics, Now};
 use crate::settings::{CutOff, Settings};
+
+/// Steps without a pause after which others get their turn.
+const STEPS_IN_A_ROW: u32 = 64;
 
 /// What all sequences share.
 pub(crate) struct Engine {
-    slots: Arc<Semaphore>,
+    state: Mutex<State>,
+    /// Told when there may be something to compute.
+    work: Notify,
     settings: Settings,
-    /// Ends every sequence when it is cancelled.
-    pub(crate) abort: CancellationToken,
+    started: Instant,
     pub(crate) metrics: Metrics,
 }
 
-/// What a sequence will be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
-    pub(crate) prompt_tokens: u32,
-    /// Length of its answer, at least 1.
-    pub(crate) tokens: u32,
-    pub(crate) finish: Finish,
+struct State {
+    core: Core,
+    readers: HashMap<u64, Reader>,
+    /// Prompts that are not yet computed, in tokens.
+    backlog: u64,
+    /// The engine was ended.
+    over: bool,
+    /// Steps last so many times as long.
+    slowness: f64,
+    /// No step ends before.
+    frozen_until: Option<Instant>,
+}
+
+/// What a sequence has made, and who waits for more.
+struct Reader {
+    prompt: u32,
+    made: u32,
+    cached: Option<u32>,
+    finish: Option<Finish>,
+    waker: Option<Waker>,
 }
 
 /// Tokens of one sequence that are due, by their places in its answer.
@@ -43,29 +64,206 @@ pub(crate) struct Aborted;
 /// One answer in the making. Dropping it frees its slot at once.
 pub(crate) struct Sequence {
     engine: Arc<Engine>,
-    plan: Plan,
-    arrived: Instant,
+    id: u64,
     sent: u32,
-    stage: Stage,
-}
-
-enum Stage {
-    Waiting,
-    Running { _slot: OwnedSemaphorePermit, first_due: Instant, last_sent: Option<Instant> },
-    Over,
+    /// Tokens of the prompt that were found in the cache; known with the first token.
+    pub(crate) cached: u32,
+    over: bool,
 }
 
 impl Engine {
-    /// An engine with `slots` slots.
-    pub(crate) fn new(slots: u32, settings: Settings, metrics: Metrics) -> Self {
-        let most = usize::try_from(slots).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { slots: Arc::new(Semaphore::new(most)), settings, abort: CancellationToken::new(), metrics }
+    pub(crate) fn new(limits: Limits, settings: Settings, metrics: Metrics) -> Self {
+        let state = State {
+            core: Core::new(limits),
+            readers: HashMap::new(),
+            backlog: 0,
+            over: false,
+            slowness: 1.0,
+            frozen_until: None,
+        };
+        Self { state: Mutex::new(state), work: Notify::new(), settings, started: Instant::now(), metrics }
     }
 
-    /// Lines a sequence up. It runs when [`Sequence::next`] is called.
-    pub(crate) fn queue(self: &Arc<Self>, plan: Plan) -> Sequence {
-        self.metrics.waiting.inc();
-        Sequence { engine: Arc::clone(self), plan, arrived: Instant::now(), sent: 0, stage: Stage::Waiting }
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Whoever panicked held it between two whole changes.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Time on the engine's clock.
+    fn clock(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.started)
+    }
+
+    /// Lines a sequence up.
+    pub(crate) fn queue(self: &Arc<Self>, work: Work) -> Sequence {
+        let prompt = work.prompt;
+        let mut state = self.state();
+        let id = state.core.add(work, self.clock(Instant::now()));
+        state.backlog += u64::from(prompt);
+        state.readers.insert(id, Reader { prompt, made: 0, cached: None, finish: None, waker: None });
+        drop(state);
+        self.work.notify_one();
+        Sequence { engine: Arc::clone(self), id, sent: 0, cached: 0, over: false }
+    }
+
+    /// Sequences that run or wait, and tokens of prompts that are not yet computed.
+    pub(crate) fn backlog(&self) -> (u64, u64) {
+        let state = self.state();
+        let sequences = state.core.running() + state.core.waiting();
+        (u64::try_from(sequences).unwrap_or(u64::MAX), state.backlog)
+    }
+
+    /// Holds the steps back, or lets them go on.
+    pub(crate) fn pause(&self, paused: bool) {
+        self.state().core.pause(paused);
+        self.work.notify_one();
+    }
+
+    /// Ends whatever runs or waits with what there is of it.
+    pub(crate) fn cut_all(&self) {
+        let mut state = self.state();
+        let State { core, readers, backlog, .. } = &mut *state;
+        for (id, reader) in readers.iter_mut().filter(|(_, reader)| reader.finish.is_none()) {
+            core.remove(*id);
+            reader.finish = Some(Finish::Abort);
+            self.metrics.finish(Finish::Abort);
+            wake(reader);
+        }
+        *backlog = 0;
+    }
+
+    /// Whether nothing runs or waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.backlog().0 == 0
+    }
+
+    /// Forgets the cached prefixes; `false` while sequences run.
+    pub(crate) fn forget_prefixes(&self) -> bool {
+        self.state().core.forget_prefixes()
+    }
+
+    /// Ends the engine: what runs is cut off in the set way.
+    pub(crate) fn end(&self) {
+        let mut state = self.state();
+        state.over = true;
+        state.core.pause(true);
+        state.readers.values_mut().for_each(wake);
+    }
+
+    /// Makes steps last so many times as long.
+    #[cfg(test)]
+    pub(crate) fn slow_down(&self, factor: f64) {
+        self.state().slowness = factor;
+    }
+
+    /// Makes no step end for so long.
+    #[cfg(test)]
+    pub(crate) fn freeze(&self, span: Duration) {
+        let until = Instant::now().checked_add(span);
+        self.state().frozen_until = until.or_else(|| Instant::now().checked_add(Duration::from_secs(86_400)));
+    }
+
+    /// The metrics page. `name_of` names an adapter.
+    pub(crate) fn page(&self, name_of: impl Fn(u32) -> String) -> prometheus::Result<String> {
+        let state = self.state();
+        let (running, waiting) = state.core.adapters();
+        let named = |ids: Vec<u32>| ids.into_iter().map(&name_of).collect::<Vec<_>>().join(",");
+        let now = Now {
+            running: state.core.running(),
+            waiting: state.core.waiting(),
+            deferred: state.core.deferred(),
+            usage: state.core.usage(),
+            counts: state.core.counts(),
+            running_adapters: named(running),
+            waiting_adapters: named(waiting),
+        };
+        drop(state);
+        self.metrics.page(&now)
+    }
+
+    /// Computes step after step, for ever.
+    pub(crate) async fn run(&self) {
+        let mut clock = Instant::now();
+        let mut in_a_row = 0;
+        loop {
+            let begun = {
+                let mut state = self.state();
+                let step = state.core.begin(self.clock(clock));
+                step.map(|step| (self.length(step).mul_f64(state.slowness), state.frozen_until))
+            };
+            let Some((length, frozen_until)) = begun else {
+                self.work.notified().await;
+                clock = Instant::now();
+                continue;
+            };
+            // Timers are coarse and processors busy: a step that ended late does not make the next one late.
+            let mut due = if length.is_zero() { Instant::now() } else { clock + length };
+            if let Some(until) = frozen_until {
+                due = due.max(until);
+            }
+            in_a_row += 1;
+            if due > Instant::now() {
+                sleep_until(due).await;
+                in_a_row = 0;
+            } else if in_a_row >= STEPS_IN_A_ROW {
+                tokio::task::yield_now().await;
+                in_a_row = 0;
+            }
+            clock = self.thawed(due).await;
+            self.deliver(clock);
+        }
+    }
+
+    /// Waits on while the engine is frozen, which may have come about during the step.
+    async fn thawed(&self, due: Instant) -> Instant {
+        let mut due = due;
+        loop {
+            let until = self.state().frozen_until;
+            match until {
+                Some(until) if until > due => {
+                    sleep_until(until.min(due + Duration::from_millis(100))).await;
+                    due = Instant::now();
+                }
+                _ => return due,
+            }
+        }
+    }
+
+    /// How long a step lasts: reading prompts costs time for each token; a token for each running answer costs the time of
+    /// one, and a little more the more there are.
+    fn length(&self, step: Step) -> Duration {
+        let Settings { token_gap, prefill_gap, crowding, .. } = self.settings;
+        let others = f64::from(step.decodes.saturating_sub(1));
+        let decode = if step.decodes == 0 { Duration::ZERO } else { token_gap.mul_f64(1.0 + crowding * others) };
+        prefill_gap * step.prefill + decode
+    }
+
+    fn deliver(&self, at: Instant) {
+        let mut state = self.state();
+        if state.over {
+            return;
+        }
+        let now = self.clock(at);
+        let before = state.core.counts();
+        let progress = state.core.end(now);
+        let after = state.core.counts();
+        self.metrics.step(after.step_tokens - before.step_tokens);
+        for one in progress {
+            self.metrics.progress(&one, now);
+            let Progress { id, made, story, finish, gap } = one;
+            if gap.is_none() {
+                state.backlog = state.backlog.saturating_sub(u64::from(story.prompt));
+            }
+            let Some(reader) = state.readers.get_mut(&id) else { continue };
+            (reader.made, reader.cached, reader.finish) = (made, Some(story.cached), finish);
+            wake(reader);
+        }
+    }
+}
+
+fn wake(reader: &mut Reader) {
+    if let Some(waker) = reader.waker.take() {
+        waker.wake();
     }
 }
 
@@ -75,103 +273,55 @@ impl Sequence {
     /// # Errors
     /// When the engine is ended.
     pub(crate) async fn next(&mut self) -> Result<Option<Batch>, Aborted> {
-        let abort = self.engine.abort.clone();
-        tokio::select! {
-            biased;
-            () = abort.cancelled() => self.cut_off().await,
-            batch = self.advance() => Ok(batch),
+        if self.over {
+            return Ok(None);
         }
-    }
-
-    async fn cut_off(&mut self) -> Result<Option<Batch>, Aborted> {
-        match (self.engine.settings.cut_off, &self.stage) {
-            (_, Stage::Over) => Ok(None),
-            (CutOff::Error, _) => Err(Aborted),
-            (CutOff::Silence, _) => std::future::pending().await,
-            (CutOff::Abort, _) => {
-                self.engine.metrics.finish(Finish::Abort);
-                self.leave();
-                Ok(Some(Batch { tokens: self.sent..self.sent, finish: Some(Finish::Abort) }))
+        let engine = Arc::clone(&self.engine);
+        poll_fn(|context| {
+            let mut state = engine.state();
+            let over = state.over;
+            let Some(reader) = state.readers.get_mut(&self.id) else { return Poll::Ready(Ok(None)) };
+            self.cached = reader.cached.unwrap_or(0);
+            if reader.made > self.sent || reader.finish.is_some() {
+                let batch = Batch { tokens: self.sent..reader.made, finish: reader.finish };
+                self.sent = reader.made;
+                self.over = batch.finish.is_some();
+                return Poll::Ready(Ok(Some(batch)));
             }
-        }
-    }
-
-    async fn advance(&mut self) -> Option<Batch> {
-        if matches!(self.stage, Stage::Waiting) {
-            let slot = Arc::clone(&self.engine.slots).acquire_owned().await.ok()?;
-            self.begin(slot);
-        }
-        let Stage::Running { first_due, .. } = self.stage else { return None };
-        let due = first_due + self.engine.settings.token_gap * self.sent;
-        if due > Instant::now() {
-            sleep_until(due).await;
-        }
-        Some(self.emit(first_due, Instant::now()))
-    }
-
-    fn begin(&mut self, slot: OwnedSemaphorePermit) {
-        let (metrics, now) = (&self.engine.metrics, Instant::now());
-        metrics.waiting.dec();
-        metrics.running.inc();
-        metrics.hold(i64::from(self.plan.prompt_tokens));
-        metrics.queued.observe(now.duration_since(self.arrived).as_secs_f64());
-        let first_due = now + self.engine.settings.prefill_gap * self.plan.prompt_tokens;
-        self.stage = Stage::Running { _slot: slot, first_due, last_sent: None };
-    }
-
-    /// Takes the tokens that are due at `now`: one, or more when their time has passed meanwhile.
-    fn emit(&mut self, first_due: Instant, now: Instant) -> Batch {
-        let due = due_by(now.duration_since(first_due), self.engine.settings.token_gap);
-        let to = due.clamp(self.sent + 1, self.plan.tokens);
-        let tokens = self.sent..to;
-        let metrics = &self.engine.metrics;
-        if let Stage::Running { last_sent, .. } = &mut self.stage {
-            match last_sent.replace(now) {
-                None => {
-                    metrics.first_token.observe(now.duration_since(self.arrived).as_secs_f64());
-                    metrics.prompt_tokens.inc_by(u64::from(self.plan.prompt_tokens));
+            match (over, engine.settings.cut_off) {
+                (true, CutOff::Error) => {
+                    self.over = true;
+                    return Poll::Ready(Err(Aborted));
                 }
-                Some(before) => metrics.token_gap.observe(now.duration_since(before).as_secs_f64()),
+                (true, CutOff::Abort) => {
+                    self.over = true;
+                    engine.metrics.finish(Finish::Abort);
+                    let batch = Batch { tokens: self.sent..self.sent, finish: Some(Finish::Abort) };
+                    return Poll::Ready(Ok(Some(batch)));
+                }
+                (true, CutOff::Silence) | (false, _) => {}
             }
-        }
-        metrics.generation_tokens.inc_by(u64::from(to - self.sent));
-        metrics.hold(i64::from(to - self.sent));
-        self.sent = to;
-        let finish = (to == self.plan.tokens).then_some(self.plan.finish);
-        if let Some(why) = finish {
-            metrics.whole.observe(now.duration_since(self.arrived).as_secs_f64());
-            metrics.finish(why);
-            self.leave();
-        }
-        Batch { tokens, finish }
-    }
-
-    /// Gives the slot, or the place in the queue, back.
-    fn leave(&mut self) {
-        let metrics = &self.engine.metrics;
-        match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Over => {}
-            Stage::Waiting => metrics.waiting.dec(),
-            Stage::Running { .. } => {
-                metrics.running.dec();
-                metrics.hold(-i64::from(self.plan.prompt_tokens) - i64::from(self.sent));
-            }
-        }
+            reader.waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await
     }
 }
 
 impl Drop for Sequence {
     /// A client that leaves is not counted: vLLM counts it neither as finished nor as aborted.
     fn drop(&mut self) {
-        self.leave();
-    }
-}
-
-/// How many tokens are due so long after the first was; all of them when they have no gap.
-fn due_by(elapsed: Duration, gap: Duration) -> u32 {
-    match elapsed.as_nanos().checked_div(gap.as_nanos()) {
-        Some(gaps) => u32::try_from(gaps + 1).unwrap_or(u32::MAX),
-        None => u32::MAX,
+        let mut state = self.engine.state();
+        state.core.remove(self.id);
+        if let Some(reader) = state.readers.remove(&self.id)
+            && reader.cached.is_none()
+            && reader.finish.is_none()
+        {
+            state.backlog = state.backlog.saturating_sub(u64::from(reader.prompt));
+        }
+        drop(state);
+        // A slot is free.
+        self.engine.work.notify_one();
     }
 }
 

@@ -10,10 +10,15 @@ pub mod server;
 pub mod settings;
 
 mod answer;
+mod app;
+mod core;
 mod engine;
 mod metrics;
+mod pages;
+mod plan;
 mod reply;
 mod request;
+mod sleep;
 mod text;
 
 /// The release of vLLM that the simulator is modelled on; `/version` answers it, because clients decide by it.

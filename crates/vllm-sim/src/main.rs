@@ -16,15 +16,25 @@ const HELP: &str = "
 A simulator of a vLLM engine. It has no model: it makes up text at a set speed.
 
 Every argument of `vllm serve` is accepted; these have an effect: MODEL, --served-model-name, --host, --port,
---max-model-len, --max-num-seqs, --shutdown-timeout, --enable-prompt-tokens-details, --enable-server-load-tracking.
+--max-model-len, --max-num-seqs, --max-num-batched-tokens, --block-size, --num-gpu-blocks-override,
+--enable-prefix-caching, --scheduling-policy, --max-num-queued-reqs, --max-num-queued-tokens, --enable-lora, --max-loras,
+--lora-modules, --runner, --enable-auto-tool-choice, --tool-call-parser, --shutdown-timeout,
+--enable-prompt-tokens-details, --enable-server-load-tracking.
+
+Arguments of its own:
+  --startup-delay SECONDS             time until the port opens; goes before VLLM_SIM_START_DELAY
 
 Environment:
   VLLM_SIM_TOKENS_PER_SECOND          speed of each answer (default 50; 0: everything at once)
   VLLM_SIM_PREFILL_TOKENS_PER_SECOND  speed of reading prompts (default 10000; 0: at once)
+  VLLM_SIM_CROWDING                   how much an answer slows the others in its step down (default 0)
   VLLM_SIM_START_DELAY                seconds until the port opens (default 0)
   VLLM_SIM_SEED                       what the text is drawn from (default 0)
   VLLM_SIM_CUT_OFF                    how a stop ends what runs: error (default), abort, silence
+  VLLM_SIM_TRANSCRIBES                1: the routes for recordings are there
   VLLM_HTTP_TIMEOUT_KEEP_ALIVE        seconds until an idle connection is closed (default 5)
+  VLLM_ALLOW_RUNTIME_LORA_UPDATING    1: adapters can be loaded and unloaded while it runs
+  VLLM_SERVER_DEV_MODE                1: it can be sent to sleep and woken
 ";
 
 fn main() -> ExitCode {
@@ -56,7 +66,8 @@ fn causes(error: &dyn Error) -> String {
 }
 
 fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    let settings = Settings::read(|name| std::env::var(name).ok())?;
+    let mut settings = Settings::read(|name| std::env::var(name).ok())?;
+    settings.start_delay = args.startup_delay.unwrap_or(settings.start_delay);
     #[expect(clippy::disallowed_methods, reason = "the edge of the binary, where the wall clock enters")]
     let started = SystemTime::now();
     // One thread is enough for tens of thousands of tokens a second, and leaves the other cores to who is measured.

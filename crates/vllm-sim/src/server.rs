@@ -3,13 +3,13 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use hyper::server::conn::http1;
@@ -20,46 +20,18 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::answer::answer;
+use crate::answer::{answer, pooled};
+pub(crate) use crate::app::{App, InFlight};
 use crate::args::Args;
-use crate::engine::Engine;
-use crate::metrics::{CONTENT_TYPE, Metrics};
-use crate::request::Kind;
+use crate::request::{Kind, Pool};
 use crate::settings::{CutOff, Settings};
-use crate::text::mix;
-use crate::{MODELLED_ON, reply};
+use crate::{MODELLED_ON, pages, sleep};
 
 /// Most connections at a time; further ones wait in the system's backlog.
 const MOST_CONNECTIONS: usize = 8192;
 /// How long connections may take to send what is written, once the engine has ended.
 const LAST_WRITES: Duration = Duration::from_secs(1);
-
-/// What the handlers share.
-pub(crate) struct App {
-    pub(crate) args: Args,
-    pub(crate) settings: Settings,
-    pub(crate) engine: Arc<Engine>,
-    /// When the process started, by both clocks.
-    started: (SystemTime, Instant),
-    draining: AtomicBool,
-    running: TaskTracker,
-    in_flight: Arc<AtomicI64>,
-    ids: AtomicU64,
-}
-
-/// A request that is being answered, until it is dropped.
-pub(crate) struct InFlight {
-    _running: TaskTrackerToken,
-    count: Arc<AtomicI64>,
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// Why the simulator cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +61,7 @@ pub async fn serve(
     let app = Arc::new(App::new(args, settings, started)?);
     let closing = CancellationToken::new();
     let connections = TaskTracker::new();
+    let engine = Arc::clone(&app.engine);
     let accepting = accept(&listener, routes(Arc::clone(&app)), settings.keep_alive, &connections, &closing);
     let stopping = async {
         stop.await;
@@ -96,6 +69,7 @@ pub async fn serve(
     };
     tokio::select! {
         failed = accepting => failed?,
+        () = engine.run() => {}
         () = stopping => {}
     }
     drop(listener);
@@ -151,95 +125,84 @@ async fn converse(stream: TcpStream, routes: Router, keep_alive: Duration, closi
     let _ = connection.await;
 }
 
-impl App {
-    fn new(args: Args, settings: Settings, started: SystemTime) -> Result<Self, prometheus::Error> {
-        let capacity = u64::from(args.max_num_seqs) * u64::from(args.max_model_len);
-        let metrics = Metrics::new(&args.served_names[0], capacity)?;
-        let engine = Engine::new(args.max_num_seqs, settings, metrics);
-        let since = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Ok(Self {
-            engine: Arc::new(engine),
-            started: (started, Instant::now()),
-            draining: AtomicBool::new(false),
-            running: TaskTracker::new(),
-            in_flight: Arc::default(),
-            ids: AtomicU64::new(mix(u64::from(since.subsec_nanos()) ^ since.as_secs().rotate_left(32))),
-            args,
-            settings,
-        })
-    }
-
-    /// Takes a request in; `None` after the signal to stop.
-    pub(crate) fn enter(&self) -> Option<InFlight> {
-        if self.draining.load(Ordering::Acquire) {
-            return None;
-        }
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Some(InFlight { _running: self.running.token(), count: Arc::clone(&self.in_flight) })
-    }
-
-    /// Seconds since 1970.
-    pub(crate) fn now(&self) -> u64 {
-        let now = self.started.0 + self.started.1.elapsed();
-        now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
-    }
-
-    /// Sixteen hexadecimal digits that this process does not give twice.
-    pub(crate) fn unique(&self) -> String {
-        format!("{:016x}", mix(self.ids.fetch_add(1, Ordering::Relaxed)))
-    }
-
-    async fn drain(&self, patience: Duration) {
-        if !patience.is_zero() {
-            self.draining.store(true, Ordering::Release);
-            self.running.close();
-            // Who is not done by then is ended below.
-            let _ = timeout(patience, self.running.wait()).await;
-        }
-        self.engine.abort.cancel();
-    }
-}
-
 fn routes(app: Arc<App>) -> Router {
-    Router::new()
-        .route(
-            "/v1/chat/completions",
-            post(|State(app): State<Arc<App>>, request: Request| answer(app, Kind::Chat, request)),
-        )
-        .route(
-            "/v1/completions",
-            post(|State(app): State<Arc<App>>, request: Request| answer(app, Kind::Completion, request)),
-        )
-        .route("/v1/models", get(models))
-        .route("/health", get(well))
-        .route("/ping", get(well).post(well))
-        .route("/version", get(|| async { json(200, format!(r#"{{"version":"{MODELLED_ON}"}}"#)) }))
-        .route("/load", get(load))
-        .route("/metrics", get(metrics))
-        .fallback(|| async { json(404, r#"{"detail":"Not Found"}"#.to_owned()) })
-        .method_not_allowed_fallback(|| async { json(405, r#"{"detail":"Method Not Allowed"}"#.to_owned()) })
+    let detail = |status, text: &'static str| json(status, format!(r#"{{"detail":"{text}"}}"#));
+    let version = || async { json(200, format!(r#"{{"version":"{MODELLED_ON}"}}"#)) };
+    let mut routes = Router::new()
+        .route("/v1/models", get(pages::models))
+        .route("/health", get(pages::well))
+        .route("/ping", get(pages::well).post(pages::well))
+        .route("/version", get(version))
+        .route("/load", get(pages::load))
+        .route("/metrics", get(pages::metrics))
+        .route("/tokenize", post(pages::tokenize))
+        .route("/detokenize", post(pages::detokenize));
+    routes = if app.args.pooling { pooling(routes) } else { generating(routes) };
+    if app.settings.transcribes {
+        routes = routes
+            .route("/v1/audio/transcriptions", post(pages::transcribe))
+            .route("/v1/audio/translations", post(pages::transcribe));
+    }
+    if app.settings.adapter_routes {
+        routes = routes
+            .route("/v1/load_lora_adapter", post(pages::load_adapter))
+            .route("/v1/unload_lora_adapter", post(pages::unload_adapter));
+    }
+    if app.settings.dev_mode {
+        routes = routes
+            .route("/sleep", post(sleep::sleep_route))
+            .route("/wake_up", post(sleep::wake_route))
+            .route("/is_sleeping", get(sleep::is_sleeping))
+            .route("/is_paused", get(sleep::is_paused))
+            .route("/reset_prefix_cache", post(sleep::reset_prefix_cache));
+    }
+    routes
+        .fallback(move || async move { detail(404, "Not Found") })
+        .method_not_allowed_fallback(move || async move { detail(405, "Method Not Allowed") })
+        .layer(from_fn_with_state(Arc::clone(&app), observe))
         .with_state(app)
 }
 
-async fn well() -> Response {
-    dressed(Response::new(Body::empty()))
+/// The routes of a model that answers with text.
+fn generating(routes: Router<Arc<App>>) -> Router<Arc<App>> {
+    let of = |kind| post(move |State(app): State<Arc<App>>, request: Request| answer(app, kind, request));
+    routes
+        .route("/v1/chat/completions", of(Kind::Chat))
+        .route("/v1/completions", of(Kind::Completion))
+        .route("/v1/messages", of(Kind::Messages))
+        .route("/v1/messages/count_tokens", post(pages::count_tokens))
+        .route("/v1/responses", of(Kind::Responses))
+        .route("/v1/responses/{response_id}", get(pages::no_response))
+        .route("/v1/responses/{response_id}/cancel", post(pages::no_response))
 }
 
-async fn models(State(app): State<Arc<App>>) -> Response {
-    let args = &app.args;
-    json(200, reply::models(&args.served_names, &args.model, args.max_model_len, app.now(), || app.unique()))
+/// The routes of a model that answers with numbers. vLLM has those that its model is fit for; here all are there.
+fn pooling(routes: Router<Arc<App>>) -> Router<Arc<App>> {
+    let of = |pool| post(move |State(app): State<Arc<App>>, request: Request| pooled(app, pool, request));
+    routes
+        .route("/v1/embeddings", of(Pool::Embed))
+        .route("/classify", of(Pool::Classify))
+        .route("/pooling", of(Pool::Pooling))
+        .route("/score", of(Pool::Score))
+        .route("/v1/score", of(Pool::Score))
+        .route("/rerank", of(Pool::Rerank))
+        .route("/v1/rerank", of(Pool::Rerank))
+        .route("/v2/rerank", of(Pool::Rerank))
 }
 
-async fn load(State(app): State<Arc<App>>) -> Response {
-    let count = if app.args.track_load { app.in_flight.load(Ordering::Relaxed) } else { 0 };
-    json(200, format!(r#"{{"server_load":{count}}}"#))
-}
+/// Routes that vLLM leaves out of its count of requests.
+const UNCOUNTED: [&str; 5] = ["/health", "/load", "/ping", "/version", "/metrics"];
 
-async fn metrics(State(app): State<Arc<App>>) -> Response {
-    match app.engine.metrics.page() {
-        Ok(page) => respond(200, CONTENT_TYPE, Body::from(page)),
-        Err(error) => respond(500, "text/plain", Body::from(error.to_string())),
+/// Counts a request and how long its answer took to begin.
+async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let method = request.method().clone();
+    let began = Instant::now();
+    let response = next.run(request).await;
+    if !UNCOUNTED.contains(&route.as_str()) {
+        app.engine.metrics.http(&route, method.as_str(), response.status().as_u16(), began.elapsed());
     }
+    response
 }
 
 /// A response with a JSON body.
@@ -255,7 +218,8 @@ pub(crate) fn respond(status: u16, kind: &'static str, body: Body) -> Response {
     dressed(response)
 }
 
-fn dressed(mut response: Response) -> Response {
+/// A response with the headers that vLLM's server always sets.
+pub(crate) fn dressed(mut response: Response) -> Response {
     response.headers_mut().insert(header::SERVER, HeaderValue::from_static("vllm-sim"));
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));
     response

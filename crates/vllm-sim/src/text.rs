@@ -32,6 +32,29 @@ pub(crate) fn tokens_in(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(4)).unwrap_or(u32::MAX).max(1)
 }
 
+/// The token that ends an answer. It has no text.
+pub(crate) const END: u32 = 1;
+
+/// The number of the token that a piece of up to four bytes is: the bytes themselves, the first the highest. So the text
+/// can be had back from the numbers.
+fn token_of(piece: &[u8]) -> u32 {
+    piece.iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
+}
+
+/// The tokens of a text: four bytes each.
+pub(crate) fn tokens_of(text: &str) -> impl Iterator<Item = u32> + '_ {
+    text.as_bytes().chunks(4).map(token_of)
+}
+
+/// The text of tokens; bytes that are not UTF-8 are replaced.
+pub(crate) fn text_of(tokens: &[u32]) -> String {
+    let bytes = tokens.iter().filter(|token| **token > 3).flat_map(|token| {
+        let bytes = token.to_be_bytes();
+        bytes.into_iter().skip_while(|byte| *byte == 0)
+    });
+    String::from_utf8_lossy(&bytes.collect::<Vec<u8>>()).into_owned()
+}
+
 /// Length of an answer whose request sets no limit, its end-of-text token included.
 pub(crate) fn natural_length(key: u64) -> u32 {
     24 + u32::try_from(mix(key) % 41).unwrap_or(0)
@@ -68,6 +91,16 @@ mod tests {
         assert!(text(3, 40).starts_with("Simulated answer: "));
         assert_eq!(text(3, 60).matches('.').count(), 5);
         assert!(WORDS.iter().all(|word| word.bytes().all(|byte| byte.is_ascii_alphabetic())));
+    }
+
+    #[test]
+    fn tokens_give_their_text_back() {
+        for text in ["", "a", "Hello you", "g\u{fc}ltig \u{1f600} ja"] {
+            let tokens: Vec<u32> = tokens_of(text).collect();
+            assert_eq!(text_of(&tokens), text);
+            assert_eq!(tokens.len(), text.len().div_ceil(4));
+        }
+        assert_eq!(text_of(&[END]), "");
     }
 
     #[test]

@@ -4,14 +4,19 @@ const NAMES: [&str; 2] = ["tiny", "alias"];
 
 fn read_it(kind: Kind, body: &str) -> Result<Ask, Refusal> {
     let names = NAMES.map(str::to_owned);
-    read(kind, body.as_bytes(), Served { names: &names, max_model_len: 100 })
+    let adapters = [("lora".to_owned(), 3)];
+    read(
+        kind,
+        body.as_bytes(),
+        Served { names: &names, adapters: &adapters, max_model_len: 100, block_size: 4, tools: (false, false) },
+    )
 }
 
 fn check(kind: Kind, body: &str, prompts: &[u32], n: u32, max_tokens: Option<u32>, stream: (bool, bool)) {
     let ask = read_it(kind, body).unwrap_or_else(|refusal| panic!("{body}: {refusal:?}"));
     let tokens: Vec<u32> = ask.prompts.iter().map(|prompt| prompt.tokens).collect();
     assert_eq!((tokens.as_slice(), ask.n, ask.max_tokens), (prompts, n, max_tokens), "{body}");
-    assert_eq!((ask.stream, ask.include_usage), stream, "{body}");
+    assert_eq!((ask.stream, ask.usages != Usages::None), stream, "{body}");
 }
 
 fn refused(kind: Kind, body: &str, status: u16, error: &str, param: Option<&str>, message: &str) {
@@ -102,4 +107,37 @@ fn fields_that_do_not_fit_are_refused() {
     completion(r#"{"prompt":[]}"#, "BadRequestError", None, "You must pass at least one prompt");
     completion(r#"{"prompt":5}"#, "Bad Request", Some("body.prompt"), "'type': 'list_type'");
     completion(r#"{"prompt":[5,"x"]}"#, "Bad Request", Some("body.prompt"), "'type': 'list_type'");
+}
+
+#[test]
+fn the_blocks_of_a_prompt_are_told_apart_by_text_adapter_and_salt() {
+    let hashes = |more: &str, text: &str| {
+        let ask = read_it(Kind::Completion, &format!(r#"{{"prompt":"{text}"{more}}}"#)).unwrap();
+        ask.prompts[0].hashes.to_vec()
+    };
+    let (short, long) = ("sixteen bytes ab", "sixteen bytes absixteen bytes cdrest");
+    assert_eq!((hashes("", short).len(), hashes("", long).len()), (1, 2), "four tokens a block, four bytes a token");
+    assert_eq!(hashes("", short)[0], hashes("", long)[0]);
+    for more in [r#","model":"lora""#, r#","cache_salt":"x""#] {
+        assert_ne!(hashes(more, short), hashes("", short), "{more}");
+    }
+}
+
+#[test]
+fn a_message_is_read_with_its_system_and_its_stops() {
+    let body = r#"{"model":"lora","max_tokens":9,"system":"Be.","stop_sequences":["a"],"messages":[{"role":"user","content":"hi"}]}"#;
+    let ask = read_it(Kind::Messages, body).unwrap();
+    assert_eq!((ask.model.as_str(), ask.adapter, ask.max_tokens), ("lora", Some(3), Some(9)));
+    assert_eq!((ask.prompts[0].text.as_str(), ask.stop.as_slice()), ("system\nBe.\nuser\nhi", &["a".to_owned()][..]));
+    refused(Kind::Messages, "{}", 400, "Bad Request", Some("body.model"), "3 validation errors:");
+}
+
+#[test]
+fn a_response_is_read_in_each_of_its_forms() {
+    for input in
+        [r#""hi""#, r#"[{"role":"user","content":"hi"}]"#, r#"[{"content":[{"type":"input_text","text":"hi"}]}]"#]
+    {
+        let ask = read_it(Kind::Responses, &format!(r#"{{"input":{input},"max_output_tokens":7}}"#)).unwrap();
+        assert_eq!((ask.prompts[0].text.as_str(), ask.max_tokens), ("user\nhi", Some(7)));
+    }
 }
