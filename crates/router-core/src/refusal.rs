@@ -258,7 +258,7 @@ impl fmt::Display for Refusal {
                 write!(f, "No model named {model:?} is offered here; GET /v1/models lists those that are.")
             }
             Self::UnknownPath { path } => write!(f, "Nothing is served at {path:?}."),
-            Self::NotRouted { path, why } => write!(f, "{path:?} is not served by this router. {why}."),
+            Self::NotRouted { path, why } => write!(f, "This router does not serve {path:?}. {why}."),
             Self::WrongMethod { allow } => write!(f, "This path takes {allow} only."),
             Self::EncodedBody => f.write_str("Encoded bodies are not taken: send it without Content-Encoding."),
             Self::TooLarge { limit } => write!(f, "The body is larger than the {limit} bytes that are taken."),

@@ -180,6 +180,11 @@ impl Table {
         self.patterns.iter().find(|(start, _)| model.starts_with(&**start)).map(|(_, at)| *at)
     }
 
+    /// What stands before the `*` of each pattern, longest first, and the place of the policy that has it.
+    pub fn patterns(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.patterns.iter().map(|(start, at)| (&**start, *at))
+    }
+
     /// All policies, in the order in which they win.
     #[must_use]
     pub fn policies(&self) -> &[Policy] {

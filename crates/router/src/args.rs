@@ -19,9 +19,13 @@ pub struct Args {
     /// Address that clients send to.
     #[arg(long, env = "QUARTERMASTER_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
-    /// Address of the admin pages /healthz, /readyz and /metrics.
-    #[arg(long, env = "QUARTERMASTER_ADMIN_LISTEN", default_value = "0.0.0.0:9090")]
+    /// Address of the pages /healthz, /readyz and /metrics, for kubelet and Prometheus. The chart opens it to the pod network.
+    #[arg(long, env = "QUARTERMASTER_ADMIN_LISTEN", default_value = "127.0.0.1:9090")]
     pub admin_listen: SocketAddr,
+    /// Address of the pages /debug/config and /debug/endpoints, which show the routing table and what each replica carries.
+    /// In a pod: kubectl port-forward POD 9091.
+    #[arg(long, env = "QUARTERMASTER_DEBUG_LISTEN", default_value = "127.0.0.1:9091")]
+    pub debug_listen: SocketAddr,
     /// Follow the objects of this namespace only. Default: all namespaces.
     #[arg(long, env = "QUARTERMASTER_NAMESPACE")]
     pub namespace: Option<String>,
@@ -62,6 +66,9 @@ pub struct Args {
     /// Whether each request writes a line to the log. Bodies and keys are never written.
     #[arg(long, env = "QUARTERMASTER_LOG_REQUESTS", default_value_t = true, action = clap::ArgAction::Set)]
     pub log_requests: bool,
+    /// How many of a hundred requests that end well write a line; every other request writes one.
+    #[arg(long, env = "QUARTERMASTER_LOG_REQUESTS_PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub log_requests_percent: u8,
     /// How log lines look: json or text.
     #[arg(long, env = "QUARTERMASTER_LOG_FORMAT", default_value = "json")]
     pub log_format: LogFormat,
@@ -92,6 +99,7 @@ impl Args {
             silence_timeout: self.silence_timeout,
             count_stream_tokens: self.count_stream_tokens,
             request_lines: self.request_lines(),
+            request_lines_percent: self.log_requests_percent,
             ..Settings::default()
         }
     }

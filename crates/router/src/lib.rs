@@ -6,6 +6,7 @@
 //! [`follow`](mod@follow), which keeps the routing table.
 
 pub mod args;
+pub mod debug;
 pub mod follow;
 pub mod live;
 pub mod metrics;

@@ -1,5 +1,8 @@
 //! What the router counts. Labels come from closed sets: surfaces, codes, and the policies and pools that exist.
 
+use std::cell::RefCell;
+use std::sync::{Arc, OnceLock};
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
@@ -13,16 +16,22 @@ use crate::surface::Surface;
 /// Upper bounds in seconds, from an answer out of a cache to one of many minutes.
 const SECONDS: [f64; 17] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+/// Upper bounds in seconds, from a small model on a fast GPU to a large one on a processor.
+const GAPS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 1.0];
 
 /// All metrics of one router, and the registry that serves them. Cheap to clone; clones count into the same figures.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     /// Serves what is counted here.
     pub registry: Registry,
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test holds the documentation to it"))]
+    kept: Arc<[Desc]>,
     requests: IntCounterVec,
     refusals: IntCounterVec,
     seconds: HistogramVec,
     first_token: HistogramVec,
+    token_gap: HistogramVec,
+    tokens: IntCounterVec,
     retries: IntCounterVec,
     cut: IntCounterVec,
     pub(crate) connections: IntGauge,
@@ -45,8 +54,14 @@ pub(crate) struct RouteHandles {
     pub(crate) retries: IntCounter,
     pub(crate) cut: IntCounter,
     pub(crate) first_token: Histogram,
-    surfaces: [SurfaceHandles; Surface::ENGINE.len()],
+    pub(crate) token_gap: Histogram,
+    pub(crate) prompt_tokens: IntCounter,
+    pub(crate) cached_tokens: IntCounter,
+    pub(crate) completion_tokens: IntCounter,
+    /// Made when a surface is first used: most policies use one or two of many.
+    surfaces: [OnceLock<SurfaceHandles>; Surface::ENGINE.len()],
     requests: IntCounterVec,
+    seconds: HistogramVec,
 }
 
 #[derive(Debug)]
@@ -63,17 +78,23 @@ impl Metrics {
     /// When two metrics share a name, which a test rules out.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new_custom(Some("quartermaster_router".to_owned()), None)?;
-        let r = &registry;
+        let r = &Keeper { registry, kept: RefCell::default() };
         let timed = |name: &str, help: &str| HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
         let of_route = &["surface", "policy", "pool", "code"];
         let help = "Requests by what served them and the status they were answered with; refusals have no policy.";
         let requests = kept(r, IntCounterVec::new(Opts::new("requests_total", help), of_route)?)?;
         let help = "Requests that no engine answered, or not to the end, by reason.";
-        let refusals = kept(r, IntCounterVec::new(Opts::new("refusals_total", help), &["surface", "reason"])?)?;
+        let of_refusal = &["surface", "policy", "pool", "reason"];
+        let refusals = kept(r, IntCounterVec::new(Opts::new("refusals_total", help), of_refusal)?)?;
         let opts = timed("request_seconds", "Time from a request's head to the end of its answer.");
         let seconds = kept(r, HistogramVec::new(opts, &["surface", "policy", "pool"])?)?;
         let opts = timed("first_token_seconds", "Time from a request's head to the first bytes of a streamed answer.");
         let first_token = kept(r, HistogramVec::new(opts, &["policy", "pool"])?)?;
+        let help = "Mean time between two tokens of an answer, for each stream whose tokens were counted.";
+        let opts = HistogramOpts::new("token_gap_seconds", help).buckets(GAPS.to_vec());
+        let token_gap = kept(r, HistogramVec::new(opts, &["policy", "pool"])?)?;
+        let help = "Tokens as engines counted them: prompt, those of it that were cached, and completion.";
+        let tokens = kept(r, IntCounterVec::new(Opts::new("tokens_total", help), &["policy", "pool", "kind"])?)?;
         let help = "Attempts on a further replica because one could not be reached.";
         let retries = kept(r, IntCounterVec::new(Opts::new("retries_total", help), &["policy", "pool"])?)?;
         let help = "Answers that an engine did not finish.";
@@ -93,11 +114,14 @@ impl Metrics {
         let help = "Failures of watches on the API server.";
         let watch_errors = kept(r, IntCounterVec::new(Opts::new("watch_errors_total", help), &["kind"])?)?;
         Ok(Self {
-            registry,
+            registry: r.registry.clone(),
+            kept: r.kept.take().into(),
             requests,
             refusals,
             seconds,
             first_token,
+            token_gap,
+            tokens,
             retries,
             cut,
             connections,
@@ -125,16 +149,18 @@ impl Metrics {
         let pool = format!("{}/{}", policy.namespace, target.pool);
         let policy = format!("{}/{}", policy.namespace, policy.name);
         let labels = [policy.as_str(), pool.as_str()];
-        let of_surface = |surface: Surface| SurfaceHandles {
-            ok: self.requests.with_label_values(&[surface.label(), labels[0], labels[1], "200"]),
-            seconds: self.seconds.with_label_values(&[surface.label(), labels[0], labels[1]]),
-        };
+        let tokens = |kind| self.tokens.with_label_values(&[labels[0], labels[1], kind]);
         RouteHandles {
             retries: self.retries.with_label_values(&labels),
             cut: self.cut.with_label_values(&labels),
             first_token: self.first_token.with_label_values(&labels),
-            surfaces: Surface::ENGINE.map(of_surface),
+            token_gap: self.token_gap.with_label_values(&labels),
+            prompt_tokens: tokens("prompt"),
+            cached_tokens: tokens("cached"),
+            completion_tokens: tokens("completion"),
+            surfaces: [const { OnceLock::new() }; Surface::ENGINE.len()],
             requests: self.requests.clone(),
+            seconds: self.seconds.clone(),
             policy,
             pool,
         }
@@ -145,9 +171,10 @@ impl Metrics {
         self.requests.with_label_values(&[label(surface), "", "", code(status)]).inc();
     }
 
-    /// Counts why a request was not answered, or not to the end.
-    pub(crate) fn count_refusal(&self, surface: Option<Surface>, reason: &'static str) {
-        self.refusals.with_label_values(&[label(surface), reason]).inc();
+    /// Counts why a request was not answered, or not to the end; `route` if a target had been chosen by then.
+    pub(crate) fn count_refusal(&self, surface: Option<Surface>, route: Option<&RouteHandles>, reason: &'static str) {
+        let (policy, pool) = route.map_or(("", ""), |route| (&route.policy, &route.pool));
+        self.refusals.with_label_values(&[label(surface), policy, pool, reason]).inc();
     }
 }
 
@@ -158,13 +185,23 @@ fn label(surface: Option<Surface>) -> &'static str {
 impl RouteHandles {
     /// Counts a request that an engine answered with this status.
     pub(crate) fn count(&self, surface: Surface, status: u16, seconds: f64) {
-        let Some(handles) = surface.index().map(|at| &self.surfaces[at]) else { return };
+        let Some(handles) = surface.index().map(|at| self.of_surface(at, surface)) else { return };
         handles.seconds.observe(seconds);
         if status == 200 {
             handles.ok.inc();
         } else {
             self.requests.with_label_values(&[surface.label(), &self.policy, &self.pool, code(status)]).inc();
         }
+    }
+}
+
+impl RouteHandles {
+    fn of_surface(&self, at: usize, surface: Surface) -> &SurfaceHandles {
+        let labels = [surface.label(), &self.policy, &self.pool];
+        self.surfaces[at].get_or_init(|| SurfaceHandles {
+            ok: self.requests.with_label_values(&[labels[0], labels[1], labels[2], "200"]),
+            seconds: self.seconds.with_label_values(&labels),
+        })
     }
 }
 
@@ -196,9 +233,16 @@ fn code(status: u16) -> &'static str {
     }
 }
 
+/// Where metrics are registered, and what each one says of itself: the registry tells nothing of one that has not counted.
+struct Keeper {
+    registry: Registry,
+    kept: RefCell<Vec<Desc>>,
+}
+
 /// Registers a metric and gives it back.
-fn kept<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, prometheus::Error> {
-    registry.register(Box::new(metric.clone()))?;
+fn kept<C: Collector + Clone + 'static>(keeper: &Keeper, metric: C) -> Result<C, prometheus::Error> {
+    keeper.registry.register(Box::new(metric.clone()))?;
+    keeper.kept.borrow_mut().extend(metric.desc().into_iter().cloned());
     Ok(metric)
 }
 
@@ -246,6 +290,35 @@ impl Collector for TableFigures {
 mod tests {
     use super::*;
     use crate::live::Live;
+
+    /// Every metric as a row of docs/metrics.md: its name, what its labels are, and its help.
+    fn rows() -> Vec<String> {
+        let metrics = Metrics::new().unwrap();
+        let live = Live::unknown().shared();
+        let figures = TableFigures::new(&live).unwrap();
+        let all = metrics.kept.iter().cloned().chain(figures.desc().into_iter().cloned());
+        let mut rows: Vec<String> = all
+            .map(|desc| format!("| `{}` | {} | {} |", desc.fq_name, desc.variable_labels.join(", "), desc.help))
+            .collect();
+        rows.sort();
+        rows
+    }
+
+    /// `UPDATE_GOLDEN=1 cargo test -p router metrics` writes the table anew.
+    #[test]
+    fn every_metric_is_documented() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let start = "| metric | labels | meaning |\n| --- | --- | --- |\n";
+        let (before, rest) = text.split_once(start).expect("the table of the router");
+        let table = rest.split("\n\n").next().unwrap().trim_end();
+        let want = rows().join("\n");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(path, format!("{before}{start}{want}{}", &rest[table.len()..])).unwrap();
+        } else {
+            assert_eq!(table, want, "stale, UPDATE_GOLDEN=1 rewrites it");
+        }
+    }
 
     #[test]
     fn every_name_is_used_once() {

@@ -13,6 +13,7 @@ use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
+use crate::debug;
 use crate::follow::{ClientError, client, follow};
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -67,6 +68,9 @@ async fn serve(args: Args) -> Result<(), Error> {
     let admin_listener =
         TcpListener::bind(args.admin_listen).await.map_err(doing(format!("listening on {}", args.admin_listen)))?;
     let pages = tokio::spawn(admin::serve(admin_listener, metrics.registry.clone(), ready.clone(), ended.clone()));
+    let debug_listener =
+        TcpListener::bind(args.debug_listen).await.map_err(doing(format!("listening on {}", args.debug_listen)))?;
+    let debug_pages = tokio::spawn(admin::serve_debug(debug_listener, debug::pages(&live), ended.clone()));
     let client = client().await?;
     let count = args.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
     let workers = Workers::start(args.listen, count, &args.settings(), &live, &metrics, args.drain_timeout)
@@ -80,7 +84,7 @@ async fn serve(args: Args) -> Result<(), Error> {
     }
     ended.cancel();
     // Whoever still reads an admin page does not hold the process up.
-    let _ = tokio::time::timeout(ADMIN_GRACE, pages).await;
+    let _ = tokio::time::timeout(ADMIN_GRACE, async { (pages.await, debug_pages.await) }).await;
     Ok(())
 }
 

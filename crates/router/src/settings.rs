@@ -27,6 +27,8 @@ pub struct Settings {
     pub count_stream_tokens: bool,
     /// How the log line of each request looks.
     pub request_lines: LineFormat,
+    /// How many of a hundred requests that end well have a line; all others have one.
+    pub request_lines_percent: u8,
 }
 
 impl Default for Settings {
@@ -42,6 +44,7 @@ impl Default for Settings {
             idle_timeout: Duration::from_secs(4),
             count_stream_tokens: true,
             request_lines: LineFormat::Json,
+            request_lines_percent: 100,
         }
     }
 }

@@ -68,6 +68,21 @@ pub async fn serve_examined(
     axum::serve(listener, pages).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
+/// A page for those who operate the process: its path, and what makes its JSON when somebody asks.
+pub type DebugPage = (&'static str, Arc<dyn Fn() -> Vec<u8> + Send + Sync>);
+
+/// Serves pages that show the inside of the process, on `listener` until `stop` is cancelled. They belong on an address
+/// that only the machine itself, or the pod, can reach.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve_debug(listener: TcpListener, pages: Vec<DebugPage>, stop: CancellationToken) -> std::io::Result<()> {
+    let json = |body| ([(header::CONTENT_TYPE, "application/json")], body);
+    let add = |router: Router, (path, make): DebugPage| router.route(path, get(async move || json(make())));
+    let router = pages.into_iter().fold(Router::new(), add);
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
 fn pages(pages: Pages) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
@@ -118,6 +133,19 @@ mod tests {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
+    }
+
+    #[tokio::test]
+    async fn debug_pages_are_made_when_asked_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (at, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let page: DebugPage = ("/debug/x", Arc::new(|| b"{}".to_vec()));
+        let server = tokio::spawn(serve_debug(listener, vec![page], stop.clone()));
+        let got = get_page(at, "/debug/x").await;
+        assert!(got.starts_with("HTTP/1.1 200") && got.contains("application/json") && got.ends_with("{}"), "{got}");
+        assert!(get_page(at, "/metrics").await.starts_with("HTTP/1.1 404"));
+        stop.cancel();
+        server.await.unwrap().unwrap();
     }
 
     #[tokio::test]

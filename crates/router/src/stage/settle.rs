@@ -173,7 +173,7 @@ impl Record {
     fn count(&self, status: u16, seconds: f64) {
         let metrics = &self.worker.metrics;
         if let Outcome::Refused(refusal) = &self.outcome {
-            metrics.count_refusal(self.surface, refusal.code());
+            metrics.count_refusal(self.surface, self.handles(), refusal.code());
         }
         let (Some(surface), Some(route)) = (self.surface, self.handles()) else {
             return metrics.count_own(self.surface, status);
@@ -182,9 +182,32 @@ impl Record {
         if let (true, Some(first)) = (self.stream, self.first_token) {
             route.first_token.observe((first - self.started).as_secs_f64());
         }
+        if let Some(gap) = self.token_gap() {
+            route.token_gap.observe(gap.as_secs_f64());
+        }
+        let usage = self.usage.usage();
+        for (counter, tokens) in [
+            (&route.prompt_tokens, usage.prompt),
+            (&route.cached_tokens, usage.cached),
+            (&route.completion_tokens, usage.completion),
+        ] {
+            counter.inc_by(tokens.unwrap_or(0));
+        }
         if self.bytes > 0 && matches!(self.outcome, Outcome::Refused(_)) {
             route.cut.inc();
         }
+    }
+
+    /// Mean time between two tokens of a whole stream. Engines may send several in one event, so events are not counted.
+    fn token_gap(&self) -> Option<Duration> {
+        let whole = self.stream && matches!(self.outcome, Outcome::Answered);
+        let gaps = self.usage.usage().completion.filter(|_| whole)?.checked_sub(1).filter(|gaps| *gaps > 0)?;
+        Some((self.last_token? - self.first_token?).div_f64(gaps as f64))
+    }
+
+    /// Whether the request ended well, as most do, so that a sample of such lines is enough for those who say so.
+    fn ordinary(&self, status: u16) -> bool {
+        matches!(self.outcome, Outcome::Answered) && status < 400
     }
 
     fn write_line(&self, line: &mut Line<'_>, status: u16, total: Duration) {
@@ -208,8 +231,15 @@ impl Record {
         line.number("n", self.n);
         line.number("prompt_bytes", i64::try_from(self.prompt_bytes).ok().filter(|bytes| *bytes > 0));
         line.number("retries", Some(self.retries));
+        let usage = self.usage.usage();
+        for (name, tokens) in
+            [("prompt_tokens", usage.prompt), ("cached_tokens", usage.cached), ("completion_tokens", usage.completion)]
+        {
+            line.number(name, tokens.and_then(|tokens| i64::try_from(tokens).ok()));
+        }
         line.number("bytes", i64::try_from(self.bytes).ok());
         line.millis("first_token_ms", self.first_token.map(|first| first - self.started));
+        line.millis("token_gap_ms", self.token_gap());
         line.millis("total_ms", Some(total));
     }
 }
@@ -219,6 +249,10 @@ impl Drop for Record {
         let total = self.started.elapsed();
         let status = self.status.map_or(CLIENT_LEFT, |status| status.as_u16());
         self.count(status, total.as_secs_f64());
+        let percent = self.worker.settings.request_lines_percent;
+        if percent < 100 && self.ordinary(status) && rand::random_range(0..100) >= percent {
+            return;
+        }
         self.worker.log.line(|line| self.write_line(line, status, total));
     }
 }

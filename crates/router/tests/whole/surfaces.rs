@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use crate::bed::{ASK, Bed, Engine, STREAM, chunk, header, plain, post, soon, status};
+use crate::bed::{ASK, Bed, Engine, STREAM, chunk, header, plain, post, soon, status, until};
 
 const JSON: [&str; 15] = [
     "/v1/chat/completions",
@@ -212,6 +212,15 @@ async fn tokens_are_counted_and_the_count_is_kept_from_who_has_not_asked() {
         assert_eq!(soon(requests.recv()).await.unwrap(), want);
         assert_eq!(&got, events, "{path} {body}");
     }
+    bed.settled().await;
+    for (kind, each) in [("prompt", 13.0), ("completion", 4.0), ("cached", 0.0)] {
+        let line = format!(r#"quartermaster_router_tokens_total{{kind="{kind}",policy="ml/route",pool="ml/p"}}"#);
+        let want = each * cases.len() as f64;
+        until(kind, || (bed.figure(&line) - want).abs() < 1e-9).await;
+    }
+    // One of them is no stream.
+    let line = r#"quartermaster_router_token_gap_seconds_count{policy="ml/route",pool="ml/p"}"#;
+    assert!((bed.figure(line) - 4.0).abs() < 1e-9, "{}", bed.figure(line));
 }
 
 #[tokio::test]
