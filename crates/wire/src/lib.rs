@@ -1,4 +1,4 @@
-//! Shapes on the wire: the HTTP/1.1 framing spoken to engines, OpenAI's bodies and errors, and server-sent events.
+//! Shapes on the wire: the HTTP/1.1 framing spoken to engines and to clients, OpenAI's bodies and errors, and server-sent events.
 //!
 //! Everything here is bytes in, values out. This crate never opens a socket, reads a clock or waits; it never turns a
 //! body into a tree of values either, because such a tree is many times the size of the body. What it cannot bound it

@@ -5,11 +5,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
 
 use super::hop::{ConnectionTokens, is_hop_by_hop};
+use super::lines::{LineError, Lines, MAX_HEAD, MAX_HEADERS};
 
-/// Most bytes in the head of an answer, interim answers not counted.
-pub const MAX_HEAD: usize = 64 * 1024;
-/// Most header lines in the head of an answer.
-pub const MAX_HEADERS: usize = 100;
 /// Most interim (1xx) answers before the final one.
 pub const MAX_INTERIM: u8 = 8;
 
@@ -87,10 +84,7 @@ pub enum HeadError {
 /// Reads heads from a growing buffer, over any number of reads, touching each byte once.
 #[derive(Debug, Default)]
 pub struct HeadReader {
-    /// Bytes of the buffer already looked through for the end of the head.
-    scanned: usize,
-    /// Where the line that is being looked through begins.
-    line: usize,
+    lines: Lines,
     interim: u8,
 }
 
@@ -101,9 +95,8 @@ impl HeadReader {
     ///
     /// When the bytes are no acceptable head. The connection is of no further use then.
     pub fn read(&mut self, buffer: &mut BytesMut) -> Result<Option<Head>, HeadError> {
-        while let Some(end) = self.end_of_head(buffer)? {
+        while let Some(end) = self.lines.end(buffer)? {
             let bytes = buffer.split_to(end).freeze();
-            (self.scanned, self.line) = (0, 0);
             if let Some(head) = parse(&bytes)? {
                 return Ok(Some(head));
             }
@@ -114,29 +107,15 @@ impl HeadReader {
         }
         Ok(None)
     }
+}
 
-    /// Length of the head including its empty line, once that has come. Judges line ends on the way, because the parser
-    /// behind this one forgives them.
-    fn end_of_head(&mut self, buffer: &[u8]) -> Result<Option<usize>, HeadError> {
-        while let Some(found) = memchr::memchr(b'\n', &buffer[self.scanned..]) {
-            let feed = self.scanned + found;
-            if feed == self.line || buffer[feed - 1] != b'\r' {
-                return Err(HeadError::BareLineFeed);
-            }
-            if feed >= MAX_HEAD {
-                return Err(HeadError::TooLong);
-            }
-            self.scanned = feed + 1;
-            if feed == self.line + 1 {
-                return Ok(Some(feed + 1));
-            }
-            if self.line > 0 && matches!(buffer[self.line], b' ' | b'\t') {
-                return Err(HeadError::FoldedHeader);
-            }
-            self.line = feed + 1;
+impl From<LineError> for HeadError {
+    fn from(error: LineError) -> Self {
+        match error {
+            LineError::BareLineFeed => Self::BareLineFeed,
+            LineError::Folded => Self::FoldedHeader,
+            LineError::TooLong => Self::TooLong,
         }
-        self.scanned = buffer.len();
-        if self.scanned > MAX_HEAD { Err(HeadError::TooLong) } else { Ok(None) }
     }
 }
 
@@ -209,11 +188,15 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, HeadError> {
     if values.next().is_some() {
         return Err(HeadError::RepeatedLength);
     }
-    let digits = value.as_bytes();
+    plain_number(value.as_bytes()).map(Some).ok_or(HeadError::BadLength)
+}
+
+/// The value of a `Content-Length` that is a plain decimal number of at most 18 digits, and so below 2⁶³.
+pub(super) fn plain_number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(HeadError::BadLength);
+        return None;
     }
-    Ok(Some(digits.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'))))
+    Some(digits.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
 }
 
 #[cfg(test)]

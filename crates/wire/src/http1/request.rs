@@ -55,7 +55,7 @@ pub fn write_head(out: &mut BytesMut, head: &RequestHead<'_>) {
     }
     out.put_slice(head.request_id.as_bytes());
     out.put_slice(b"\r\ncontent-length: ");
-    put_number(out, head.length);
+    put_number(out, head.length as u64);
     out.put_slice(b"\r\n");
     for (name, value) in head.headers {
         if tokens.stops(name) || withheld(name) {
@@ -69,12 +69,12 @@ pub fn write_head(out: &mut BytesMut, head: &RequestHead<'_>) {
     out.put_slice(b"\r\n");
 }
 
-fn put_number(out: &mut BytesMut, mut number: usize) {
+pub(super) fn put_number(out: &mut BytesMut, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {
         at -= 1;
-        digits[at] = b"0123456789"[number % 10];
+        digits[at] = b"0123456789"[(number % 10) as usize];
         number /= 10;
         if number == 0 {
             break;
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn writes_numbers() {
-        for number in [0, 9, 10, 1234, usize::MAX] {
+        for number in [0, 9, 10, 1234, u64::MAX] {
             let mut out = BytesMut::new();
             put_number(&mut out, number);
             assert_eq!(std::str::from_utf8(&out).unwrap(), number.to_string());
