@@ -13,5 +13,5 @@ mod table;
 pub use choose::{Choice, choose};
 pub use load::{InFlight, Load};
 pub use pick::pick;
-pub use refusal::{Idle, Refusal};
+pub use refusal::{Idle, Overload, Refusal};
 pub use table::{Endpoint, EndpointInput, Policy, PolicyInput, Pool, PoolInput, Table, Target, TargetInput};

@@ -8,7 +8,7 @@ use std::fmt::{self, Write as _};
 use bytes::Bytes;
 use http::StatusCode;
 use wire::Dialect;
-use wire::http1::{BodyError, HeadError};
+use wire::http1::{BodyError, HeadError, RequestError};
 use wire::multipart::FormError;
 use wire::openai::{ErrorBody, ScanError};
 
@@ -21,6 +21,10 @@ const MOST_REPEATED: usize = 128;
 /// Why a request was not answered by an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// The head of the request cannot be read in one way only, or is too large.
+    BadHead(RequestError),
+    /// This router has as much to do as it may, or can.
+    Overloaded(Overload),
     /// The body is not one JSON object, or a field of it cannot be taken.
     Malformed(ScanError),
     /// The body is not a form, or a field of it cannot be taken.
@@ -60,6 +64,11 @@ pub enum Refusal {
     SlowBody {
         /// Seconds that it had.
         seconds: u64,
+    },
+    /// The body comes, but hardly.
+    CrawlingBody {
+        /// Bytes in a second that it must bring on average.
+        least: u64,
     },
     /// The body broke off, or its framing is malformed.
     BrokenBody,
@@ -105,6 +114,17 @@ pub enum Refusal {
     },
 }
 
+/// What there is too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overload {
+    /// Requests under way in this process.
+    Requests,
+    /// Bytes of requests' bodies held in this process.
+    Bodies,
+    /// Work that waits for a processor.
+    Work,
+}
+
 /// Why a pool has no ready replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Idle {
@@ -145,13 +165,14 @@ impl Refusal {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
+            Self::BadHead(why) => why.status(),
             Self::Malformed(_) | Self::BadForm(_) | Self::MissingModel | Self::BrokenBody => StatusCode::BAD_REQUEST,
             Self::UnknownModel { .. } | Self::UnknownPath { .. } | Self::NotRouted { .. } => StatusCode::NOT_FOUND,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::EncodedBody => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::SlowBody { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::Starting | Self::NoReplica { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::SlowBody { .. } | Self::CrawlingBody { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::Overloaded(_) | Self::Starting | Self::NoReplica { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable { .. }
             | Self::UpstreamBroke { .. }
             | Self::UpstreamMalformed { .. }
@@ -164,6 +185,10 @@ impl Refusal {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
+            Self::BadHead(why) => why.code(),
+            Self::Overloaded(Overload::Requests) => "too_many_requests_in_flight",
+            Self::Overloaded(Overload::Bodies) => "too_many_body_bytes",
+            Self::Overloaded(Overload::Work) => "router_overloaded",
             Self::Malformed(why) if why.problem.field().is_some() => "invalid_value",
             Self::Malformed(_) => "invalid_json",
             Self::BadForm(why) if why.field().is_some() => "invalid_value",
@@ -176,6 +201,7 @@ impl Refusal {
             Self::EncodedBody => "encoded_body",
             Self::TooLarge { .. } => "body_too_large",
             Self::SlowBody { .. } => "body_timeout",
+            Self::CrawlingBody { .. } => "body_too_slow",
             Self::BrokenBody => "broken_body",
             Self::Starting => "router_starting",
             Self::NoReplica { .. } => "no_replica_ready",
@@ -190,7 +216,8 @@ impl Refusal {
     /// OpenAI's class of error: the body's `type`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        if self.status().is_client_error() { "invalid_request_error" } else { "server_error" }
+        let theirs = self.status().is_client_error() || matches!(self, Self::BadHead(_));
+        if theirs { "invalid_request_error" } else { "server_error" }
     }
 
     /// The field of the request at fault: the body's `param`.
@@ -208,7 +235,7 @@ impl Refusal {
     #[must_use]
     pub fn retry_after(&self) -> Option<u32> {
         match self {
-            Self::Starting => Some(1),
+            Self::Starting | Self::Overloaded(_) => Some(1),
             Self::NoReplica { .. } => Some(RETRY_AFTER_NO_REPLICA),
             _ => None,
         }
@@ -248,6 +275,12 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::BadHead(why) => write!(f, "The request is not acceptable HTTP/1.1: {why}."),
+            Self::Overloaded(Overload::Requests) => {
+                f.write_str("Too many requests are under way here; ask again soon.")
+            }
+            Self::Overloaded(Overload::Bodies) => f.write_str("Too many large bodies are held here; ask again soon."),
+            Self::Overloaded(Overload::Work) => f.write_str("The router is overloaded; ask again soon."),
             Self::Malformed(why) if why.problem.field().is_some() => write!(f, "The body cannot be taken: {why}."),
             Self::Malformed(why) => write!(f, "The body is not a valid JSON object: {why}."),
             Self::BadForm(why) => write!(f, "The form cannot be taken: {why}."),
@@ -263,6 +296,7 @@ impl fmt::Display for Refusal {
             Self::EncodedBody => f.write_str("Encoded bodies are not taken: send it without Content-Encoding."),
             Self::TooLarge { limit } => write!(f, "The body is larger than the {limit} bytes that are taken."),
             Self::SlowBody { seconds } => write!(f, "The body did not come within {seconds} seconds."),
+            Self::CrawlingBody { least } => write!(f, "The body came at less than {least} bytes a second."),
             Self::BrokenBody => f.write_str("The body broke off or is framed wrongly."),
             Self::Starting => f.write_str("The router is starting and knows no models yet."),
             Self::NoReplica { model, pools } => write_no_replica(f, model, pools),

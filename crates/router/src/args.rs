@@ -38,12 +38,31 @@ pub struct Args {
     /// Most client connections of one worker; further ones are told 503 and closed.
     #[arg(long, env = "QUARTERMASTER_MAX_CONNECTIONS", default_value_t = 10_000)]
     pub max_connections: usize,
-    /// How long the head of a request may take, and how long a connection may rest between two requests.
-    #[arg(long, env = "QUARTERMASTER_HEADER_TIMEOUT", default_value = "30s", value_parser = duration)]
+    /// Most requests under way at once; further ones are told 503 before their body is read.
+    #[arg(long, env = "QUARTERMASTER_MAX_IN_FLIGHT", default_value_t = 8192)]
+    pub max_in_flight: usize,
+    /// Most bytes of requests' bodies held at once; who brings more is told 503.
+    #[arg(long, env = "QUARTERMASTER_MAX_HELD_BODY_BYTES", default_value_t = 256 * 1024 * 1024)]
+    pub max_held_body_bytes: usize,
+    /// How long a new connection may take to send its first byte.
+    #[arg(long, env = "QUARTERMASTER_OPENING_TIMEOUT", default_value = "10s", value_parser = duration)]
+    pub opening_timeout: Duration,
+    /// How long the head of a request may take from its first byte.
+    #[arg(long, env = "QUARTERMASTER_HEADER_TIMEOUT", default_value = "10s", value_parser = duration)]
     pub header_timeout: Duration,
+    /// How long a connection may rest between two requests. Keep it above the time for which a load balancer in front
+    /// reuses its own.
+    #[arg(long, env = "QUARTERMASTER_KEEP_ALIVE_TIMEOUT", default_value = "75s", value_parser = duration)]
+    pub keep_alive_timeout: Duration,
     /// How long the body of a request may take as a whole.
     #[arg(long, env = "QUARTERMASTER_BODY_TIMEOUT", default_value = "60s", value_parser = duration)]
     pub body_timeout: Duration,
+    /// Bytes in a second that a body must bring on average, after its first 10 seconds; 0 for any.
+    #[arg(long, env = "QUARTERMASTER_MIN_BODY_RATE", default_value_t = 1024)]
+    pub min_body_rate: u64,
+    /// How long a client may take nothing of an answer that is there for it.
+    #[arg(long, env = "QUARTERMASTER_WRITE_TIMEOUT", default_value = "30s", value_parser = duration)]
+    pub write_timeout: Duration,
     /// How long a connection to a replica may take.
     #[arg(long, env = "QUARTERMASTER_CONNECT_TIMEOUT", default_value = "2s", value_parser = duration)]
     pub connect_timeout: Duration,
@@ -92,8 +111,14 @@ impl Args {
         Settings {
             max_body: self.max_body_bytes,
             max_connections: self.max_connections,
+            max_in_flight: self.max_in_flight,
+            max_held_bytes: self.max_held_body_bytes,
+            opening_timeout: self.opening_timeout,
             header_timeout: self.header_timeout,
+            keep_alive_timeout: self.keep_alive_timeout,
             body_timeout: self.body_timeout,
+            min_body_rate: self.min_body_rate,
+            write_timeout: self.write_timeout,
             connect_timeout: self.connect_timeout,
             first_byte_timeout: self.first_byte_timeout,
             silence_timeout: self.silence_timeout,

@@ -17,6 +17,8 @@ pub mod worker;
 
 mod answer;
 mod connection;
+mod date;
+mod load;
 mod respond;
 mod stage;
 mod surface;

@@ -36,6 +36,9 @@ pub struct Metrics {
     cut: IntCounterVec,
     pub(crate) connections: IntGauge,
     pub(crate) shed_connections: IntCounter,
+    closes: IntCounterVec,
+    pub(crate) requests_under_way: IntGauge,
+    pub(crate) held_bytes: IntGauge,
     pub(crate) upstream_connects: IntCounter,
     pub(crate) stale_connections: IntCounter,
     pub(crate) table_changes: IntCounter,
@@ -102,6 +105,11 @@ impl Metrics {
         let connections = kept(r, IntGauge::new("connections", "Client connections that are open.")?)?;
         let help = "Client connections that were closed at once because too many were open.";
         let shed_connections = kept(r, IntCounter::new("shed_connections_total", help)?)?;
+        let help = "Client connections that were closed because the client missed a deadline.";
+        let closes = kept(r, IntCounterVec::new(Opts::new("closed_connections_total", help), &["reason"])?)?;
+        let requests_under_way = kept(r, IntGauge::new("requests_under_way", "Requests that are being answered.")?)?;
+        let help = "Bytes of requests' bodies that are held until an engine answers.";
+        let held_bytes = kept(r, IntGauge::new("held_body_bytes", help)?)?;
         let help = "Connections made to engines.";
         let upstream_connects = kept(r, IntCounter::new("upstream_connects_total", help)?)?;
         let help = "Kept connections that an engine had closed, seen only when one was used again.";
@@ -126,6 +134,9 @@ impl Metrics {
             cut,
             connections,
             shed_connections,
+            closes,
+            requests_under_way,
+            held_bytes,
             upstream_connects,
             stale_connections,
             table_changes,
@@ -169,6 +180,11 @@ impl Metrics {
     /// Counts a request that no target was chosen for: refused, or served by the router itself.
     pub(crate) fn count_own(&self, surface: Option<Surface>, status: u16) {
         self.requests.with_label_values(&[label(surface), "", "", code(status)]).inc();
+    }
+
+    /// Counts a connection that was closed because its client missed the deadline with this name.
+    pub(crate) fn count_close(&self, deadline: &'static str) {
+        self.closes.with_label_values(&[deadline]).inc();
     }
 
     /// Counts why a request was not answered, or not to the end; `route` if a target had been chosen by then.

@@ -11,10 +11,25 @@ pub struct Settings {
     pub max_body: usize,
     /// Most client connections of one worker; further ones are told 503 and closed.
     pub max_connections: usize,
-    /// How long the head of a request may take, and how long a connection may rest between two requests.
+    /// Most requests under way in this process; further ones are told 503 before their body is read.
+    pub max_in_flight: usize,
+    /// Most bytes of requests' bodies held in this process; who brings more is told 503.
+    pub max_held_bytes: usize,
+    /// How long a new connection may take to send its first byte.
+    pub opening_timeout: Duration,
+    /// How long the head of a request may take from its first byte.
     pub header_timeout: Duration,
+    /// How long a connection may rest between two requests. Load balancers reuse theirs for about a minute, and one that
+    /// is closed under them costs a request.
+    pub keep_alive_timeout: Duration,
     /// How long the body of a request may take as a whole.
     pub body_timeout: Duration,
+    /// Bytes in a second that a body must bring on average once [`Settings::body_grace`] is over; 0 for any.
+    pub min_body_rate: u64,
+    /// How long a body may take before its rate counts.
+    pub body_grace: Duration,
+    /// How long a client may take nothing of an answer that is there for it.
+    pub write_timeout: Duration,
     /// How long a connection to an engine may take.
     pub connect_timeout: Duration,
     /// How long an engine may take until its answer begins. A plain answer begins when it is finished.
@@ -36,8 +51,15 @@ impl Default for Settings {
         Self {
             max_body: 16 * 1024 * 1024,
             max_connections: 10_000,
-            header_timeout: Duration::from_secs(30),
+            max_in_flight: 8192,
+            max_held_bytes: 256 * 1024 * 1024,
+            opening_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(60),
+            min_body_rate: 1024,
+            body_grace: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(2),
             first_byte_timeout: Duration::from_secs(300),
             silence_timeout: Duration::from_secs(60),

@@ -20,7 +20,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::serve;
+use crate::date::{self, Date};
 use crate::live::{Live, Shared};
+use crate::load::Load;
 use crate::metrics::Metrics;
 use crate::request_log::{LineFormat, RequestLog};
 use crate::settings::Settings;
@@ -62,6 +64,7 @@ impl Workers {
     ) -> io::Result<Self> {
         let leaving = Arc::new(AtomicBool::new(false));
         let closing = CancellationToken::new();
+        let load = Arc::new(Load::default());
         let mut workers = Self { address: listen, leaving, closing, threads: Vec::new() };
         for number in 0..count.max(1) {
             let listener = listen_on(workers.address)?;
@@ -70,6 +73,7 @@ impl Workers {
                 settings: settings.clone(),
                 live: Arc::clone(live),
                 metrics: metrics.clone(),
+                load: Arc::clone(&load),
                 leaving: Arc::clone(&workers.leaving),
                 closing: workers.closing.clone(),
                 drain_timeout,
@@ -124,6 +128,7 @@ struct Start {
     settings: Settings,
     live: Shared,
     metrics: Metrics,
+    load: Arc<Load>,
     leaving: Arc<AtomicBool>,
     closing: CancellationToken,
     drain_timeout: Duration,
@@ -149,6 +154,8 @@ impl Start {
             metrics: self.metrics,
             kept: KeptConns::default(),
             log: RequestLog::new(lines),
+            load: self.load,
+            date: Date::default(),
             leaving: self.leaving,
             connections: Connections::default(),
         });
@@ -173,6 +180,8 @@ pub(crate) struct Worker {
     pub(crate) metrics: Metrics,
     pub(crate) kept: KeptConns,
     pub(crate) log: RequestLog,
+    pub(crate) load: Arc<Load>,
+    date: Date,
     leaving: Arc<AtomicBool>,
     connections: Connections,
 }
@@ -181,6 +190,11 @@ impl Worker {
     /// The configuration as of now. A request asks once and keeps the answer.
     pub(crate) fn live(&self) -> Arc<Live> {
         Arc::clone(self.live.borrow_mut().load())
+    }
+
+    /// Now, as the `Date` header has it.
+    pub(crate) fn date(&self) -> [u8; date::LENGTH] {
+        self.date.now()
     }
 
     /// Whether clients are to be sent elsewhere.
@@ -217,6 +231,9 @@ async fn tend(worker: Rc<Worker>) {
         turns.tick().await;
         worker.kept.sweep(worker.settings.idle_timeout);
         worker.log.flush();
+        let figure = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        worker.metrics.requests_under_way.set(figure(worker.load.requests()));
+        worker.metrics.held_bytes.set(figure(worker.load.body_bytes()));
     }
 }
 

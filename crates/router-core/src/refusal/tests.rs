@@ -4,6 +4,11 @@ use wire::openai::ScanProblem;
 fn every_refusal() -> Vec<Refusal> {
     let pool = || "ml/llama".to_owned();
     vec![
+        Refusal::BadHead(RequestError::BothLengths),
+        Refusal::BadHead(RequestError::BadVersion),
+        Refusal::Overloaded(Overload::Requests),
+        Refusal::Overloaded(Overload::Bodies),
+        Refusal::Overloaded(Overload::Work),
         Refusal::Malformed(ScanError { at: 7, problem: ScanProblem::NoComma }),
         Refusal::Malformed(ScanError { at: 7, problem: ScanProblem::Repeated("model") }),
         Refusal::BadForm(FormError::NoStart),
@@ -16,6 +21,7 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::EncodedBody,
         Refusal::TooLarge { limit: 16 },
         Refusal::SlowBody { seconds: 30 },
+        Refusal::CrawlingBody { least: 1024 },
         Refusal::BrokenBody,
         Refusal::Starting,
         Refusal::no_replica("m", vec![("a".to_owned(), Idle::Missing)]),
@@ -36,7 +42,12 @@ fn maps_to_http() {
             format!("{} {} {} {after} {allow} {}", r.status().as_u16(), r.kind(), r.code(), r.may_retry())
         })
         .collect();
-    let want = "400 invalid_request_error invalid_json 0 - false
+    let want = "400 invalid_request_error both_lengths 0 - false
+505 invalid_request_error bad_version 0 - false
+503 server_error too_many_requests_in_flight 1 - false
+503 server_error too_many_body_bytes 1 - false
+503 server_error router_overloaded 1 - false
+400 invalid_request_error invalid_json 0 - false
 400 invalid_request_error invalid_value 0 - false
 400 invalid_request_error invalid_form 0 - false
 400 invalid_request_error invalid_value 0 - false
@@ -48,6 +59,7 @@ fn maps_to_http() {
 415 invalid_request_error encoded_body 0 - false
 413 invalid_request_error body_too_large 0 - false
 408 invalid_request_error body_timeout 0 - false
+408 invalid_request_error body_too_slow 0 - false
 400 invalid_request_error broken_body 0 - false
 503 server_error router_starting 1 - false
 503 server_error no_replica_ready 5 - false

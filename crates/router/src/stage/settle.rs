@@ -11,6 +11,7 @@ use wire::usage::UsageReader;
 
 use super::ask::Ask;
 use crate::live::Live;
+use crate::load::Admitted;
 use crate::metrics::RouteHandles;
 use crate::request_log::Line;
 use crate::surface::Surface;
@@ -30,6 +31,8 @@ const MOST_ID: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Record {
     worker: Rc<Worker>,
+    /// Counts the request for as long as this record lives; `None` when it is one too many.
+    admitted: Option<Admitted>,
     started: Instant,
     request_id: HeaderValue,
     dialect: Dialect,
@@ -67,6 +70,7 @@ impl Record {
     pub(crate) fn begin(worker: &Rc<Worker>, headers: &HeaderMap, dialect: Dialect) -> Self {
         Self {
             worker: Rc::clone(worker),
+            admitted: worker.load.admit(worker.settings.max_in_flight),
             started: Instant::now(),
             request_id: request_id(headers),
             dialect,
@@ -87,6 +91,11 @@ impl Record {
             last_token: None,
             bytes: 0,
         }
+    }
+
+    /// Whether the process may take this request on.
+    pub(crate) fn admitted(&self) -> bool {
+        self.admitted.is_some()
     }
 
     pub(crate) fn asked_at(&mut self, surface: Surface) {

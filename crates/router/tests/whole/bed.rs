@@ -84,6 +84,16 @@ impl Wire {
         (head, String::from_utf8(body).unwrap())
     }
 
+    /// The next message, unless the other side closes first.
+    pub(crate) async fn next_message(&mut self) -> Option<(String, String)> {
+        while self.seen.is_empty() {
+            if !matches!(self.stream.read_buf(&mut self.seen).await, Ok(1..)) {
+                return None;
+            }
+        }
+        Some(self.message().await)
+    }
+
     /// Closes with a reset instead of an orderly end.
     pub(crate) fn reset(self) {
         self.stream.set_zero_linger().unwrap();
@@ -159,13 +169,7 @@ impl Drop for Engine {
 impl Wire {
     /// Reads a request over; `false` when there is none.
     pub(crate) async fn asked(&mut self) -> bool {
-        while self.seen.is_empty() {
-            if !matches!(self.stream.read_buf(&mut self.seen).await, Ok(1..)) {
-                return false;
-            }
-        }
-        self.message().await;
-        true
+        self.next_message().await.is_some()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod bed;
 mod broken;
+mod client;
 mod closing;
 mod pass;
 mod refuse;
