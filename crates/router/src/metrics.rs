@@ -105,7 +105,7 @@ impl Metrics {
         let connections = kept(r, IntGauge::new("connections", "Client connections that are open.")?)?;
         let help = "Client connections that were closed at once because too many were open.";
         let shed_connections = kept(r, IntCounter::new("shed_connections_total", help)?)?;
-        let help = "Client connections that were closed because the client missed a deadline.";
+        let help = "Client connections that were closed because the client missed the deadline with this name.";
         let closes = kept(r, IntCounterVec::new(Opts::new("closed_connections_total", help), &["reason"])?)?;
         let requests_under_way = kept(r, IntGauge::new("requests_under_way", "Requests that are being answered.")?)?;
         let help = "Bytes of requests' bodies that are held until an engine answers.";
