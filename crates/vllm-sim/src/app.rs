@@ -12,8 +12,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::args::Args;
 use crate::core::Limits;
 use crate::engine::Engine;
+use crate::faults::Faults;
 use crate::metrics::{About, Metrics};
 use crate::request::Served;
+use crate::server::ServeError;
 use crate::settings::Settings;
 use crate::sleep::Sleep;
 use crate::text::mix;
@@ -24,6 +26,9 @@ pub(crate) struct App {
     pub(crate) settings: Settings,
     pub(crate) engine: Arc<Engine>,
     pub(crate) sleep: Mutex<Sleep>,
+    pub(crate) faults: Mutex<Faults>,
+    /// Draws of luck so far.
+    pub(crate) luck: AtomicU64,
     adapters: Mutex<Adapters>,
     /// When the process started, by both clocks.
     started: (SystemTime, Instant),
@@ -60,7 +65,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl App {
-    pub(crate) fn new(args: Args, settings: Settings, started: SystemTime) -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(args: Args, settings: Settings, started: SystemTime) -> Result<Self, ServeError> {
         let since = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let metrics = Metrics::new(&About {
             model: &args.served_names[0],
@@ -81,9 +86,12 @@ impl App {
             adapters: args.max_adapters.unwrap_or(1),
             priorities: args.priorities,
         };
+        let faults = Faults::parse(args.faults.iter().map(String::as_str))?;
         let app = Self {
             engine: Arc::new(Engine::new(limits, settings, metrics)),
             sleep: Mutex::default(),
+            faults: Mutex::default(),
+            luck: AtomicU64::new(0),
             adapters: Mutex::default(),
             started: (started, Instant::now()),
             draining: AtomicBool::new(false),
@@ -97,7 +105,13 @@ impl App {
         for (name, path) in app.args.adapters.clone() {
             app.load_adapter(&name, &path);
         }
+        app.set_faults(faults);
         Ok(app)
+    }
+
+    /// Whether faults are there, or can come.
+    pub(crate) fn is_faulty(&self) -> bool {
+        self.args.allow_faults || self.settings.allow_faults || !self.args.faults.is_empty()
     }
 
     /// Takes a request in; `None` after the signal to stop.

@@ -151,13 +151,11 @@ impl Engine {
     }
 
     /// Makes steps last so many times as long.
-    #[cfg(test)]
     pub(crate) fn slow_down(&self, factor: f64) {
         self.state().slowness = factor;
     }
 
     /// Makes no step end for so long.
-    #[cfg(test)]
     pub(crate) fn freeze(&self, span: Duration) {
         let until = Instant::now().checked_add(span);
         self.state().frozen_until = until.or_else(|| Instant::now().checked_add(Duration::from_secs(86_400)));
@@ -189,18 +187,15 @@ impl Engine {
             let begun = {
                 let mut state = self.state();
                 let step = state.core.begin(self.clock(clock));
-                step.map(|step| (self.length(step).mul_f64(state.slowness), state.frozen_until))
+                step.map(|step| self.length(step).mul_f64(state.slowness))
             };
-            let Some((length, frozen_until)) = begun else {
+            let Some(length) = begun else {
                 self.work.notified().await;
                 clock = Instant::now();
                 continue;
             };
             // Timers are coarse and processors busy: a step that ended late does not make the next one late.
-            let mut due = if length.is_zero() { Instant::now() } else { clock + length };
-            if let Some(until) = frozen_until {
-                due = due.max(until);
-            }
+            let due = if length.is_zero() { Instant::now() } else { clock + length };
             in_a_row += 1;
             if due > Instant::now() {
                 sleep_until(due).await;
@@ -214,7 +209,7 @@ impl Engine {
         }
     }
 
-    /// Waits on while the engine is frozen, which may have come about during the step.
+    /// Waits on while the engine is frozen, and looks now and then whether it still is.
     async fn thawed(&self, due: Instant) -> Instant {
         let mut due = due;
         loop {

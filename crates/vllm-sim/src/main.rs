@@ -23,6 +23,8 @@ Every argument of `vllm serve` is accepted; these have an effect: MODEL, --serve
 
 Arguments of its own:
   --startup-delay SECONDS             time until the port opens; goes before VLLM_SIM_START_DELAY
+  --fault FAULT                       something that goes wrong; once for each (see the README of vllm-sim)
+  --allow-faults                      faults can be changed at /sim/faults, a route that is not vLLM's
 
 Environment:
   VLLM_SIM_TOKENS_PER_SECOND          speed of each answer (default 50; 0: everything at once)
@@ -31,6 +33,8 @@ Environment:
   VLLM_SIM_START_DELAY                seconds until the port opens (default 0)
   VLLM_SIM_SEED                       what the text is drawn from (default 0)
   VLLM_SIM_CUT_OFF                    how a stop ends what runs: error (default), abort, silence
+  VLLM_SIM_FAULTS                     faults, separated by semicolons
+  VLLM_SIM_ALLOW_FAULTS               1: as --allow-faults
   VLLM_SIM_TRANSCRIBES                1: the routes for recordings are there
   VLLM_HTTP_TIMEOUT_KEEP_ALIVE        seconds until an idle connection is closed (default 5)
   VLLM_ALLOW_RUNTIME_LORA_UPDATING    1: adapters can be loaded and unloaded while it runs
@@ -65,9 +69,12 @@ fn causes(error: &dyn Error) -> String {
     error.source().map_or_else(String::new, |cause| format!(": {cause}{}", causes(cause)))
 }
 
-fn run(args: Args) -> Result<(), Box<dyn Error>> {
+fn run(mut args: Args) -> Result<(), Box<dyn Error>> {
     let mut settings = Settings::read(|name| std::env::var(name).ok())?;
     settings.start_delay = args.startup_delay.unwrap_or(settings.start_delay);
+    if let Ok(faults) = std::env::var("VLLM_SIM_FAULTS") {
+        args.faults.extend(faults.split(';').map(str::to_owned));
+    }
     #[expect(clippy::disallowed_methods, reason = "the edge of the binary, where the wall clock enters")]
     let started = SystemTime::now();
     // One thread is enough for tens of thousands of tokens a second, and leaves the other cores to who is measured.

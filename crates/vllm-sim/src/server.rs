@@ -12,18 +12,22 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::{answer, pooled};
 pub(crate) use crate::app::{App, InFlight};
 use crate::args::Args;
+use crate::faults::FaultError;
+use crate::misbehave::{self, Wire};
 use crate::request::{Kind, Pool};
 use crate::settings::{CutOff, Settings};
 use crate::{MODELLED_ON, pages, sleep};
@@ -32,6 +36,17 @@ use crate::{MODELLED_ON, pages, sleep};
 const MOST_CONNECTIONS: usize = 8192;
 /// How long connections may take to send what is written, once the engine has ended.
 const LAST_WRITES: Duration = Duration::from_secs(1);
+/// How long vLLM's server goes on answering after its engine died.
+const NOTICE: Duration = Duration::from_millis(300);
+
+/// How connections are spoken to.
+#[derive(Clone)]
+struct Speech {
+    routes: Router,
+    keep_alive: Duration,
+    /// Whether faults need a second hand on each connection.
+    faulty: bool,
+}
 
 /// Why the simulator cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +54,9 @@ pub enum ServeError {
     /// The metrics could not be set up.
     #[error("metrics")]
     Metrics(#[from] prometheus::Error),
+    /// A fault was not understood.
+    #[error(transparent)]
+    Fault(#[from] FaultError),
     /// The listener failed.
     #[error("accepting connections")]
     Accept(#[from] io::Error),
@@ -62,15 +80,21 @@ pub async fn serve(
     let closing = CancellationToken::new();
     let connections = TaskTracker::new();
     let engine = Arc::clone(&app.engine);
-    let accepting = accept(&listener, routes(Arc::clone(&app)), settings.keep_alive, &connections, &closing);
+    let speech = Speech { routes: routes(Arc::clone(&app)), keep_alive: settings.keep_alive, faulty: app.is_faulty() };
+    let accepting = accept(&listener, speech, &connections, &closing);
     let stopping = async {
         stop.await;
         app.drain(timeout_of_drain).await;
+    };
+    let dying = async {
+        app.died.cancelled().await;
+        sleep(NOTICE).await;
     };
     tokio::select! {
         failed = accepting => failed?,
         () = engine.run() => {}
         () = stopping => {}
+        () = dying => {}
     }
     drop(listener);
     closing.cancel();
@@ -85,8 +109,7 @@ pub async fn serve(
 
 async fn accept(
     listener: &TcpListener,
-    routes: Router,
-    keep_alive: Duration,
+    speech: Speech,
     connections: &TaskTracker,
     closing: &CancellationToken,
 ) -> io::Result<()> {
@@ -97,32 +120,45 @@ async fn accept(
             Ok((stream, _)) => stream,
             // The client left before it was greeted, or the process is out of descriptors for now.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted || error.raw_os_error() == Some(24) => {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                sleep(Duration::from_millis(10)).await;
                 continue;
             }
             Err(error) => return Err(error),
         };
-        let (routes, closing) = (routes.clone(), closing.clone());
+        let (speech, closing) = (speech.clone(), closing.clone());
         connections.spawn(async move {
-            converse(stream, routes, keep_alive, closing).await;
+            converse(stream, speech, closing).await;
             drop(place);
         });
     }
 }
 
 /// Speaks HTTP/1.1 with one client until either side has enough. What goes wrong here is the client's to notice.
-async fn converse(stream: TcpStream, routes: Router, keep_alive: Duration, closing: CancellationToken) {
+async fn converse(stream: TcpStream, speech: Speech, closing: CancellationToken) {
     // Tokens are small writes that must not wait for each other.
     let _ = stream.set_nodelay(true);
+    let wire = if speech.faulty { Wire::on(&stream).ok() } else { None };
+    let dropped = wire.as_ref().map_or_else(CancellationToken::new, |wire| wire.dropped.clone());
+    let routes = TowerToHyperService::new(speech.routes);
+    let service = service_fn(move |mut request: axum::http::Request<Incoming>| {
+        if let Some(wire) = &wire {
+            request.extensions_mut().insert(wire.clone());
+        }
+        routes.call(request)
+    });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(keep_alive);
-    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    http.timer(TokioTimer::new()).header_read_timeout(speech.keep_alive);
+    let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
+        () = dropped.cancelled() => return,
         () = closing.cancelled() => connection.as_mut().graceful_shutdown(),
     }
-    let _ = connection.await;
+    tokio::select! {
+        _ = connection => {}
+        () = dropped.cancelled() => {}
+    }
 }
 
 fn routes(app: Arc<App>) -> Router {
@@ -155,6 +191,13 @@ fn routes(app: Arc<App>) -> Router {
             .route("/is_sleeping", get(sleep::is_sleeping))
             .route("/is_paused", get(sleep::is_paused))
             .route("/reset_prefix_cache", post(sleep::reset_prefix_cache));
+    }
+    if app.args.allow_faults || app.settings.allow_faults {
+        let faults = get(misbehave::list).post(misbehave::replace).delete(misbehave::clear);
+        routes = routes.route("/sim/faults", faults);
+    }
+    if app.is_faulty() {
+        routes = routes.layer(from_fn_with_state(Arc::clone(&app), misbehave::misbehave));
     }
     routes
         .fallback(move || async move { detail(404, "Not Found") })

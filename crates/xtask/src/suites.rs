@@ -126,7 +126,7 @@ fn alerts(tools: &Path, steps: &mut Steps) -> Outcome<Count> {
 }
 
 fn unit(steps: &mut Steps) -> Outcome<Count> {
-    let clusterless = ["--lib", "--bins", "--test", "contract", "--test", "whole"];
+    let clusterless = ["--lib", "--bins", "--test", "contract", "--test", "faults", "--test", "whole"];
     let mut tests = of_workspace("test", &[&["--no-fail-fast"], &clusterless[..]].concat());
     let mut count = tests_of(steps, "Rust unit and in-process tests", 240, &mut tests, Count::of_cargo)?;
     let mut go = Command::new("go");
