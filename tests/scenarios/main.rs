@@ -5,6 +5,7 @@
 mod causes;
 mod charts;
 mod delete;
+mod disrupt;
 mod exposure;
 mod gitops;
 mod install;

@@ -16,6 +16,14 @@ pub struct Chat {
     forward: Option<Child>,
 }
 
+impl Streamed {
+    /// Whether an event of the stream says that it broke off.
+    #[must_use]
+    pub fn told_error(&self) -> bool {
+        self.events.iter().any(|event| event.get("error").is_some())
+    }
+}
+
 /// An answer that was read as a whole.
 #[derive(Debug)]
 pub struct Reply {

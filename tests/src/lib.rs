@@ -15,7 +15,7 @@ mod namespace;
 pub use chat::{Chat, Reply, Streamed};
 pub use helm::{helm, must_helm, objects, rendered};
 pub use kubectl::{Kubectl, kubectl, try_kubectl, warnings};
-pub use load::under_load;
+pub use load::{Tally, tallied_load, under_load};
 pub use namespace::Namespace;
 
 use std::time::{Duration, Instant};
@@ -38,8 +38,9 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result
     }
 }
 
+/// Rests between two looks, or between two blows of a scenario that goes on for a set time.
 #[expect(clippy::disallowed_methods, reason = "the pause between two looks, not a wait for luck")]
-fn pause(length: Duration) {
+pub fn pause(length: Duration) {
     std::thread::sleep(length);
 }
 

@@ -2,25 +2,49 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crate::Chat;
+use crate::{Chat, Streamed};
 
 /// Tokens of each answer: at the sample's speed, one and a half seconds.
 const TOKENS: u32 = 30;
 
+/// What came of all requests of a load.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Streams that were answered to their end.
+    pub answers: u64,
+    /// Streams that began, broke off, and said so by an error event.
+    pub broken: u64,
+    /// All else: refused, cut off without a word, or ended as if they were whole.
+    pub failures: Vec<String>,
+}
+
+impl Tally {
+    fn add(&mut self, outcome: &Result<Streamed, String>) {
+        match outcome {
+            Ok(streamed) if streamed.told_error() => self.broken += 1,
+            Ok(streamed) if streamed.done => self.answers += 1,
+            other => self.failures.push(format!("{other:?}")),
+        }
+    }
+}
+
 /// Does `work` while `clients` clients stream from `model`, each asking again when answered. Gives the number of answers, and
 /// panics when a request failed or none was answered.
 pub fn under_load(chat: &Chat, model: &str, clients: usize, work: impl FnOnce()) -> u64 {
-    let (stop, answers, failures) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::new(Vec::new()));
+    let tally = tallied_load(chat, model, clients, work);
+    assert_eq!((tally.broken, &tally.failures), (0, &Vec::new()), "beside {} answers", tally.answers);
+    tally.answers
+}
+
+/// As [`under_load`], but what becomes of the requests is for the caller to judge. Panics when none was answered.
+pub fn tallied_load(chat: &Chat, model: &str, clients: usize, work: impl FnOnce()) -> Tally {
+    let (stop, tally) = (AtomicBool::new(false), Mutex::new(Tally::default()));
     let ask_until_stopped = || {
         while !stop.load(Relaxed) {
-            match chat.stream(model, TOKENS) {
-                Ok(streamed) if streamed.done => {
-                    answers.fetch_add(1, Relaxed);
-                }
-                other => failures.lock().expect("no client panics").push(format!("{other:?}")),
-            }
+            let outcome = chat.stream(model, TOKENS);
+            tally.lock().expect("no client panics").add(&outcome);
         }
     };
     std::thread::scope(|scope| {
@@ -34,8 +58,7 @@ pub fn under_load(chat: &Chat, model: &str, clients: usize, work: impl FnOnce())
             resume_unwind(panic);
         }
     });
-    let (answers, failures) = (answers.into_inner(), failures.into_inner().expect("no client panics"));
-    assert_eq!(failures, Vec::<String>::new(), "beside {answers} answers");
-    assert!(answers > 0, "nothing was answered");
-    answers
+    let tally = tally.into_inner().expect("no client panics");
+    assert!(tally.answers > 0, "nothing was answered: {tally:?}");
+    tally
 }

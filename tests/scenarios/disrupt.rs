@@ -1,0 +1,155 @@
+//! Replicas and routers come, go and are killed while 32 clients stream.
+//!
+//! Each scenario goes on for `DISRUPT_SECONDS`, by default twenty.
+
+use std::time::{Duration, Instant};
+
+use e2e::{
+    Chat, Namespace, PATIENCE, SYSTEM, kubectl, pause, routed, skip, tallied_load, try_kubectl, under_load, unscaled,
+    wait_for,
+};
+use serde_json::{Value, json};
+
+/// Clients that stream all the time.
+const CLIENTS: usize = 32;
+/// Between two kills.
+const BREATH: Duration = Duration::from_millis(1500);
+
+fn lasts() -> Duration {
+    let seconds = std::env::var("DISRUPT_SECONDS").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(20))
+}
+
+fn busy_pool(purpose: &str, model: &str, replicas: i64) -> (Namespace, Chat) {
+    let ns = Namespace::new(purpose);
+    ns.pool("busy", model, |sample| unscaled(sample).replacen("    timeout: 20s", "    timeout: 10s", 1));
+    ns.kubectl(&format!("scale inferencepools.quartermaster.dev/busy --replicas={replicas}"));
+    ns.wait_replicas("busy", replicas);
+    let chat = Chat::new();
+    wait_for("the router knows the model", PATIENCE, || chat.stream(model, 2).map(|_| ()));
+    (ns, chat)
+}
+
+fn pods(ns: &Namespace) -> Vec<String> {
+    let names =
+        ns.kubectl("get pods --selector quartermaster.dev/pool=busy --output jsonpath={.items[*].metadata.name}");
+    names.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Asks for a pod's eviction, as `kubectl drain` does for each pod of a node, until its disruption budget allows it.
+fn evict(namespace: &str, pod: &str) {
+    let eviction = json!({
+        "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace},
+    });
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/eviction");
+    wait_for(&format!("{pod} may be evicted"), PATIENCE, || {
+        match try_kubectl(&format!("create --raw {path} --filename -"), &eviction.to_string()) {
+            Err(error) if error.contains("NotFound") => Ok(()),
+            other => other.map(|_| ()),
+        }
+    });
+}
+
+/// Scaled in and out, rolled, and drained from the node, pod by pod.
+#[test]
+fn no_request_is_lost_while_replicas_come_and_go() {
+    let (ns, chat) = busy_pool("come-and-go", "come-model", 3);
+    under_load(&chat, "come-model", CLIENTS, || {
+        let began = Instant::now();
+        for round in 1.. {
+            ns.kubectl("scale inferencepools.quartermaster.dev/busy --replicas=2");
+            ns.wait_replicas("busy", 2);
+            ns.kubectl("scale inferencepools.quartermaster.dev/busy --replicas=3");
+            ns.wait_replicas("busy", 3);
+            pods(&ns).iter().for_each(|pod| evict(&ns.name, pod));
+            ns.wait_replicas("busy", 3);
+            ns.patch("busy", &json!({"engine": {"maxNumSeqs": 32 + round}}));
+            ns.wait_replicas("busy", 3);
+            if began.elapsed() > lasts() {
+                break;
+            }
+        }
+    });
+}
+
+#[test]
+fn no_request_is_lost_while_routers_are_drained_from_their_nodes() {
+    if !routed() {
+        return skip("routers evicted under load: a port-forward holds on to one router");
+    }
+    let (_ns, chat) = busy_pool("router-drain", "router-drain-model", 2);
+    under_load(&chat, "router-drain-model", CLIENTS, || {
+        let began = Instant::now();
+        while began.elapsed() < lasts() {
+            let of_router = "app.kubernetes.io/component=router";
+            let routers = kubectl(&format!(
+                "get pods --namespace {SYSTEM} --selector {of_router} --output jsonpath={{.items[*].metadata.name}}"
+            ));
+            assert!(!routers.is_empty());
+            routers.split_whitespace().for_each(|pod| evict(SYSTEM, pod));
+            kubectl(&format!("rollout status deployment/quartermaster-router --namespace {SYSTEM} --timeout=120s"));
+        }
+    });
+}
+
+/// The processes of a pod's engine on this machine.
+fn processes(pod: &str) -> Vec<String> {
+    let name = format!("HOSTNAME={pod}");
+    let of_pod = |pid: &String| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == name.as_bytes())
+    };
+    let all =
+        std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    all.filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit())).filter(of_pod).collect()
+}
+
+fn crash_looping(ns: &Namespace) -> Vec<String> {
+    let list = ns.get("pods --selector quartermaster.dev/pool=busy").unwrap();
+    let waits =
+        |pod: &&Value| pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CrashLoopBackOff";
+    let pods = list["items"].as_array().into_iter().flatten().filter(waits);
+    pods.filter_map(|pod| pod["metadata"]["name"].as_str()).map(str::to_owned).collect()
+}
+
+/// Half of the replicas at a time are killed as a crash of the machine's driver would: at once, and without a word.
+#[test]
+fn killed_replicas_cost_only_answers_that_had_begun_and_these_say_so() {
+    if !routed() {
+        return skip("engines killed with -9: their processes are on another machine");
+    }
+    let (ns, chat) = busy_pool("killed", "killed-model", 4);
+    let mut kills = 0;
+    let tally = tallied_load(&chat, "killed-model", CLIENTS, || {
+        let began = Instant::now();
+        while began.elapsed() < lasts() {
+            // Which two it is changes with each blow.
+            let victims = pods(&ns);
+            for pod in victims.iter().skip(kills % 3).take(2) {
+                for pid in processes(pod) {
+                    let killed = std::process::Command::new("kill").args(["-9", &pid]).status().unwrap();
+                    kills += usize::from(killed.success());
+                }
+            }
+            pause(BREATH);
+            // A replica that was killed often is started again later and later; another pod takes its place at once.
+            for pod in crash_looping(&ns) {
+                let _ = try_kubectl(&format!("delete pod {pod} --namespace {} --wait=false", ns.name), "");
+            }
+            wait_for("some replica is ready", PATIENCE, || {
+                let ready = ns.look("busy")?["status"]["readyReplicas"].as_i64().unwrap_or(0);
+                if ready >= 2 { Ok(()) } else { Err(format!("{ready} are ready")) }
+            });
+        }
+    });
+    assert!(kills > 0, "nothing was killed");
+    assert_eq!(
+        tally.failures,
+        Vec::<String>::new(),
+        "{kills} kills, {} answers, {} broken",
+        tally.answers,
+        tally.broken
+    );
+    assert!(tally.broken > 0, "{kills} kills met no answer that had begun: {} answers", tally.answers);
+    println!("{kills} kills: {} answers, {} broken off with an error event", tally.answers, tally.broken);
+}
