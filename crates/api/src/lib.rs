@@ -23,7 +23,7 @@ pub use inference_pool::{
     NamespacesFrom, OnShortage, Placement, Resources, Rollout, Scaling, ScalingTarget, TaintEffect, Toleration,
     TolerationOperator, TopologySpread, WhenUnsatisfiable,
 };
-pub use route_policy::{PoolRef, RoutePolicy, RoutePolicySpec, RoutePolicyStatus, Target};
+pub use route_policy::{PoolRef, RoutePolicy, RoutePolicySpec, RoutePolicyStatus, SessionAffinity, Target};
 
 /// API group of all our kinds.
 pub const GROUP: &str = "quartermaster.dev";

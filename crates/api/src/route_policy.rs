@@ -50,6 +50,25 @@ pub struct RoutePolicySpec {
     /// Where requests go: the first target that has a ready replica.
     #[schemars(length(min = 1, max = 16))]
     pub targets: Vec<Target>,
+    /// Keeps the requests of one session on one replica, where what the engine computed for the session's earlier prompts
+    /// can be used again. A replica that carries more than 1.25 times its part is passed over. Default: each request goes
+    /// where least is to be done.
+    #[x_kube(
+        validation = Rule::new("!(self.header.lowerAscii() in ['content-length', 'content-type', 'host', 'x-request-id'])")
+            .message("spec.sessionAffinity.header must be one whose value is the same in all requests of a session and in no others, for example x-session-id")
+    )]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_affinity: Option<SessionAffinity>,
+}
+
+/// What tells the requests of one session from others.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionAffinity {
+    /// The request header whose value names the session. Requests without it go by what their body says: `prompt_cache_key`,
+    /// `conversation` or `session_id`, else `user`; where it says nothing, they are spread like any others.
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9]([-_A-Za-z0-9]*[A-Za-z0-9])?$"))]
+    pub header: String,
 }
 
 /// One place that can answer.

@@ -38,6 +38,7 @@ pub fn choose(table: &Table, model: &str) -> Result<Choice, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Moment;
     use crate::table::tests::{endpoint, policy, pool};
 
     #[test]
@@ -47,7 +48,13 @@ mod tests {
                 ready.iter().enumerate().map(|(i, path)| endpoint(path, &format!("10.0.0.{i}:1"), true)).collect();
             endpoints.push(endpoint("a/one", "10.0.1.1:1", false));
             let policies = vec![policy("a/r", 1, &["m"], &["gone", "one", "two"])];
-            Table::build(policies, vec![pool("a/one"), pool("a/two"), pool("b/one")], endpoints, &Table::default())
+            Table::build(
+                policies,
+                vec![pool("a/one"), pool("a/two"), pool("b/one")],
+                endpoints,
+                &Table::default(),
+                Moment(0),
+            )
         };
         let idle = |name: &str, why: Idle| (format!("a/{name}"), why);
         let nothing = vec![idle("gone", Idle::Missing), idle("one", Idle::Starting(1)), idle("two", Idle::Empty)];

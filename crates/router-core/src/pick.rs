@@ -1,29 +1,88 @@
 //! Which replica of a pool gets a request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::Endpoint;
+use crate::moment::millis;
+use crate::{Endpoint, Moment, Standing, Work};
 
-/// The less loaded of two endpoints drawn by `luck`, leaving out those in `tried`; `None` when none is left.
+/// A weight of 1, in the thousandths that weights are counted in.
+const FULL_WEIGHT: u64 = 1000;
+/// The weight of a replica that has just become ready.
+const LEAST_WEIGHT: u64 = 100;
+
+/// What a request asks of the picker, besides the pool it goes to.
 ///
-/// Two drawn at random spread load nearly as well as looking at all, and unlike the least loaded of all they do not send
-/// every router's next request to the same replica.
-#[must_use]
-pub fn pick<'a>(endpoints: &'a [Arc<Endpoint>], tried: &[Arc<Endpoint>], luck: u64) -> Option<&'a Arc<Endpoint>> {
-    if tried.is_empty() {
-        return two_choices(endpoints.len(), luck, |at| &endpoints[at]);
-    }
-    let left: Vec<&Arc<Endpoint>> = endpoints.iter().filter(|e| !tried.iter().any(|t| Arc::ptr_eq(t, e))).collect();
-    two_choices(left.len(), luck, |at| left[at])
+/// Whatever else a choice may come to depend on, such as which prompts a replica has cached, belongs here: as a figure for
+/// each endpoint that the caller worked out before.
+#[derive(Clone, Copy, Debug)]
+pub struct Want {
+    /// What the request is expected to cost.
+    pub work: Work,
+    /// Requests with the same key go to the same replica as long as that carries no more than its part.
+    pub session: Option<u64>,
+    /// The time.
+    pub now: Moment,
+    /// How long it takes until a new replica gets its full part.
+    pub slow_start: Duration,
+    /// A random number.
+    pub luck: u64,
 }
 
-fn two_choices<'a>(count: usize, luck: u64, at: impl Fn(usize) -> &'a Arc<Endpoint>) -> Option<&'a Arc<Endpoint>> {
+/// The picked endpoint, and in which standing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Picked<'a> {
+    /// One in good standing.
+    Serving(&'a Arc<Endpoint>),
+    /// One whose ejection is over: the request is to be its trial.
+    Trial(&'a Arc<Endpoint>),
+    /// One that is ejected, because too few others are left.
+    Anyway(&'a Arc<Endpoint>),
+}
+
+impl<'a> Picked<'a> {
+    pub(crate) fn endpoint(&self) -> &'a Arc<Endpoint> {
+        match self {
+            Self::Serving(endpoint) | Self::Trial(endpoint) | Self::Anyway(endpoint) => endpoint,
+        }
+    }
+}
+
+/// An endpoint for `want`, leaving out those in `tried`; `None` when none is left. It is the one of its session, if that
+/// has one; else the less loaded of two drawn at random.
+///
+/// Two drawn at random spread load nearly as well as looking at all, and unlike the least loaded of all they do not send
+/// every router's next request to the same replica. Load is counted in tokens, because requests differ a thousandfold in
+/// what they cost.
+pub(crate) fn pick<'a>(endpoints: &'a [Arc<Endpoint>], tried: &[Arc<Endpoint>], want: &Want) -> Option<Picked<'a>> {
+    // The usual case looks at two endpoints, however many there are.
+    if tried.is_empty() && want.session.is_none() {
+        let serving = |at: usize| endpoints[at].health.standing(want.now) == Standing::Serving;
+        let (first, second) = draw_two(endpoints.len(), want.luck)?;
+        if serving(first) && serving(second) {
+            return Some(Picked::Serving(lighter(&endpoints[first], &endpoints[second], want)));
+        }
+    }
+    let left = candidates(endpoints, tried, want.now);
+    if let Some(session) = want.session {
+        return of_session(&left, session);
+    }
+    let (first, second) = draw_two(left.len(), want.luck)?;
+    let (first, second) = (left[first], left[second]);
+    // A trial is what tells that a replica is back, so load does not keep it away.
+    if let Some(trial) = [first, second].into_iter().find(|picked| matches!(picked, Picked::Trial(_))) {
+        return Some(trial);
+    }
+    let lighter = lighter(first.endpoint(), second.endpoint(), want);
+    Some(if Arc::ptr_eq(lighter, first.endpoint()) { first } else { second })
+}
+
+/// The places of two different ones of `count`, or of the only one twice.
+fn draw_two(count: usize, luck: u64) -> Option<(usize, usize)> {
     let first = draw(count, luck & 0xffff_ffff)?;
     // The second is drawn from the others, so that two endpoints are always compared with each other.
-    let Some(second) = draw(count - 1, luck >> 32) else { return Some(at(first)) };
-    let second = if second >= first { second + 1 } else { second };
-    let (first, second) = (at(first), at(second));
-    Some(if second.load.in_flight() < first.load.in_flight() { second } else { first })
+    let Some(second) = draw(count - 1, luck >> 32) else { return Some((first, first)) };
+    Some((first, if second >= first { second + 1 } else { second }))
 }
 
 /// A number below `count` from 32 bits of luck, without the cost of a division.
@@ -32,53 +91,78 @@ fn draw(count: usize, luck: u64) -> Option<usize> {
     if count == 0 { None } else { usize::try_from(drawn).ok() }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::InFlight;
-    use proptest::prelude::*;
-
-    fn endpoints(count: usize) -> Vec<Arc<Endpoint>> {
-        (0..count).map(|i| Arc::new(Endpoint::new(([10, 0, 0, 1], u16::try_from(i).unwrap()).into()))).collect()
-    }
-
-    fn port(picked: Option<&Arc<Endpoint>>) -> Option<u16> {
-        picked.map(|e| e.address.port())
-    }
-
-    #[test]
-    fn takes_the_less_loaded_of_two() {
-        let all = endpoints(3);
-        let _busy = [InFlight::enter(&all[0]), InFlight::enter(&all[0]), InFlight::enter(&all[1])];
-        let luck = |first: u64, second: u64| (first * 0x5555_5556) | ((second * 0x8000_0000) << 32);
-        let cases = [((0, 0), 1), ((0, 1), 2), ((1, 0), 1), ((1, 1), 2), ((2, 0), 2), ((2, 1), 2)];
-        for ((first, second), want) in cases {
-            assert_eq!(port(pick(&all, &[], luck(first, second))), Some(want), "{first} {second}");
-        }
-        assert_eq!(port(pick(&all, &all[1..], 0)), Some(0));
-        assert_eq!(port(pick(&all, &all, 0)), None);
-        assert_eq!(port(pick(&[], &[], 7)), None);
-    }
-
-    proptest! {
-        #[test]
-        fn never_leaves_what_there_is(count in 0usize..9, tried in 0usize..9, luck in any::<u64>()) {
-            let all = endpoints(count);
-            let tried = &all[..tried.min(count)];
-            let picked = pick(&all, tried, luck);
-            prop_assert_eq!(picked.is_none(), tried.len() == count);
-            prop_assert!(picked.is_none_or(|p| !tried.iter().any(|t| Arc::ptr_eq(t, p))));
-        }
-    }
-
-    #[test]
-    fn spreads_evenly_over_equals() {
-        let all = endpoints(4);
-        let mut counts = [0; 4];
-        for i in 0..4000u64 {
-            let luck = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            counts[usize::from(port(pick(&all, &[], luck)).unwrap())] += 1;
-        }
-        assert!(counts.iter().all(|c| (900..1100).contains(c)), "{counts:?}");
-    }
+/// The one that would carry less with the request, in proportion to its weight.
+fn lighter<'a>(first: &'a Arc<Endpoint>, second: &'a Arc<Endpoint>, want: &Want) -> &'a Arc<Endpoint> {
+    let burden = |endpoint: &Endpoint| u128::from(endpoint.load.tokens().saturating_add(want.work.tokens().max(1)));
+    let weight = |endpoint: &Endpoint| u128::from(weight(endpoint.ready_since, want.now, want.slow_start));
+    if burden(second) * weight(first) < burden(first) * weight(second) { second } else { first }
 }
+
+/// The part of a full load that a replica gets, in thousandths: it grows with the time since it became ready, because an
+/// engine that has just started compiles and caches as it goes.
+fn weight(since: Moment, now: Moment, slow_start: Duration) -> u64 {
+    let (age, whole) = (now.since(since), millis(slow_start));
+    if age >= whole {
+        return FULL_WEIGHT;
+    }
+    LEAST_WEIGHT + (FULL_WEIGHT - LEAST_WEIGHT).saturating_mul(age) / whole
+}
+
+/// Those that may be picked. At most half of a pool is kept out for its failures, those that come back last: when more
+/// fail, the cause is likely not with each of them, and the few that are left could not carry the rest's load.
+fn candidates<'a>(endpoints: &'a [Arc<Endpoint>], tried: &[Arc<Endpoint>], now: Moment) -> Vec<Picked<'a>> {
+    let mut out: Vec<(Moment, &Arc<Endpoint>)> = Vec::new();
+    let mut left = Vec::with_capacity(endpoints.len());
+    for endpoint in endpoints {
+        match endpoint.health.standing(now) {
+            Standing::Serving => left.push(Picked::Serving(endpoint)),
+            Standing::Due => left.push(Picked::Trial(endpoint)),
+            Standing::Ejected(until) | Standing::OnTrial(until) => out.push((until, endpoint)),
+        }
+    }
+    out.sort_unstable_by_key(|(until, endpoint)| (*until, endpoint.address));
+    let too_many = out.len().saturating_sub(endpoints.len() / 2);
+    left.extend(out[..too_many].iter().map(|(_, endpoint)| Picked::Anyway(endpoint)));
+    let fresh = |endpoint: &Arc<Endpoint>| !tried.iter().any(|t| Arc::ptr_eq(t, endpoint));
+    left.retain(|picked| fresh(picked.endpoint()));
+    if left.is_empty() {
+        // Better an ejected one than none.
+        left = out.iter().filter(|(_, endpoint)| fresh(endpoint)).map(|(_, e)| Picked::Anyway(e)).collect();
+    }
+    left
+}
+
+/// The candidate that this session prefers among those with room for one more request: each session has an order of its
+/// own over all endpoints, so when one comes or goes only the sessions that prefer it move. Room is 1.25 times the mean,
+/// so that no session, and no number of them, overloads one endpoint.
+fn of_session<'a>(left: &[Picked<'a>], session: u64) -> Option<Picked<'a>> {
+    let total: u64 = left.iter().map(|picked| picked.endpoint().load.in_flight()).sum();
+    let room = most_of_one(total, u64::try_from(left.len()).unwrap_or(u64::MAX));
+    let key = |picked: &&Picked<'_>| {
+        let endpoint = picked.endpoint();
+        (endpoint.load.in_flight() < room, mix(session ^ endpoint.seed))
+    };
+    left.iter().max_by_key(key).copied()
+}
+
+/// Most requests that one of `count` endpoints may carry when one more comes to `total`: 1.25 times the mean, rounded up.
+fn most_of_one(total: u64, count: u64) -> u64 {
+    (total.saturating_add(1).saturating_mul(5)).div_ceil(count.saturating_mul(4).max(1))
+}
+
+/// The key of a session by what names it. The same on every router, so that all send a session to the same replica.
+#[must_use]
+pub fn session_key(name: &[u8]) -> u64 {
+    // FNV-1a, which is simple and never changes; `mix` makes up for what it lacks.
+    name.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Spreads a key over all 64 bits (splitmix64's last step).
+fn mix(key: u64) -> u64 {
+    let key = (key ^ (key >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let key = (key ^ (key >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    key ^ (key >> 31)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

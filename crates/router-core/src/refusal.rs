@@ -91,6 +91,18 @@ pub enum Refusal {
         /// Namespace and name of the pool.
         pool: String,
     },
+    /// The engine said within its answer that it failed, or that it gave the request up.
+    UpstreamFailed {
+        /// Namespace and name of the pool.
+        pool: String,
+    },
+    /// The answer took longer than any answer may.
+    UpstreamEndless {
+        /// Namespace and name of the pool.
+        pool: String,
+        /// Seconds that it had.
+        seconds: u64,
+    },
     /// The engine's answer began with something that is not acceptable HTTP.
     UpstreamMalformed {
         /// Namespace and name of the pool.
@@ -175,9 +187,10 @@ impl Refusal {
             Self::Overloaded(_) | Self::Starting | Self::NoReplica { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable { .. }
             | Self::UpstreamBroke { .. }
+            | Self::UpstreamFailed { .. }
             | Self::UpstreamMalformed { .. }
             | Self::UpstreamCut { .. } => StatusCode::BAD_GATEWAY,
-            Self::UpstreamSilent { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::UpstreamSilent { .. } | Self::UpstreamEndless { .. } => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -207,6 +220,8 @@ impl Refusal {
             Self::NoReplica { .. } => "no_replica_ready",
             Self::Unreachable { .. } => "upstream_unreachable",
             Self::UpstreamBroke { .. } => "upstream_broke",
+            Self::UpstreamFailed { .. } => "upstream_failed",
+            Self::UpstreamEndless { .. } => "upstream_total_timeout",
             Self::UpstreamMalformed { .. } => "upstream_malformed",
             Self::UpstreamCut { .. } => "upstream_cut",
             Self::UpstreamSilent { .. } => "upstream_timeout",
@@ -247,10 +262,15 @@ impl Refusal {
         if let Self::WrongMethod { allow } = self { Some(allow) } else { None }
     }
 
-    /// Whether another replica may be tried: only where this one has provably not seen the request.
+    /// On how many further replicas the request may be tried, as long as its client has got nothing. A request that was at
+    /// an engine when that broke is tried once more and not twice, because it may be what broke it.
     #[must_use]
-    pub fn may_retry(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
+    pub fn further_tries(&self) -> usize {
+        match self {
+            Self::Unreachable { .. } => 2,
+            Self::UpstreamBroke { .. } | Self::UpstreamFailed { .. } => 1,
+            _ => 0,
+        }
     }
 
     /// The body that the client gets, as JSON, in the dialect that it speaks.
@@ -303,6 +323,10 @@ impl fmt::Display for Refusal {
             Self::Unreachable { pool } => write!(f, "No replica of pool {pool} could be reached."),
             Self::UpstreamBroke { pool } => {
                 write!(f, "A replica of pool {pool} closed the connection before it answered.")
+            }
+            Self::UpstreamFailed { pool } => write!(f, "A replica of pool {pool} failed while it answered."),
+            Self::UpstreamEndless { pool, seconds } => {
+                write!(f, "A replica of pool {pool} did not finish its answer within {seconds} seconds.")
             }
             Self::UpstreamMalformed { pool, why } => {
                 write!(f, "A replica of pool {pool} gave an answer that cannot be passed on: {why}.")

@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::Load;
+use http::HeaderName;
+
+use crate::{Health, Load, Moment, session_key};
 
 /// A RoutePolicy, as far as routing needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct PolicyInput {
     pub models: Vec<String>,
     /// Where requests go, in order of preference.
     pub targets: Vec<TargetInput>,
+    /// The header whose value names a request's session.
+    pub session_header: Option<String>,
 }
 
 /// A target of a policy: a pool.
@@ -75,6 +79,8 @@ pub struct Policy {
     pub name: Box<str>,
     /// Where requests go, in order of preference.
     pub targets: Vec<Target>,
+    /// The header whose value names a request's session.
+    pub session_header: Option<HeaderName>,
 }
 
 /// A target in the table.
@@ -103,22 +109,30 @@ pub struct Pool {
     pub not_ready: usize,
 }
 
-/// A replica's address with its load.
+/// A replica's address with its load and its standing.
 #[derive(Debug)]
 pub struct Endpoint {
     /// Where the engine listens.
     pub address: SocketAddr,
     /// The same as text, for `Host` and logs.
     pub authority: Box<str>,
+    /// When it became ready, as far as this router has seen.
+    pub ready_since: Moment,
+    /// Tells it apart from others where sessions are spread.
+    pub(crate) seed: u64,
     /// What it carries.
     pub load: Load,
+    /// Whether it is left alone for its failures.
+    pub health: Health,
 }
 
 impl Endpoint {
-    /// An endpoint that carries nothing yet.
+    /// An endpoint that became ready just now and carries nothing yet.
     #[must_use]
-    pub fn new(address: SocketAddr) -> Self {
-        Self { address, authority: address.to_string().into(), load: Load::default() }
+    pub fn new(address: SocketAddr, now: Moment) -> Self {
+        let authority: Box<str> = address.to_string().into();
+        let seed = session_key(authority.as_bytes());
+        Self { address, authority, ready_since: now, seed, load: Load::default(), health: Health::default() }
     }
 }
 
@@ -134,15 +148,17 @@ pub struct Table {
 }
 
 impl Table {
-    /// Builds the table. Endpoints that `before` knew keep their load counters. The order of the inputs does not matter.
+    /// Builds the table. Endpoints that `before` knew keep their load and their standing; the others became ready `now`. The
+    /// order of the inputs does not matter.
     #[must_use]
     pub fn build(
         mut policies: Vec<PolicyInput>,
         pools: Vec<PoolInput>,
         endpoints: Vec<EndpointInput>,
         before: &Self,
+        now: Moment,
     ) -> Self {
-        let pools = build_pools(pools, endpoints, before);
+        let pools = build_pools(pools, endpoints, before, now);
         let places: HashMap<(&str, &str), usize> =
             pools.iter().enumerate().map(|(at, pool)| ((&*pool.namespace, &*pool.name), at)).collect();
         // In the order in which policies win, the first to name a model has it.
@@ -164,7 +180,10 @@ impl Table {
             let place = |t: &TargetInput| place(t).filter(|_| !t.withheld);
             let target = |t: TargetInput| Target { at: place(&t), name: t.name.into(), pool: t.pool.into() };
             let targets = policy.targets.into_iter().map(target).collect();
-            built.push(Policy { namespace: policy.namespace.as_str().into(), name: policy.name.into(), targets });
+            // The API takes only names that are valid.
+            let session_header = policy.session_header.and_then(|name| name.parse().ok());
+            let (namespace, name) = (policy.namespace.into(), policy.name.into());
+            built.push(Policy { namespace, name, targets, session_header });
         }
         let mut patterns: Vec<(Box<str>, usize)> = patterns.into_iter().collect();
         patterns.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.0.cmp(&b.0)));
@@ -207,7 +226,7 @@ impl Table {
     }
 }
 
-fn build_pools(pools: Vec<PoolInput>, endpoints: Vec<EndpointInput>, before: &Table) -> Vec<Pool> {
+fn build_pools(pools: Vec<PoolInput>, endpoints: Vec<EndpointInput>, before: &Table, now: Moment) -> Vec<Pool> {
     let known: HashMap<SocketAddr, &Arc<Endpoint>> =
         before.pools.iter().flat_map(|pool| &pool.ready).map(|endpoint| (endpoint.address, endpoint)).collect();
     let new_pool = |pool: PoolInput| Pool {
@@ -231,7 +250,7 @@ fn build_pools(pools: Vec<PoolInput>, endpoints: Vec<EndpointInput>, before: &Ta
         }
         if endpoint.ready {
             let known = known.get(&endpoint.address).map(|known| Arc::clone(known));
-            built[at].ready.push(known.unwrap_or_else(|| Arc::new(Endpoint::new(endpoint.address))));
+            built[at].ready.push(known.unwrap_or_else(|| Arc::new(Endpoint::new(endpoint.address, now))));
         } else {
             built[at].not_ready += 1;
         }

@@ -10,7 +10,7 @@ use router::live::Live;
 use router::metrics::Metrics;
 use router::settings::Settings;
 use router::worker::Workers;
-use router_core::{EndpointInput, PolicyInput, PoolInput, Table, TargetInput};
+use router_core::{EndpointInput, Moment, PolicyInput, PoolInput, Table, TargetInput};
 use telemetry::log::{LogFormat, init};
 
 type Error = Box<dyn std::error::Error>;
@@ -40,6 +40,7 @@ fn table(models: &[(String, SocketAddr)]) -> Table {
         created: 0,
         models: vec![model.clone()],
         targets: vec![TargetInput::new(model, namespace(), model)],
+        session_header: None,
     });
     let pools = models.iter().map(|(model, _)| PoolInput {
         namespace: namespace(),
@@ -52,5 +53,5 @@ fn table(models: &[(String, SocketAddr)]) -> Table {
         address: *address,
         ready: true,
     });
-    Table::build(policies.collect(), pools.collect(), endpoints.collect(), &Table::default())
+    Table::build(policies.collect(), pools.collect(), endpoints.collect(), &Table::default(), Moment(0))
 }

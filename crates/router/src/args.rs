@@ -72,6 +72,12 @@ pub struct Args {
     /// How long a replica may be silent within its answer.
     #[arg(long, env = "QUARTERMASTER_SILENCE_TIMEOUT", default_value = "60s", value_parser = duration)]
     pub silence_timeout: Duration,
+    /// How long an answer may take as a whole, however much it says.
+    #[arg(long, env = "QUARTERMASTER_TOTAL_TIMEOUT", default_value = "30m", value_parser = duration)]
+    pub total_timeout: Duration,
+    /// How long a replica that has become ready is given less than its part of the requests. 0s: its full part at once.
+    #[arg(long, env = "QUARTERMASTER_SLOW_START", default_value = "10s", value_parser = duration)]
+    pub slow_start: Duration,
     /// How long requests are still accepted after SIGTERM, while those who send here learn of it.
     #[arg(long, env = "QUARTERMASTER_DRAIN_DELAY", default_value = "5s", value_parser = duration)]
     pub drain_delay: Duration,
@@ -123,6 +129,8 @@ impl Args {
             first_byte_timeout: self.first_byte_timeout,
             silence_timeout: self.silence_timeout,
             count_stream_tokens: self.count_stream_tokens,
+            total_timeout: self.total_timeout,
+            slow_start: self.slow_start,
             request_lines: self.request_lines(),
             request_lines_percent: self.log_requests_percent,
             ..Settings::default()

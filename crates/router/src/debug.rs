@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use router_core::{Endpoint, Pool, Table};
+use router_core::{Endpoint, Pool, Standing, Table};
 use serde_json::{Value, json};
 use telemetry::admin::DebugPage;
 
+use crate::clock;
 use crate::live::Shared;
 
 /// The pages `/debug/config` and `/debug/endpoints`.
@@ -57,13 +58,20 @@ fn config(live: &Shared) -> Vec<u8> {
 }
 
 fn endpoints(live: &Shared) -> Vec<u8> {
-    let live = live.load();
+    let (live, now) = (live.load(), clock::now());
     let of = |pool: &Pool, endpoint: &Arc<Endpoint>| {
         json!({
             "endpoint": &*endpoint.authority,
             "pool": pool_name(pool),
             "ready": true,
             "in_flight": endpoint.load.in_flight(),
+            "in_flight_tokens": endpoint.load.tokens(),
+            "standing": match endpoint.health.standing(now) {
+                Standing::Serving => "serving",
+                Standing::Ejected(_) => "ejected",
+                Standing::Due => "due for a trial",
+                Standing::OnTrial(_) => "on trial",
+            },
         })
     };
     let all = live.table.pools().iter().flat_map(|pool| pool.ready.iter().map(move |endpoint| of(pool, endpoint)));
@@ -92,7 +100,7 @@ mod tests {
     use super::*;
     use crate::live::Live;
     use crate::metrics::Metrics;
-    use router_core::{EndpointInput, PolicyInput, PoolInput, TargetInput};
+    use router_core::{EndpointInput, Moment, PolicyInput, PoolInput, TargetInput};
 
     #[test]
     fn the_pages_tell_the_table() {
@@ -103,6 +111,7 @@ mod tests {
             created: 5,
             models: vec![text("m"), text("x-*")],
             targets: vec![TargetInput::new("local", "ml", "p"), TargetInput::new("other", "ml", "gone")],
+            session_header: None,
         };
         let pool = PoolInput { namespace: text("ml"), name: text("p"), served_model: text("inner") };
         let endpoint = |address: &str, ready| EndpointInput {
@@ -112,7 +121,7 @@ mod tests {
             ready,
         };
         let endpoints_in = vec![endpoint("10.0.0.1:8000", true), endpoint("10.0.0.2:8000", false)];
-        let table = Table::build(vec![policy], vec![pool], endpoints_in, &Table::default());
+        let table = Table::build(vec![policy], vec![pool], endpoints_in, &Table::default(), Moment(0));
         let live = Live::new(table, &Metrics::new().unwrap()).shared();
         let read = |page: Vec<u8>| serde_json::from_slice::<Value>(&page).unwrap();
         let want = json!({
@@ -130,6 +139,7 @@ mod tests {
         let first = &endpoints["endpoints"][0];
         let told = (&first["endpoint"], &first["pool"], &first["ready"], &first["in_flight"]);
         assert_eq!(told, (&json!("10.0.0.1:8000"), &json!("ml/p"), &json!(true), &json!(0)));
+        assert_eq!(first["standing"], "serving");
         assert_eq!(endpoints["endpoints"].as_array().unwrap().len(), 1);
     }
 }

@@ -24,6 +24,7 @@ use telemetry::admin::Readiness;
 use tokio::time::Instant;
 
 use self::world::{Kept, World};
+use crate::clock;
 use crate::live::{Live, Shared};
 use crate::metrics::Metrics;
 
@@ -126,7 +127,7 @@ fn take(world: &mut World, change: Change, metrics: &Metrics) -> bool {
 }
 
 fn put_to_use(world: &World, live: &Shared, metrics: &Metrics) {
-    let table = world.table(&live.load().table);
+    let table = world.table(&live.load().table, clock::now());
     tracing::info!(policies = table.policies().len(), pools = table.pools().len(), "new routing table");
     live.store(Arc::new(Live::new(table, metrics)));
     metrics.table_changes.inc();

@@ -16,6 +16,7 @@ pub mod settings;
 pub mod worker;
 
 mod answer;
+mod clock;
 mod connection;
 mod date;
 mod load;

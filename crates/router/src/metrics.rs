@@ -8,8 +8,9 @@ use prometheus::proto::MetricFamily;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
-use router_core::{Policy, Target};
+use router_core::{Endpoint, Policy, Standing, Target};
 
+use crate::clock;
 use crate::live::Shared;
 use crate::surface::Surface;
 
@@ -34,6 +35,8 @@ pub struct Metrics {
     tokens: IntCounterVec,
     retries: IntCounterVec,
     cut: IntCounterVec,
+    ejections: IntCounterVec,
+    pub(crate) retries_refused: IntCounter,
     pub(crate) connections: IntGauge,
     pub(crate) shed_connections: IntCounter,
     closes: IntCounterVec,
@@ -56,6 +59,7 @@ pub(crate) struct RouteHandles {
     pub(crate) pool: String,
     pub(crate) retries: IntCounter,
     pub(crate) cut: IntCounter,
+    pub(crate) ejections: IntCounter,
     pub(crate) first_token: Histogram,
     pub(crate) token_gap: Histogram,
     pub(crate) prompt_tokens: IntCounter,
@@ -98,10 +102,16 @@ impl Metrics {
         let token_gap = kept(r, HistogramVec::new(opts, &["policy", "pool"])?)?;
         let help = "Tokens as engines counted them: prompt, those of it that were cached, and completion.";
         let tokens = kept(r, IntCounterVec::new(Opts::new("tokens_total", help), &["policy", "pool", "kind"])?)?;
-        let help = "Attempts on a further replica because one could not be reached.";
+        let help = "Attempts on a further replica because one could not be reached, broke off, or could not answer.";
         let retries = kept(r, IntCounterVec::new(Opts::new("retries_total", help), &["policy", "pool"])?)?;
         let help = "Answers that an engine did not finish.";
         let cut = kept(r, IntCounterVec::new(Opts::new("cut_answers_total", help), &["policy", "pool"])?)?;
+        let help =
+            "Replicas left alone for a while because they failed several times in a row, or said that they stop.";
+        let ejections = kept(r, IntCounterVec::new(Opts::new("ejections_total", help), &["pool"])?)?;
+        let help =
+            "Attempts on a further replica that were not made because they would have been too much of the load.";
+        let retries_refused = kept(r, IntCounter::new("retries_refused_total", help)?)?;
         let connections = kept(r, IntGauge::new("connections", "Client connections that are open.")?)?;
         let help = "Client connections that were closed at once because too many were open.";
         let shed_connections = kept(r, IntCounter::new("shed_connections_total", help)?)?;
@@ -132,6 +142,8 @@ impl Metrics {
             tokens,
             retries,
             cut,
+            ejections,
+            retries_refused,
             connections,
             shed_connections,
             closes,
@@ -164,6 +176,7 @@ impl Metrics {
         RouteHandles {
             retries: self.retries.with_label_values(&labels),
             cut: self.cut.with_label_values(&labels),
+            ejections: self.ejections.with_label_values(&[&pool]),
             first_token: self.first_token.with_label_values(&labels),
             token_gap: self.token_gap.with_label_values(&labels),
             prompt_tokens: tokens("prompt"),
@@ -267,6 +280,7 @@ fn kept<C: Collector + Clone + 'static>(keeper: &Keeper, metric: C) -> Result<C,
 struct TableFigures {
     live: Shared,
     in_flight: IntGaugeVec,
+    tokens: IntGaugeVec,
     replicas: IntGaugeVec,
 }
 
@@ -274,31 +288,38 @@ impl TableFigures {
     fn new(live: &Shared) -> Result<Self, prometheus::Error> {
         let help = "Requests under way at the replicas of a pool.";
         let in_flight = IntGaugeVec::new(Opts::new("in_flight", help), &["pool"])?;
-        let help = "Replicas of a pool that this router knows.";
+        let help = "Tokens under way at the replicas of a pool, as estimated: prompts, and what is left of answers.";
+        let tokens = IntGaugeVec::new(Opts::new("in_flight_tokens", help), &["pool"])?;
+        let help = "Replicas of a pool that this router knows; those that are ejected are also ready.";
         let replicas = IntGaugeVec::new(Opts::new("replicas", help), &["pool", "state"])?;
-        Ok(Self { live: live.clone(), in_flight, replicas })
+        Ok(Self { live: live.clone(), in_flight, tokens, replicas })
     }
 }
 
 impl Collector for TableFigures {
     fn desc(&self) -> Vec<&Desc> {
-        self.in_flight.desc().into_iter().chain(self.replicas.desc()).collect()
+        [self.in_flight.desc(), self.tokens.desc(), self.replicas.desc()].into_iter().flatten().collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
         self.in_flight.reset();
+        self.tokens.reset();
         self.replicas.reset();
-        let live = self.live.load();
+        let (live, now) = (self.live.load(), clock::now());
         for pool in live.table.pools() {
             let name = format!("{}/{}", pool.namespace, pool.name);
-            let in_flight = pool.ready.iter().map(|endpoint| i64::from(endpoint.load.in_flight())).sum();
-            self.in_flight.with_label_values(&[&name]).set(in_flight);
-            for (state, count) in [("ready", pool.ready.len()), ("not_ready", pool.not_ready)] {
-                let count = i64::try_from(count).unwrap_or(i64::MAX);
-                self.replicas.with_label_values(&[name.as_str(), state]).set(count);
+            let figure = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+            let sum = |of: fn(&Endpoint) -> u64| figure(pool.ready.iter().map(|endpoint| of(endpoint)).sum());
+            self.in_flight.with_label_values(&[&name]).set(sum(|endpoint| endpoint.load.in_flight()));
+            self.tokens.with_label_values(&[&name]).set(sum(|endpoint| endpoint.load.tokens()));
+            let serves = |endpoint: &&Arc<Endpoint>| endpoint.health.standing(now) == Standing::Serving;
+            let ejected = pool.ready.len() - pool.ready.iter().filter(serves).count();
+            let states = [("ready", pool.ready.len()), ("not_ready", pool.not_ready), ("ejected", ejected)];
+            for (state, count) in states {
+                self.replicas.with_label_values(&[name.as_str(), state]).set(figure(count as u64));
             }
         }
-        self.in_flight.collect().into_iter().chain(self.replicas.collect()).collect()
+        [self.in_flight.collect(), self.tokens.collect(), self.replicas.collect()].into_iter().flatten().collect()
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use router_core::EjectionRules;
+
 use crate::request_log::LineFormat;
 
 /// Limits and deadlines of the data plane. The defaults are those of the command line.
@@ -36,6 +38,12 @@ pub struct Settings {
     pub first_byte_timeout: Duration,
     /// How long an engine may be silent within its answer.
     pub silence_timeout: Duration,
+    /// How long an answer may take as a whole, from when its request was read.
+    pub total_timeout: Duration,
+    /// How long a new replica is given less than its part of the requests.
+    pub slow_start: Duration,
+    /// When a failing replica is left alone, and for how long.
+    pub ejection: EjectionRules,
     /// How long a connection to an engine is kept for reuse. vLLM closes its side after 5 seconds.
     pub idle_timeout: Duration,
     /// Whether streams are made to tell the count of their tokens, which is then kept from clients that have not asked.
@@ -63,6 +71,9 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(2),
             first_byte_timeout: Duration::from_secs(300),
             silence_timeout: Duration::from_secs(60),
+            total_timeout: Duration::from_secs(1800),
+            slow_start: Duration::from_secs(10),
+            ejection: EjectionRules::default(),
             idle_timeout: Duration::from_secs(4),
             count_stream_tokens: true,
             request_lines: LineFormat::Json,

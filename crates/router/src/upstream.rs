@@ -2,6 +2,8 @@
 
 mod conn;
 mod kept;
+mod opening;
 
 pub(crate) use conn::{AskError, Conn};
 pub(crate) use kept::KeptConns;
+pub(crate) use opening::{Answer, Opening, is_events};

@@ -2,7 +2,7 @@
 //! of a request but the routing table, which it reads, and counters.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::Cache;
+use router_core::RetryBudget;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
@@ -153,6 +154,7 @@ impl Start {
             live: RefCell::new(Cache::new(self.live)),
             metrics: self.metrics,
             kept: KeptConns::default(),
+            retries: RefCell::default(),
             log: RequestLog::new(lines),
             load: self.load,
             date: Date::default(),
@@ -179,6 +181,8 @@ pub(crate) struct Worker {
     live: RefCell<Cache<Shared, Arc<Live>>>,
     pub(crate) metrics: Metrics,
     pub(crate) kept: KeptConns,
+    /// How many requests may be tried again, by the requests of this worker.
+    pub(crate) retries: RefCell<RetryBudget>,
     pub(crate) log: RequestLog,
     pub(crate) load: Arc<Load>,
     date: Date,
@@ -227,8 +231,16 @@ fn shed(worker: &Worker, stream: &TcpStream) {
 
 async fn tend(worker: Rc<Worker>) {
     let mut turns = tokio::time::interval(TEND);
+    let mut last = worker.live();
     loop {
         turns.tick().await;
+        let live = worker.live();
+        if !Arc::ptr_eq(&live, &last) {
+            let ready = live.table.pools().iter().flat_map(|pool| &pool.ready);
+            let known: HashSet<SocketAddr> = ready.map(|endpoint| endpoint.address).collect();
+            worker.kept.keep_only(|address| known.contains(address));
+            last = live;
+        }
         worker.kept.sweep(worker.settings.idle_timeout);
         worker.log.flush();
         let figure = |count| i64::try_from(count).unwrap_or(i64::MAX);

@@ -11,5 +11,6 @@ pub mod multipart;
 pub mod openai;
 pub mod sse;
 pub mod usage;
+pub mod vllm;
 
 pub use dialect::Dialect;

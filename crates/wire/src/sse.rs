@@ -57,6 +57,12 @@ impl WholeEvents {
         whole
     }
 
+    /// The first whole event of `bytes`, where a stream begins; `None` when it is not whole yet.
+    #[must_use]
+    pub fn first(bytes: &[u8]) -> Option<&[u8]> {
+        memchr::memchr2_iter(b'\n', b'\r', bytes).map(|at| &bytes[..=at]).find(|event| ends_event(event))
+    }
+
     /// What was held back, for a stream that ended in good order.
     #[must_use]
     pub fn finish(&mut self) -> Bytes {
@@ -131,6 +137,19 @@ mod tests {
         ];
         for (parts, want) in cases {
             assert_eq!(pass_all(&mut WholeEvents::default(), parts), want, "{parts:?}");
+        }
+    }
+
+    #[test]
+    fn finds_the_first_event() {
+        let cases = [
+            ("data: a\n\ndata: b\n\n", Some("data: a\n\n")),
+            ("data: a\r\n\r\n", Some("data: a\r\n\r")),
+            ("data: a\n", None),
+            ("", None),
+        ];
+        for (bytes, want) in cases {
+            assert_eq!(WholeEvents::first(bytes.as_bytes()), want.map(str::as_bytes), "{bytes:?}");
         }
     }
 

@@ -27,9 +27,11 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::no_replica("m", vec![("a".to_owned(), Idle::Missing)]),
         Refusal::Unreachable { pool: pool() },
         Refusal::UpstreamBroke { pool: pool() },
+        Refusal::UpstreamFailed { pool: pool() },
         Refusal::UpstreamMalformed { pool: pool(), why: HeadError::BothLengths },
         Refusal::UpstreamCut { pool: pool(), why: BodyError::Cut },
         Refusal::UpstreamSilent { pool: pool(), seconds: 60 },
+        Refusal::UpstreamEndless { pool: pool(), seconds: 900 },
     ]
 }
 
@@ -39,35 +41,37 @@ fn maps_to_http() {
         .iter()
         .map(|r| {
             let (after, allow) = (r.retry_after().unwrap_or(0), r.allow().unwrap_or("-"));
-            format!("{} {} {} {after} {allow} {}", r.status().as_u16(), r.kind(), r.code(), r.may_retry())
+            format!("{} {} {} {after} {allow} {}", r.status().as_u16(), r.kind(), r.code(), r.further_tries())
         })
         .collect();
-    let want = "400 invalid_request_error both_lengths 0 - false
-505 invalid_request_error bad_version 0 - false
-503 server_error too_many_requests_in_flight 1 - false
-503 server_error too_many_body_bytes 1 - false
-503 server_error router_overloaded 1 - false
-400 invalid_request_error invalid_json 0 - false
-400 invalid_request_error invalid_value 0 - false
-400 invalid_request_error invalid_form 0 - false
-400 invalid_request_error invalid_value 0 - false
-400 invalid_request_error missing_model 0 - false
-404 invalid_request_error model_not_found 0 - false
-404 invalid_request_error unknown_path 0 - false
-404 invalid_request_error not_routed 0 - false
-405 invalid_request_error method_not_allowed 0 POST false
-415 invalid_request_error encoded_body 0 - false
-413 invalid_request_error body_too_large 0 - false
-408 invalid_request_error body_timeout 0 - false
-408 invalid_request_error body_too_slow 0 - false
-400 invalid_request_error broken_body 0 - false
-503 server_error router_starting 1 - false
-503 server_error no_replica_ready 5 - false
-502 server_error upstream_unreachable 0 - true
-502 server_error upstream_broke 0 - false
-502 server_error upstream_malformed 0 - false
-502 server_error upstream_cut 0 - false
-504 server_error upstream_timeout 0 - false";
+    let want = "400 invalid_request_error both_lengths 0 - 0
+505 invalid_request_error bad_version 0 - 0
+503 server_error too_many_requests_in_flight 1 - 0
+503 server_error too_many_body_bytes 1 - 0
+503 server_error router_overloaded 1 - 0
+400 invalid_request_error invalid_json 0 - 0
+400 invalid_request_error invalid_value 0 - 0
+400 invalid_request_error invalid_form 0 - 0
+400 invalid_request_error invalid_value 0 - 0
+400 invalid_request_error missing_model 0 - 0
+404 invalid_request_error model_not_found 0 - 0
+404 invalid_request_error unknown_path 0 - 0
+404 invalid_request_error not_routed 0 - 0
+405 invalid_request_error method_not_allowed 0 POST 0
+415 invalid_request_error encoded_body 0 - 0
+413 invalid_request_error body_too_large 0 - 0
+408 invalid_request_error body_timeout 0 - 0
+408 invalid_request_error body_too_slow 0 - 0
+400 invalid_request_error broken_body 0 - 0
+503 server_error router_starting 1 - 0
+503 server_error no_replica_ready 5 - 0
+502 server_error upstream_unreachable 0 - 2
+502 server_error upstream_broke 0 - 1
+502 server_error upstream_failed 0 - 1
+502 server_error upstream_malformed 0 - 0
+502 server_error upstream_cut 0 - 0
+504 server_error upstream_timeout 0 - 0
+504 server_error upstream_total_timeout 0 - 0";
     assert_eq!(table.join("\n"), want);
 }
 

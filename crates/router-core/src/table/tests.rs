@@ -1,5 +1,6 @@
 use super::*;
-use crate::InFlight;
+use crate::pick::tests::want;
+use crate::{Attempt, Want};
 
 /// A policy `namespace/name` of some age with one target for each pool.
 pub(crate) fn policy(path: &str, created: i64, models: &[&str], pools: &[&str]) -> PolicyInput {
@@ -11,6 +12,7 @@ pub(crate) fn policy(path: &str, created: i64, models: &[&str], pools: &[&str]) 
         created,
         models: models.iter().map(|m| (*m).to_owned()).collect(),
         targets: pools.iter().map(target).collect(),
+        session_header: None,
     }
 }
 
@@ -49,13 +51,13 @@ fn one_policy_wins_each_name() {
     let mut reversed = policies.clone();
     reversed.reverse();
     for policies in [policies, reversed] {
-        let table = Table::build(policies, vec![], vec![], &Table::default());
+        let table = Table::build(policies, vec![], vec![], &Table::default(), Moment(0));
         for (model, want) in cases {
             assert_eq!(winner(&table, model).as_deref(), want, "{model}");
         }
         assert_eq!(table.models(), [("gpt-4o-mini", 30), ("same", 10)]);
     }
-    let table = Table::build(vec![policy("a/one", 1, &["m"], &["p"])], vec![], vec![], &Table::default());
+    let table = Table::build(vec![policy("a/one", 1, &["m"], &["p"])], vec![], vec![], &Table::default(), Moment(0));
     assert_eq!(winner(&table, "M"), None);
 }
 
@@ -75,6 +77,7 @@ fn endpoints_find_their_pool_once() {
         vec![pool("b/p"), pool("a/q"), pool("a/p")],
         endpoints,
         &Table::default(),
+        Moment(0),
     );
     let ready = |at: usize| table.pools()[at].ready.iter().map(|e| e.address.to_string()).collect::<Vec<_>>();
     assert_eq!((&*table.pools()[0].name, table.pools()[0].not_ready), ("p", 1));
@@ -86,14 +89,19 @@ fn endpoints_find_their_pool_once() {
 }
 
 #[test]
-fn load_survives_a_new_table() {
-    let build =
-        |before: &Table| Table::build(vec![], vec![pool("a/p")], vec![endpoint("a/p", "10.0.0.1:8000", true)], before);
-    let old = build(&Table::default());
-    let under_way = InFlight::enter(&old.pools()[0].ready[0]);
-    let new = build(&old);
+fn load_and_age_survive_a_new_table() {
+    let build = |before: &Table, now: u64| {
+        let endpoints = vec![endpoint("a/p", "10.0.0.1:8000", true)];
+        Table::build(vec![], vec![pool("a/p")], endpoints, before, Moment(now))
+    };
+    let old = build(&Table::default(), 1);
+    let under_way = Attempt::begin(&old.pools()[0].ready, &[], &Want { now: Moment(2), ..want(0) });
+    let new = build(&old, 3);
     drop(old);
-    assert_eq!(new.pools()[0].ready[0].load.in_flight(), 1);
+    let endpoint = &new.pools()[0].ready[0];
+    assert_eq!((endpoint.load.in_flight(), endpoint.ready_since), (1, Moment(1)));
     drop(under_way);
-    assert_eq!(new.pools()[0].ready[0].load.in_flight(), 0);
+    assert_eq!(endpoint.load.in_flight(), 0);
+    let gone = Table::build(vec![], vec![pool("a/p")], vec![], &new, Moment(4));
+    assert_eq!(build(&gone, 5).pools()[0].ready[0].ready_since, Moment(5), "one that comes back is new");
 }

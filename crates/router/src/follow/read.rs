@@ -18,6 +18,7 @@ pub(crate) fn policy(policy: &RoutePolicy) -> PolicyInput {
         name: policy.name_any(),
         created: policy.creation_timestamp().map_or(0, |at| at.0.as_second()),
         models: policy.spec.models.clone(),
+        session_header: policy.spec.session_affinity.as_ref().map(|affinity| affinity.header.clone()),
         namespace,
     }
 }
@@ -79,13 +80,16 @@ mod tests {
     fn reads_policies_and_pools() {
         let object = json!({
             "metadata": {"name": "r", "namespace": "ml", "creationTimestamp": "1970-01-01T00:01:00Z"},
-            "spec": {"models": ["a", "b*"], "targets": [
+            "spec": {"models": ["a", "b*"], "sessionAffinity": {"header": "X-Session"}, "targets": [
                 {"name": "t", "pool": {"name": "p"}}, {"name": "u", "pool": {"name": "p", "namespace": "gpu"}},
             ]},
         });
         let read = policy(&serde_json::from_value(object).unwrap());
         assert_eq!((read.namespace.as_str(), read.name.as_str(), read.created), ("ml", "r", 60));
-        assert_eq!(read.models, ["a", "b*"]);
+        assert_eq!(
+            (read.models, read.session_header.as_deref()),
+            (vec!["a".to_owned(), "b*".to_owned()], Some("X-Session"))
+        );
         assert_eq!(read.targets, [TargetInput::new("t", "ml", "p"), TargetInput::new("u", "gpu", "p")]);
 
         for (names, served) in [(json!([]), "p"), (json!(["x", "y"]), "x")] {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
-use router_core::{EndpointInput, PolicyInput, Table};
+use router_core::{EndpointInput, Moment, PolicyInput, Table};
 
 use super::read::Known;
 
@@ -29,13 +29,14 @@ impl World {
     }
 
     /// The table of what exists.
-    pub(crate) fn table(&self, before: &Table) -> Table {
+    pub(crate) fn table(&self, before: &Table, now: Moment) -> Table {
         let slices = self.slices.objects.values().flatten().cloned().collect();
         Table::build(
             self.policies.objects.values().map(|policy| self.admitted(policy)).collect(),
             self.pools.objects.values().map(|pool| pool.input.clone()).collect(),
             slices,
             before,
+            now,
         )
     }
 }
@@ -215,7 +216,7 @@ mod tests {
             });
             world.pools.take(Event::Apply(serde_json::from_value(pool).unwrap()), read::pool);
             world.namespaces.as_mut().unwrap().take(Event::Apply(labelled(team)), read::labels);
-            let table = world.table(&Table::default());
+            let table = world.table(&Table::default(), Moment(0));
             assert_eq!(table.policies()[0].targets[0].at.is_some(), answers, "{exposure} {team}");
         };
         check(&json!({}), "a", false);

@@ -36,12 +36,10 @@ pub(crate) struct Ask {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wants {
     /// Most tokens of all answers together, if the client set a limit.
-    #[expect(dead_code, reason = "for the picker, which weighs replicas by tokens")]
     pub(crate) most_tokens: Option<u64>,
     /// Bytes of all that the model reads, but for encoded images, sounds and files.
     pub(crate) prompt_bytes: usize,
     /// What the request continues, as far as it says: the session, else whom the caller asks for.
-    #[expect(dead_code, reason = "for the picker, which keeps a session at a replica")]
     pub(crate) session: Option<String>,
 }
 

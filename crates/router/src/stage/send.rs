@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use router_core::{Choice, Endpoint, InFlight, Refusal, pick};
+use http::HeaderValue;
+use router_core::{Attempt, Choice, Endpoint, Policy, Refusal, Verdict, Want, Work, session_key};
+use tokio::time::Instant;
 use wire::http1::{Head, RequestHead, write_head};
+use wire::vllm::Trouble;
 
 use super::ask::Ask;
 use super::settle::Record;
+use crate::clock;
 use crate::live::Live;
-use crate::upstream::{AskError, Conn};
+use crate::upstream::{Answer, AskError, Conn, Opening};
 use crate::worker::Worker;
-
-/// Most replicas that one request is tried on.
-const MOST_TRIED: usize = 3;
 
 /// An answer that has begun.
 #[derive(Debug)]
@@ -22,10 +23,12 @@ pub(crate) struct Reply {
     /// Still holds the body.
     pub(crate) conn: Conn,
     /// Counts the request at its endpoint for as long as the answer lasts.
-    pub(crate) in_flight: InFlight,
+    pub(crate) attempt: Attempt,
+    /// When the answer must be over.
+    pub(crate) until: Instant,
 }
 
-/// Sends to a replica of the chosen pool, and to another one while none has seen the request.
+/// Sends to a replica of the chosen pool, and to another one where that can help and the client has got nothing yet.
 pub(crate) async fn send(
     worker: &Worker,
     live: &Live,
@@ -33,24 +36,80 @@ pub(crate) async fn send(
     ask: &Ask,
     record: &mut Record,
 ) -> Result<Reply, Refusal> {
+    let until = Instant::now() + worker.settings.total_timeout;
     let pool = &live.table.pools()[choice.pool];
     let body = ask.body_for(&pool.served_model);
+    let mut want = Want {
+        work: Work::estimate(ask.wants.prompt_bytes, ask.wants.most_tokens),
+        session: session(&live.table.policies()[choice.policy], ask),
+        now: clock::now(),
+        slow_start: worker.settings.slow_start,
+        luck: rand::random(),
+    };
+    worker.retries.borrow_mut().offered(want.now);
     let mut tried: Vec<Arc<Endpoint>> = Vec::new();
     loop {
-        let Some(endpoint) = pick(&pool.ready, &tried, rand::random()) else {
+        let Some(mut attempt) = Attempt::begin(&pool.ready, &tried, &want) else {
             return Err(Refusal::Unreachable { pool: record.pool() });
         };
-        let in_flight = InFlight::enter(endpoint);
-        record.sent_to(endpoint);
-        match exchange(worker, endpoint, ask, &body, record).await {
-            Ok((head, conn)) => return Ok(Reply { head, conn, in_flight }),
-            Err(refusal) if refusal.may_retry() && tried.len() + 1 < MOST_TRIED.min(pool.ready.len()) => {
-                record.retried();
-                tried.push(Arc::clone(endpoint));
-            }
-            Err(refusal) => return Err(refusal),
+        record.sent_to(attempt.endpoint());
+        let outcome = exchange(worker, attempt.endpoint(), ask, &body, until, record).await;
+        let (verdict, tries) = judged(&outcome);
+        if verdict != Verdict::Well {
+            judge(worker, record, &mut attempt, verdict);
         }
+        if tried.len() < tries && tried.len() + 1 < pool.ready.len() && may_retry(worker) {
+            record.retried();
+            tried.push(Arc::clone(attempt.endpoint()));
+            (want.now, want.luck) = (clock::now(), rand::random());
+            continue;
+        }
+        let Answer { head, conn, .. } = outcome?;
+        if verdict == Verdict::Well {
+            attempt.answers();
+        }
+        return Ok(Reply { head, conn, attempt, until });
     }
+}
+
+/// What became of an attempt says of its endpoint, and on how many further replicas it may be made.
+fn judged(outcome: &Result<Answer, Refusal>) -> (Verdict, usize) {
+    match outcome {
+        Err(refusal) => (Verdict::Failed, refusal.further_tries()),
+        Ok(answer) => match answer.opening {
+            Opening::Well => (Verdict::Well, 0),
+            Opening::Trouble(Trouble::Draining) => (Verdict::Stopping, 2),
+            Opening::Trouble(Trouble::Died) => (Verdict::Stopping, 1),
+            Opening::Trouble(Trouble::Full) => (Verdict::Full, 2),
+            Opening::Trouble(Trouble::Other) => (Verdict::Failed, 0),
+            Opening::Failed => (Verdict::Failed, 1),
+        },
+    }
+}
+
+/// Takes a retry out of the budget, if there is one.
+fn may_retry(worker: &Worker) -> bool {
+    let may = worker.retries.borrow_mut().take(clock::now());
+    if !may {
+        worker.metrics.retries_refused.inc();
+    }
+    may
+}
+
+/// Passes a verdict on an attempt's endpoint, and tells if that is ejected for it.
+pub(crate) fn judge(worker: &Worker, record: &Record, attempt: &mut Attempt, verdict: Verdict) {
+    if attempt.judge(verdict, clock::now(), &worker.settings.ejection) {
+        record.ejected();
+        let endpoint = &attempt.endpoint().authority;
+        tracing::warn!(%endpoint, pool = record.pool(), ?verdict, "replica ejected");
+    }
+}
+
+/// The session that the request belongs to, if its policy keeps sessions together and it names one.
+fn session(policy: &Policy, ask: &Ask) -> Option<u64> {
+    let by_header = ask.parts.headers.get(policy.session_header.as_ref()?).map(HeaderValue::as_bytes);
+    let name = by_header.or_else(|| ask.wants.session.as_deref().map(str::as_bytes))?;
+    (!name.is_empty()).then(|| session_key(name))
 }
 
 /// One request to one endpoint: over a kept connection if there is one, and over a new one if the engine turns out to
@@ -60,14 +119,15 @@ async fn exchange(
     endpoint: &Endpoint,
     ask: &Ask,
     body: &[u8],
+    until: Instant,
     record: &Record,
-) -> Result<(Head, Conn), Refusal> {
+) -> Result<Answer, Refusal> {
     let head = request_head(endpoint, ask, body.len(), record.request_id());
     let settings = &worker.settings;
     if let Some(conn) = worker.kept.take(endpoint.address, settings.idle_timeout) {
-        match on(conn, &head, body, worker).await {
+        match on(conn, &head, body, until, worker).await {
             Err(AskError::Stale) => worker.metrics.stale_connections.inc(),
-            other => return other.map_err(|error| refusal(&error, worker, record)),
+            other => return other.map_err(|error| refusal(&error, until, worker, record)),
         }
     }
     let conn = Conn::open(endpoint.address, settings.connect_timeout).await.map_err(|error| {
@@ -75,22 +135,25 @@ async fn exchange(
         Refusal::Unreachable { pool: record.pool() }
     })?;
     worker.metrics.upstream_connects.inc();
-    on(conn, &head, body, worker).await.map_err(|error| refusal(&error, worker, record))
+    on(conn, &head, body, until, worker).await.map_err(|error| refusal(&error, until, worker, record))
 }
 
-/// The answer's head, within the time that an engine has for it.
-async fn on(mut conn: Conn, head: &[u8], body: &[u8], worker: &Worker) -> Result<(Head, Conn), AskError> {
-    let answer = tokio::time::timeout(worker.settings.first_byte_timeout, conn.ask(head, body)).await;
-    let head = answer.unwrap_or(Err(AskError::Silent))?;
-    Ok((head, conn))
+/// The beginning of the answer, within the time that an engine has for it.
+async fn on(conn: Conn, head: &[u8], body: &[u8], until: Instant, worker: &Worker) -> Result<Answer, AskError> {
+    let until = until.min(Instant::now() + worker.settings.first_byte_timeout);
+    tokio::time::timeout_at(until, conn.answer(head, body)).await.unwrap_or(Err(AskError::Silent))
 }
 
-fn refusal(error: &AskError, worker: &Worker, record: &Record) -> Refusal {
+fn refusal(error: &AskError, until: Instant, worker: &Worker, record: &Record) -> Refusal {
     let pool = record.pool();
     match error {
         AskError::Stale | AskError::Closed => Refusal::UpstreamBroke { pool },
+        AskError::Silent if until <= Instant::now() => {
+            Refusal::UpstreamEndless { pool, seconds: worker.settings.total_timeout.as_secs() }
+        }
         AskError::Silent => Refusal::UpstreamSilent { pool, seconds: worker.settings.first_byte_timeout.as_secs() },
         AskError::Malformed(why) => Refusal::UpstreamMalformed { pool, why: *why },
+        AskError::BadBody(why) => Refusal::UpstreamCut { pool, why: *why },
     }
 }
 

@@ -123,6 +123,13 @@ impl Record {
         }
     }
 
+    /// The endpoint was ejected for what became of this request.
+    pub(crate) fn ejected(&self) {
+        if let Some(route) = self.handles() {
+            route.ejections.inc();
+        }
+    }
+
     pub(crate) fn answers_with(&mut self, status: StatusCode) {
         self.status = Some(status);
     }

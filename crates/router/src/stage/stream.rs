@@ -9,16 +9,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, header};
+use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use router_core::{InFlight, Refusal};
+use router_core::{Attempt, Refusal, Verdict};
 use tokio::time::{Instant, Sleep};
 use wire::http1::{BodyDecoder, BodyError, Framing, Step};
 use wire::sse::{WholeEvents, without_usage};
+use wire::vllm::{has_error_event, is_aborted};
 
-use super::send::Reply;
+use super::send::{Reply, judge};
 use super::settle::{REQUEST_ID, Record};
-use crate::upstream::Conn;
+use crate::upstream::{Conn, is_events};
 use crate::worker::Worker;
 
 /// The body of any answer.
@@ -52,14 +53,18 @@ pub(crate) struct Relay {
     heard: Instant,
     /// The client is to be told of a cut by a closed connection, once it has what came before.
     cut: Option<Cut>,
+    /// The engine said within its answer that it failed. `[DONE]` may follow all the same.
+    failed: bool,
+    /// When the answer must be over.
+    until: Instant,
     record: Record,
-    _in_flight: InFlight,
+    attempt: Attempt,
     worker: Rc<Worker>,
 }
 
 /// The client's answer to an engine's.
 pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> Response<Body> {
-    let Reply { head, conn, in_flight } = reply;
+    let Reply { head, conn, attempt, until } = reply;
     record.answers_with(head.status);
     let mut headers = head.headers;
     headers.insert(REQUEST_ID, record.request_id_header());
@@ -72,11 +77,13 @@ pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> R
         reusable: head.reusable,
         hides_usage: events && record.hides_usage(),
         events: events.then(|| WholeEvents::new(record.dialect())),
-        silence: Box::pin(tokio::time::sleep_until(now + worker.settings.silence_timeout)),
+        silence: Box::pin(tokio::time::sleep_until(until.min(now + worker.settings.silence_timeout))),
         heard: now,
         cut: None,
+        failed: false,
+        until,
         record,
-        _in_flight: in_flight,
+        attempt,
         worker: Rc::clone(worker),
     };
     if relay.decoder.ended() {
@@ -88,13 +95,6 @@ pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> R
     response
 }
 
-/// Whether the answer is a stream of server-sent events in clear text.
-fn is_events(headers: &HeaderMap) -> bool {
-    let is = |value: &[u8]| value.get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"));
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| is(value.as_bytes()))
-        && !headers.contains_key(header::CONTENT_ENCODING)
-}
-
 impl Relay {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         loop {
@@ -103,6 +103,7 @@ impl Relay {
                 Ok(Step::Data(data)) => {
                     let mut data = if let Some(events) = &mut self.events { events.pass(data) } else { data };
                     self.record.look(&data);
+                    self.listen(&data);
                     if self.hides_usage {
                         data = without_usage(data);
                     }
@@ -120,16 +121,19 @@ impl Relay {
                     return Poll::Ready((!data.is_empty()).then(|| Ok(self.frame(data))));
                 }
                 Ok(Step::NeedMore) => match conn.poll_read(cx) {
-                    Poll::Ready(Ok(count)) if count > 0 => self.heard = Instant::now(),
+                    Poll::Ready(Ok(count)) if count > 0 => {
+                        self.heard = Instant::now();
+                        if self.heard >= self.until {
+                            return self.break_off(&self.overdue(), cx);
+                        }
+                    }
                     Poll::Ready(closed) => match self.closed(closed.is_ok()) {
                         Ok(()) => {}
                         Err(why) => return self.break_off(&why, cx),
                     },
                     Poll::Pending => {
                         ready!(self.poll_silence(cx));
-                        let seconds = self.worker.settings.silence_timeout.as_secs();
-                        let pool = self.record.pool();
-                        return self.break_off(&Refusal::UpstreamSilent { pool, seconds }, cx);
+                        return self.break_off(&self.overdue(), cx);
                     }
                 },
                 Err(why) => {
@@ -142,6 +146,7 @@ impl Relay {
 
     fn frame(&mut self, data: Bytes) -> Frame<Bytes> {
         self.record.passed(data.len(), self.heard.into_std());
+        self.attempt.streamed(data.len());
         Frame::data(data)
     }
 
@@ -161,6 +166,7 @@ impl Relay {
     /// What was held back as an unfinished event belongs to the stream after all when that ended in order.
     fn rest_after(&mut self, data: Bytes) -> Bytes {
         let rest = self.events.as_mut().map(WholeEvents::finish).unwrap_or_default();
+        self.listen(&rest);
         if rest.is_empty() {
             data
         } else if data.is_empty() {
@@ -170,9 +176,20 @@ impl Relay {
         }
     }
 
+    /// Notes what the engine says of itself. An event is always seen whole; so is an answer that comes in one read.
+    fn listen(&mut self, data: &[u8]) {
+        self.failed |= is_aborted(data) || (self.events.is_some() && has_error_event(data));
+    }
+
     /// The body is whole: the connection can serve another request.
     fn end(&mut self) {
-        self.record.finished();
+        let verdict = if self.failed { Verdict::Failed } else { Verdict::Well };
+        judge(&self.worker, &self.record, &mut self.attempt, verdict);
+        if self.failed {
+            self.record.refused(Refusal::UpstreamFailed { pool: self.record.pool() });
+        } else {
+            self.record.finished();
+        }
         if let Some(conn) = self.conn.take().filter(|_| self.reusable).and_then(Conn::rest) {
             self.worker.kept.put(conn);
         }
@@ -182,6 +199,7 @@ impl Relay {
     /// an answer that ends in good order looks complete.
     fn break_off(&mut self, why: &Refusal, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         self.conn = None;
+        judge(&self.worker, &self.record, &mut self.attempt, Verdict::Failed);
         self.record.refused(why.clone());
         if self.events.as_ref().is_some_and(WholeEvents::between_events) {
             return Poll::Ready(Some(Ok(Frame::data(why.event(self.record.dialect(), self.record.request_id())))));
@@ -192,11 +210,21 @@ impl Relay {
         Poll::Pending
     }
 
-    /// Ready when nothing came for the whole of the allowed silence.
+    /// Which of the times is over.
+    fn overdue(&self) -> Refusal {
+        let (pool, settings) = (self.record.pool(), &self.worker.settings);
+        if Instant::now() >= self.until {
+            Refusal::UpstreamEndless { pool, seconds: settings.total_timeout.as_secs() }
+        } else {
+            Refusal::UpstreamSilent { pool, seconds: settings.silence_timeout.as_secs() }
+        }
+    }
+
+    /// Ready when nothing came for the whole of the allowed silence, or the answer's time is over.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.silence.as_mut().poll(cx));
-            let until = self.heard + self.worker.settings.silence_timeout;
+            let until = self.until.min(self.heard + self.worker.settings.silence_timeout);
             if until <= Instant::now() {
                 return Poll::Ready(());
             }

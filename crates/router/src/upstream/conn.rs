@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use wire::http1::{BodyDecoder, Head, HeadError, HeadReader, Step};
+use wire::http1::{BodyDecoder, BodyError, Head, HeadError, HeadReader, Step};
 
 /// Room that a read finds at least, and what is added when there is less.
 const LEAST_ROOM: usize = 2 * 1024;
@@ -26,6 +26,8 @@ pub(crate) struct Conn {
     reused: bool,
     /// The request in hand was not sent to its end.
     unsent: bool,
+    /// Reading failed. The system tells that once, and then as an orderly end.
+    broken: bool,
 }
 
 /// Why a request got no answer on this connection.
@@ -43,6 +45,9 @@ pub(crate) enum AskError {
     /// The answer cannot be trusted.
     #[error("the engine's answer is malformed: {0}")]
     Malformed(#[from] HeadError),
+    /// The answer's body is framed wrongly from its start.
+    #[error("the engine's answer is malformed: {0}")]
+    BadBody(#[from] BodyError),
 }
 
 impl Conn {
@@ -50,7 +55,7 @@ impl Conn {
     pub(crate) async fn open(address: SocketAddr, deadline: Duration) -> io::Result<Self> {
         let stream = tokio::time::timeout(deadline, TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: BytesMut::new(), address, reused: false, unsent: false })
+        Ok(Self { stream, buffer: BytesMut::new(), address, reused: false, unsent: false, broken: false })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -105,15 +110,25 @@ impl Conn {
 
     /// Reads once; 0 when the engine has closed its side.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.broken {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         if self.buffer.capacity() - self.buffer.len() < LEAST_ROOM {
             self.buffer.reserve(ROOM);
         }
         // The future holds no state between polls, so one made anew each time reads on where the last left off.
-        pin!(self.stream.read_buf(&mut self.buffer)).poll(cx)
+        let read = ready!(pin!(self.stream.read_buf(&mut self.buffer)).poll(cx));
+        self.broken = read.is_err();
+        Poll::Ready(read)
+    }
+
+    /// What was read and not used yet.
+    pub(crate) fn buffer(&self) -> &[u8] {
+        &self.buffer
     }
 
     /// Takes the body's payload out of what was read.
-    pub(crate) fn decode(&mut self, decoder: &mut BodyDecoder) -> Result<Step, wire::http1::BodyError> {
+    pub(crate) fn decode(&mut self, decoder: &mut BodyDecoder) -> Result<Step, BodyError> {
         decoder.decode(&mut self.buffer)
     }
 

@@ -46,6 +46,11 @@ impl KeptConns {
         }
     }
 
+    /// Closes connections to addresses that are not wanted any more.
+    pub(crate) fn keep_only(&self, wanted: impl Fn(&SocketAddr) -> bool) {
+        self.by_address.borrow_mut().retain(|address, _| wanted(address));
+    }
+
     /// Closes connections that have waited for longer than `age`.
     pub(crate) fn sweep(&self, age: Duration) {
         self.by_address.borrow_mut().retain(|_, kept| {

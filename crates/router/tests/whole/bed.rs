@@ -11,7 +11,7 @@ use router::live::{Live, Shared};
 use router::metrics::Metrics;
 use router::settings::Settings;
 use router::worker::Workers;
-use router_core::{EndpointInput, PolicyInput, PoolInput, Table, TargetInput};
+use router_core::{EndpointInput, Moment, PolicyInput, PoolInput, Table, TargetInput};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -247,6 +247,7 @@ pub(crate) fn table(engines: &[SocketAddr], before: &Table) -> Table {
         created: 1_700_000_000,
         models: models.iter().map(|m| (*m).to_owned()).collect(),
         targets: vec![target(pool)],
+        session_header: Some("x-session".to_owned()),
     };
     let pool =
         |name: &str| PoolInput { namespace: "ml".to_owned(), name: name.to_owned(), served_model: "m".to_owned() };
@@ -261,6 +262,7 @@ pub(crate) fn table(engines: &[SocketAddr], before: &Table) -> Table {
         vec![pool("p"), pool("empty")],
         engines.iter().map(endpoint).collect(),
         before,
+        Moment(0),
     )
 }
 

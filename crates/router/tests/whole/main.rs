@@ -9,5 +9,7 @@ mod client;
 mod closing;
 mod pass;
 mod refuse;
+mod replicas;
 mod retry;
+mod stops;
 mod surfaces;

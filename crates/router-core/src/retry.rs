@@ -1,0 +1,100 @@
+//! How many requests may be tried a second time, so that trying again never becomes most of the load.
+
+use crate::Moment;
+
+/// Slices of the window that requests and retries are counted over, and how long each is.
+const SLICES: usize = 10;
+const SLICE_MILLIS: u64 = 1000;
+/// Retries that the window always has room for, so that a quiet router can retry at all.
+const FLOOR: u64 = 10;
+/// One retry for so many requests beyond that.
+const REQUESTS_PER_RETRY: u64 = 10;
+
+/// Counts requests and retries of the last ten seconds, and says whether one more retry fits: at most one for ten requests,
+/// and ten in any case.
+#[derive(Debug, Default)]
+pub struct RetryBudget {
+    slices: [Slice; SLICES],
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slice {
+    /// Which slice of time this is, counted from 1; another one's figures are old.
+    number: u64,
+    requests: u64,
+    retries: u64,
+}
+
+impl RetryBudget {
+    /// A request has come.
+    pub fn offered(&mut self, now: Moment) {
+        self.slice(now).requests += 1;
+    }
+
+    /// Takes one retry out of the budget; `false` when there is none.
+    #[must_use]
+    pub fn take(&mut self, now: Moment) -> bool {
+        let newest = number(now);
+        let live = self.slices.iter().filter(|slice| slice.number + SLICES as u64 > newest);
+        let (requests, retries) = live.fold((0, 0), |(q, t), slice| (q + slice.requests, t + slice.retries));
+        if retries >= FLOOR.max(requests / REQUESTS_PER_RETRY) {
+            return false;
+        }
+        self.slice(now).retries += 1;
+        true
+    }
+
+    fn slice(&mut self, now: Moment) -> &mut Slice {
+        let number = number(now);
+        let at = usize::try_from(number % SLICES as u64).unwrap_or(0);
+        let slice = &mut self.slices[at];
+        if slice.number != number {
+            *slice = Slice { number, ..Slice::default() };
+        }
+        slice
+    }
+}
+
+fn number(now: Moment) -> u64 {
+    now.0 / SLICE_MILLIS + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_floor_then_a_tenth() {
+        let mut budget = RetryBudget::default();
+        let taken = |budget: &mut RetryBudget, now: u64| (0..1000).take_while(|_| budget.take(Moment(now))).count();
+        assert_eq!(taken(&mut budget, 0), 10);
+        for i in 0..300 {
+            budget.offered(Moment(i * 10));
+        }
+        assert_eq!(taken(&mut budget, 3_000), 20, "a tenth of 300, of which ten are gone");
+        assert_eq!(taken(&mut budget, 9_999), 0);
+        // The first second is no longer in the window: 100 requests and ten retries fewer.
+        assert_eq!(taken(&mut budget, 10_000), 0);
+        assert_eq!(taken(&mut budget, 13_000), 10, "an idle window has its floor again");
+    }
+
+    proptest! {
+        #[test]
+        fn no_window_has_more_retries_than_its_part(steps in prop::collection::vec((0u64..400, 0u8..4), 1..600)) {
+            let (mut budget, mut now, mut log) = (RetryBudget::default(), 0, Vec::new());
+            for (pause, kind) in steps {
+                now += pause;
+                if kind == 0 {
+                    budget.offered(Moment(now));
+                    log.push((now, true));
+                } else if budget.take(Moment(now)) {
+                    log.push((now, false));
+                }
+                // What the counts can still see is between nine and ten seconds old at most.
+                let count = |age: u64, request: bool| log.iter().filter(|(at, r)| at + age > now && *r == request).count() as u64;
+                prop_assert!(count(9_000, false) <= FLOOR.max(count(10_000, true) / REQUESTS_PER_RETRY) || kind != 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! How an answer opens, looked at before any of it goes to the client: until then another replica can still be asked.
+//!
+//! Looking takes nothing out of the connection's buffer, so what passes on afterwards is what came.
+
+use std::future::poll_fn;
+use std::task::ready;
+
+use bytes::BytesMut;
+use http::{HeaderMap, StatusCode, header};
+use wire::http1::{BodyDecoder, Framing, Head, Step};
+use wire::sse::WholeEvents;
+use wire::vllm::{Trouble, has_error_event, is_aborted, trouble};
+
+use super::{AskError, Conn};
+
+/// Most bytes of an answer that are waited for and looked at. Every error of an engine is shorter.
+const MOST_LOOKED_AT: usize = 8 * 1024;
+
+/// An answer that has begun, its body still in the connection.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) head: Head,
+    pub(crate) conn: Conn,
+    pub(crate) opening: Opening,
+}
+
+/// What the opening of an answer says of its engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// Nothing bad.
+    Well,
+    /// A status of 500 or more, and what it is about.
+    Trouble(Trouble),
+    /// A status of 200, but the first event is an error, or the answer that the engine gave up.
+    Failed,
+}
+
+impl Conn {
+    /// Sends a request and reads its answer's head and as much of its body as tells how it opens: an error's whole body, a
+    /// stream's first event, the whole of a short plain answer. Nothing of that would be of use to a client alone.
+    pub(crate) async fn answer(mut self, head: &[u8], body: &[u8]) -> Result<Answer, AskError> {
+        let head = self.ask(head, body).await?;
+        let opening = self.look(&head).await?;
+        Ok(Answer { head, conn: self, opening })
+    }
+
+    async fn look(&mut self, head: &Head) -> Result<Opening, AskError> {
+        let events = is_events(&head.headers);
+        if !waits(head, events) {
+            return Ok(Opening::Well);
+        }
+        poll_fn(|cx| {
+            loop {
+                let (body, whole) = self.peek(head.framing)?;
+                let full = body.len() >= MOST_LOOKED_AT;
+                if whole || full || (events && WholeEvents::first(&body).is_some()) {
+                    return Ok(judge(head.status, events, &body)).into();
+                }
+                match ready!(self.poll_read(cx)) {
+                    Ok(1..) => {}
+                    // What ends with the connection is whole, but for a stream that has said nothing.
+                    Ok(0) if head.framing == Framing::UntilClose && !events => {
+                        return Ok(judge(head.status, events, &body)).into();
+                    }
+                    Ok(0) | Err(_) => return Err(AskError::Closed).into(),
+                }
+            }
+        })
+        .await
+    }
+
+    /// The start of the body that has come so far, and whether that is all of it.
+    fn peek(&self, framing: Framing) -> Result<(BytesMut, bool), AskError> {
+        let mut raw = BytesMut::from(&self.buffer()[..self.buffer().len().min(2 * MOST_LOOKED_AT)]);
+        let mut decoder = BodyDecoder::new(framing);
+        let mut body = BytesMut::new();
+        while let Step::Data(data) = decoder.decode(&mut raw)? {
+            body.extend_from_slice(&data);
+        }
+        Ok((body, decoder.ended()))
+    }
+}
+
+/// Whether an answer's opening is worth waiting for.
+fn waits(head: &Head, events: bool) -> bool {
+    let short = matches!(head.framing, Framing::Length(length) if length <= MOST_LOOKED_AT as u64);
+    head.status.is_server_error() || (head.status == StatusCode::OK && (events || short))
+}
+
+fn judge(status: StatusCode, events: bool, body: &[u8]) -> Opening {
+    if status.is_server_error() {
+        return Opening::Trouble(trouble(status.as_u16(), body));
+    }
+    let first = if events { WholeEvents::first(body).unwrap_or_default() } else { body };
+    if is_aborted(first) || (events && has_error_event(first)) { Opening::Failed } else { Opening::Well }
+}
+
+/// Whether the answer is a stream of server-sent events in clear text.
+pub(crate) fn is_events(headers: &HeaderMap) -> bool {
+    let is = |value: &[u8]| value.get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"));
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| is(value.as_bytes()))
+        && !headers.contains_key(header::CONTENT_ENCODING)
+}
