@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -8,6 +9,7 @@ use telemetry::log::LogFormat;
 
 use crate::request_log::LineFormat;
 use crate::settings::Settings;
+use crate::tls::TlsFiles;
 
 /// Passes OpenAI-shaped requests to the replicas of InferencePools, as RoutePolicies say.
 ///
@@ -44,7 +46,17 @@ pub struct Args {
     /// Most bytes of requests' bodies held at once; who brings more is told 503.
     #[arg(long, env = "QUARTERMASTER_MAX_HELD_BODY_BYTES", default_value_t = 256 * 1024 * 1024)]
     pub max_held_body_bytes: usize,
-    /// How long a new connection may take to send its first byte.
+    /// File with this server's certificate, and those that lead to a root, as PEM. With it, clients are served over TLS.
+    /// It is read again when it changes.
+    #[arg(long, env = "QUARTERMASTER_TLS_CERT_FILE", requires = "tls_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// File with the key of the certificate, as PEM.
+    #[arg(long, env = "QUARTERMASTER_TLS_KEY_FILE", requires = "tls_cert_file")]
+    pub tls_key_file: Option<PathBuf>,
+    /// Whether clients may speak HTTP/2: by agreement over TLS, and without asking in clear text.
+    #[arg(long, env = "QUARTERMASTER_HTTP2", default_value_t = false, action = clap::ArgAction::Set)]
+    pub http2: bool,
+    /// How long a new connection may take to send its first byte, and with TLS to agree on that before.
     #[arg(long, env = "QUARTERMASTER_OPENING_TIMEOUT", default_value = "10s", value_parser = duration)]
     pub opening_timeout: Duration,
     /// How long the head of a request may take from its first byte.
@@ -111,7 +123,14 @@ impl Args {
         }
     }
 
-    /// What the data plane needs of it.
+    /// Where certificate and key are, if clients are served over TLS.
+    #[must_use]
+    pub fn tls_files(&self) -> Option<TlsFiles> {
+        let (certificate, key) = (self.tls_cert_file.clone()?, self.tls_key_file.clone()?);
+        Some(TlsFiles { certificate, key })
+    }
+
+    /// What the data plane needs of it, but for what must be read from files.
     #[must_use]
     pub fn settings(&self) -> Settings {
         Settings {
@@ -119,6 +138,7 @@ impl Args {
             max_connections: self.max_connections,
             max_in_flight: self.max_in_flight,
             max_held_bytes: self.max_held_body_bytes,
+            http2: self.http2,
             opening_timeout: self.opening_timeout,
             header_timeout: self.header_timeout,
             keep_alive_timeout: self.keep_alive_timeout,

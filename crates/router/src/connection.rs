@@ -2,14 +2,16 @@
 
 use std::rc::Rc;
 
-use bytes::BytesMut;
 use tokio::net::TcpStream;
 
+use self::opening::Opened;
 use crate::worker::{Open, Worker};
 
 mod alarm;
 mod client;
 mod http1;
+mod http2;
+mod opening;
 mod output;
 mod socket;
 
@@ -21,5 +23,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, open: Open) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    http1::serve(&worker, stream, BytesMut::new(), &open).await;
+    match opening::open(&worker, stream, &open).await {
+        Some(Opened::Http1(socket, read)) => http1::serve(&worker, socket, read, &open).await,
+        Some(Opened::Http2(socket)) => Box::pin(http2::serve(&worker, socket, &open)).await,
+        None => {}
+    }
 }

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod request_log;
 pub mod run;
 pub mod settings;
+pub mod tls;
 pub mod worker;
 
 mod answer;

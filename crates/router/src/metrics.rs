@@ -40,6 +40,8 @@ pub struct Metrics {
     pub(crate) connections: IntGauge,
     pub(crate) shed_connections: IntCounter,
     closes: IntCounterVec,
+    pub(crate) tls_reloads: IntCounter,
+    pub(crate) tls_refused: IntCounter,
     pub(crate) requests_under_way: IntGauge,
     pub(crate) held_bytes: IntGauge,
     pub(crate) upstream_connects: IntCounter,
@@ -115,8 +117,12 @@ impl Metrics {
         let connections = kept(r, IntGauge::new("connections", "Client connections that are open.")?)?;
         let help = "Client connections that were closed at once because too many were open.";
         let shed_connections = kept(r, IntCounter::new("shed_connections_total", help)?)?;
-        let help = "Client connections that were closed because the client missed the deadline with this name.";
+        let help = "Client connections that were closed because the client missed the deadline with this name, or failed at TLS.";
         let closes = kept(r, IntCounterVec::new(Opts::new("closed_connections_total", help), &["reason"])?)?;
+        let help = "New certificates put to use.";
+        let tls_reloads = kept(r, IntCounter::new("tls_reloads_total", help)?)?;
+        let help = "New certificates that cannot be used; the old one stays.";
+        let tls_refused = kept(r, IntCounter::new("tls_refused_total", help)?)?;
         let requests_under_way = kept(r, IntGauge::new("requests_under_way", "Requests that are being answered.")?)?;
         let help = "Bytes of requests' bodies that are held until an engine answers.";
         let held_bytes = kept(r, IntGauge::new("held_body_bytes", help)?)?;
@@ -147,6 +153,8 @@ impl Metrics {
             connections,
             shed_connections,
             closes,
+            tls_reloads,
+            tls_refused,
             requests_under_way,
             held_bytes,
             upstream_connects,

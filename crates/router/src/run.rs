@@ -17,6 +17,7 @@ use crate::debug;
 use crate::follow::{ClientError, client, follow};
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::tls::{Tls, TlsError};
 use crate::worker::Workers;
 
 /// How long the admin pages may take to end.
@@ -31,6 +32,9 @@ pub enum Error {
     /// A metric could not be made.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// Certificate and key for clients cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The API server cannot be reached even in principle.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -71,9 +75,15 @@ async fn serve(args: Args) -> Result<(), Error> {
     let debug_listener =
         TcpListener::bind(args.debug_listen).await.map_err(doing(format!("listening on {}", args.debug_listen)))?;
     let debug_pages = tokio::spawn(admin::serve_debug(debug_listener, debug::pages(&live), ended.clone()));
+    let mut settings = args.settings();
+    if let Some(files) = args.tls_files() {
+        let tls = Tls::read(&files, args.http2)?;
+        tokio::spawn(tls.clone().follow(files, metrics.clone()));
+        settings.tls = Some(tls);
+    }
     let client = client().await?;
     let count = args.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
-    let workers = Workers::start(args.listen, count, &args.settings(), &live, &metrics, args.drain_timeout)
+    let workers = Workers::start(args.listen, count, &settings, &live, &metrics, args.drain_timeout)
         .map_err(doing(format!("listening on {}", args.listen)))?;
     tracing::info!(listen = %workers.address(), admin = %args.admin_listen, workers = count, "serving");
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use router_core::EjectionRules;
 
 use crate::request_log::LineFormat;
+use crate::tls::Tls;
 
 /// Limits and deadlines of the data plane. The defaults are those of the command line.
 #[derive(Clone, Debug)]
@@ -17,7 +18,11 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// Most bytes of requests' bodies held in this process; who brings more is told 503.
     pub max_held_bytes: usize,
-    /// How long a new connection may take to send its first byte.
+    /// Certificate and key for clients; `None` for clear text.
+    pub tls: Option<Tls>,
+    /// Whether clients may speak HTTP/2: by agreement over TLS, and by its preface in clear text.
+    pub http2: bool,
+    /// How long a new connection may take to send its first byte, and with TLS to agree on that before.
     pub opening_timeout: Duration,
     /// How long the head of a request may take from its first byte.
     pub header_timeout: Duration,
@@ -61,6 +66,8 @@ impl Default for Settings {
             max_connections: 10_000,
             max_in_flight: 8192,
             max_held_bytes: 256 * 1024 * 1024,
+            tls: None,
+            http2: false,
             opening_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(75),

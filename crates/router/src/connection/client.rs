@@ -15,7 +15,7 @@ use wire::http1::{BodyDecoder, Framing, Received, RequestError, RequestReader, S
 
 use super::alarm::Alarm;
 use super::output::Output;
-use super::socket::{self, Socket};
+use super::socket::Socket;
 use crate::settings::Settings;
 use crate::worker::Open;
 
@@ -264,14 +264,14 @@ impl Client {
 
     /// Closes by a reset.
     pub(super) fn abort(self) {
-        socket::abort(&self.inner.into_inner().socket);
+        self.inner.into_inner().socket.abort();
     }
 }
 
 impl Inner {
     /// Reads once; 0 when the client has closed its side. A connection that rests holds no buffer.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.buffer.is_empty() && socket::poll_readable(&self.socket, cx)?.is_pending() {
+        if self.buffer.is_empty() && self.socket.poll_readable(cx)?.is_pending() {
             self.buffer = BytesMut::new();
             return Poll::Pending;
         }

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use router_core::{Overload, Refusal};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::connection::{Client, NoPiece};
 use crate::load::Held;
@@ -16,6 +19,8 @@ use crate::worker::Worker;
 pub(crate) enum RequestBody<'a> {
     /// Read off the connection that the request came on.
     Http1(&'a Client),
+    /// One stream of an HTTP/2 connection.
+    Http2(Incoming),
 }
 
 impl RequestBody<'_> {
@@ -23,6 +28,7 @@ impl RequestBody<'_> {
     fn announced(&self) -> Option<u64> {
         match self {
             Self::Http1(client) => client.announced(),
+            Self::Http2(body) => body.size_hint().exact(),
         }
     }
 
@@ -30,6 +36,18 @@ impl RequestBody<'_> {
     async fn piece(&mut self, at: Instant) -> Option<Result<Bytes, NoPiece>> {
         match self {
             Self::Http1(client) => client.piece(at).await,
+            Self::Http2(body) => loop {
+                match timeout_at(at, body.frame()).await {
+                    // Trailers say nothing that an engine was promised.
+                    Ok(Some(Ok(frame))) => match frame.into_data() {
+                        Ok(data) => return Some(Ok(data)),
+                        Err(_) => continue,
+                    },
+                    Ok(Some(Err(_))) => return Some(Err(NoPiece::Broken)),
+                    Ok(None) => return None,
+                    Err(_) => return Some(Err(NoPiece::Late)),
+                }
+            },
         }
     }
 
