@@ -31,6 +31,10 @@ lint: ## Formats, clippy, documentation, tidiness
 unit: ## Tests that need no cluster
 	$(XTASK) test --only unit
 
+.PHONY: fuzz
+fuzz: ## Random bytes to everything that reads what a stranger wrote, a minute each (FUZZ_SECONDS)
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} $(XTASK) test --only fuzz
+
 .PHONY: e2e
 e2e: ## Scenarios on a real cluster
 	$(XTASK) test --only e2e

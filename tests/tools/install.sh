@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # install.sh FOLDER: put the programs that only checks use into FOLDER, unless they are there: cargo-deny from its source
-# (four minutes on two cores), promtool out of Debian's package. What cannot be had is left out, and its check says so.
+# (four minutes on two cores), cargo-fuzz from its source (two minutes), promtool out of Debian's package. What cannot be had is left out, and its check says so.
 set -euo pipefail
 deny_version=0.20.2
+fuzz_version=0.13.2
 folder=$1
 mkdir -p "$folder"
 # Two runs at the same time would write the same files.
@@ -29,5 +30,14 @@ promtool() {
   [ -x "$folder/promtool" ]
 }
 
+cargo_fuzz() {
+  [ "$(cat "$folder/cargo-fuzz.version" 2>/dev/null)" = "$fuzz_version" ] && return
+  CARGO_TARGET_DIR=$folder/build cargo install --quiet --locked --version "$fuzz_version" --root "$folder/fuzz" cargo-fuzz || return
+  mv "$folder/fuzz/bin/cargo-fuzz" "$folder/cargo-fuzz"
+  rm -rf "$folder/build" "$folder/fuzz"
+  echo "$fuzz_version" >"$folder/cargo-fuzz.version"
+}
+
 cargo_deny || echo "cargo-deny could not be built"
+cargo_fuzz || echo "cargo-fuzz could not be built"
 promtool || echo "promtool could not be fetched"

@@ -164,6 +164,22 @@ mod tests {
     }
 
     #[test]
+    fn little_is_held_of_an_event_without_end() {
+        let mut events = WholeEvents::default();
+        let piece = Bytes::from(vec![b'x'; 16 * 1024]);
+        let mut left = 0;
+        for _ in 0..640 {
+            left += events.pass(piece.clone()).len();
+            assert!(
+                events.held.len() <= MOST_HELD && events.held.capacity() <= 256 * 1024,
+                "{}",
+                events.held.capacity()
+            );
+        }
+        assert_eq!(left + events.finish().len(), 640 * piece.len());
+    }
+
+    #[test]
     fn the_count_of_tokens_is_taken_out() {
         let count = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\n\n";
         let cases = [

@@ -2,6 +2,7 @@
 
 mod count;
 mod fault;
+mod fuzz;
 
 use std::path::Path;
 use std::process::Command;
@@ -26,6 +27,8 @@ pub(crate) enum Suite {
     Lint,
     /// Rust and Go tests that need no cluster.
     Unit,
+    /// Random bytes to everything that reads what a stranger wrote; a few seconds each, or FUZZ_SECONDS.
+    Fuzz,
     /// The engine contract, against the real vLLM; the unit tests run it against the simulator.
     Contract,
     /// What Flux and Argo CD make of the statuses, by their own libraries.
@@ -46,6 +49,9 @@ pub(crate) fn run(kind: Option<Platform>, only: &[Suite], keep: bool) -> Outcome
     }
     if wanted(Suite::Unit) {
         total += unit(&mut steps)?;
+    }
+    if wanted(Suite::Fuzz) {
+        total += fuzz::run(&mut steps)?;
     }
     if wanted(Suite::Contract) {
         total += contract(&mut steps)?;

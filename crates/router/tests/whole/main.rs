@@ -13,5 +13,6 @@ mod refuse;
 mod replicas;
 mod retry;
 mod stops;
+mod streams;
 mod surfaces;
 mod tls;
