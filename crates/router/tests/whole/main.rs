@@ -7,6 +7,7 @@ mod bed;
 mod broken;
 mod client;
 mod closing;
+mod framing;
 mod http2;
 mod pass;
 mod refuse;
