@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderName;
+use serde::{Deserialize, Serialize};
 
 use crate::{Health, Load, Moment, session_key};
 
 /// A RoutePolicy, as far as routing needs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyInput {
     /// Namespace.
     pub namespace: String,
@@ -26,7 +27,7 @@ pub struct PolicyInput {
 }
 
 /// A target of a policy: a pool.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetInput {
     /// Name of the target within its policy.
     pub name: String,
@@ -47,7 +48,7 @@ impl TargetInput {
 }
 
 /// An InferencePool, as far as routing needs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolInput {
     /// Namespace.
     pub namespace: String,
@@ -58,7 +59,7 @@ pub struct PoolInput {
 }
 
 /// The address of one replica of a pool.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointInput {
     /// Namespace of the pool.
     pub namespace: String,

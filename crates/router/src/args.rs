@@ -31,6 +31,9 @@ pub struct Args {
     /// Follow the objects of this namespace only. Default: all namespaces.
     #[arg(long, env = "QUARTERMASTER_NAMESPACE")]
     pub namespace: Option<String>,
+    /// Folder in which the routing table is kept for a start while the API server is away. Default: it is not kept.
+    #[arg(long, env = "QUARTERMASTER_CACHE_DIR")]
+    pub cache_dir: Option<PathBuf>,
     /// Threads that serve requests. Default: as many as there are processors.
     #[arg(long, env = "QUARTERMASTER_WORKERS")]
     pub workers: Option<usize>,

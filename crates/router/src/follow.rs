@@ -1,13 +1,16 @@
 //! Keeps the routing table in step with the cluster.
 //!
 //! Watches feed one collection of what exists; a change in it makes a new table, which takes the place of the old
-//! one as a whole. When the API server is away the last table stays in use. This runs apart from the workers, so that a
+//! one as a whole. When the API server is away the last table stays in use; a router that starts then takes the one that was
+//! kept on its volume. This runs apart from the workers, so that a
 //! storm of changes costs requests nothing.
 
+mod cache;
 mod read;
 mod world;
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -21,8 +24,10 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Config, Resource};
 use telemetry::admin::Readiness;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::cache::Cache;
 use self::world::{Kept, World};
 use crate::clock;
 use crate::live::{Live, Shared};
@@ -74,35 +79,129 @@ pub enum ClientError {
     Client(#[from] kube::Error),
 }
 
-/// Follows the objects of `namespace`, or of all, for as long as it is polled. `ready` is set once all were read.
-pub async fn follow(client: Client, namespace: Option<&str>, live: &Shared, metrics: &Metrics, ready: &Readiness) {
-    let mut changes = changes(&client, namespace);
+/// What is followed, and what is done while nothing can be.
+#[derive(Clone, Debug)]
+pub struct Follow {
+    /// Follow this namespace only.
+    pub namespace: Option<String>,
+    /// Folder that the last known state is kept in, for the next start.
+    pub cache_dir: Option<PathBuf>,
+    /// How long the API server has to answer before the state in that folder is used.
+    pub patience: Duration,
+}
+
+/// Follows the cluster's objects for as long as it is polled. `ready` is set once all were read, or a state that was kept
+/// from before is used in their place.
+pub async fn follow(client: Client, how: &Follow, live: &Shared, metrics: &Metrics, ready: &Readiness) {
+    let namespace = how.namespace.as_deref();
+    let changes = changes(&client, namespace);
     let mut world = World { namespaces: namespace.is_none().then(Kept::default), ..World::default() };
-    let (mut due, mut said) = (None, false);
-    loop {
-        let settled = async {
-            match due {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            change = changes.next() => {
-                // Watches go on for ever; that they do not would be a fault of the library, and serving on is right then.
-                let Some(change) = change else { return std::future::pending().await };
-                if take(&mut world, change, metrics) && world.synced() {
-                    due.get_or_insert_with(|| Instant::now() + SETTLE);
+    let cache = how.cache_dir.as_deref().map(|folder| Cache::within(folder, namespace));
+    let mut stand_in = None;
+    match cache.as_ref().map(Cache::load) {
+        Some(Ok(Some((kept, age)))) => {
+            tracing::info!(age_seconds = age.as_secs(), "a routing table was kept from before");
+            (world, stand_in) = (kept, Some(Instant::now() + how.patience));
+        }
+        Some(Err(error)) => tracing::warn!(%error, "the routing table that was kept cannot be used"),
+        Some(Ok(None)) | None => {}
+    }
+    let (texts, newest) = watch::channel(Vec::new());
+    let keeping = async {
+        match &cache {
+            Some(cache) => cache.keep(newest).await,
+            None => std::future::pending().await,
+        }
+    };
+    let follower = Follower { live, metrics, ready, cache: cache.as_ref(), texts, world, said: false };
+    tokio::select! {
+        () = follower.run(changes, stand_in) => {}
+        () = keeping => {}
+    }
+}
+
+/// What is known, and who is told.
+struct Follower<'a> {
+    live: &'a Shared,
+    metrics: &'a Metrics,
+    ready: &'a Readiness,
+    cache: Option<&'a Cache>,
+    /// What the cache is to hold next.
+    texts: watch::Sender<Vec<u8>>,
+    world: World,
+    /// Readiness was told. Once: a router that drains has taken it back for good.
+    said: bool,
+}
+
+impl Follower<'_> {
+    /// `stand_in` is when the state that was kept takes the place of what was not read by then.
+    async fn run(mut self, mut changes: impl StreamExt<Item = Change> + Unpin, mut stand_in: Option<Instant>) {
+        let (mut due, mut save, mut standing_in) = (None, None, false);
+        loop {
+            tokio::select! {
+                change = changes.next() => {
+                    // Watches go on for ever; that they do not would be a fault of the library, and serving on is right then.
+                    let Some(change) = change else { return std::future::pending().await };
+                    if take(&mut self.world, change, self.metrics) && (self.world.synced() || standing_in) {
+                        due.get_or_insert_with(|| Instant::now() + SETTLE);
+                    }
                 }
-            }
-            () = settled => {
-                due = None;
-                put_to_use(&world, live, metrics);
-                // Said once: a router that drains has taken it back for good.
-                if !std::mem::replace(&mut said, true) {
-                    ready.set(true);
+                () = at(due) => {
+                    due = None;
+                    if self.world.synced() {
+                        (stand_in, standing_in) = (None, false);
+                        save.get_or_insert_with(|| Instant::now() + cache::PAUSE);
+                    }
+                    self.put_to_use(standing_in);
+                }
+                () = at(stand_in) => {
+                    tracing::warn!("the API server does not answer, the routing table from before is used");
+                    (stand_in, standing_in, due) = (None, true, Some(Instant::now()));
+                }
+                () = at(save) => {
+                    save = None;
+                    self.save();
                 }
             }
         }
+    }
+
+    fn put_to_use(&mut self, standing_in: bool) {
+        let table = self.world.table(&self.live.load().table, clock::now());
+        tracing::info!(
+            policies = table.policies().len(),
+            pools = table.pools().len(),
+            standing_in,
+            "new routing table"
+        );
+        self.live.store(Arc::new(Live::new(table, self.metrics)));
+        self.metrics.table_changes.inc();
+        self.metrics.table_changed.set(seconds_since_1970());
+        self.metrics.table_from_cache.set(i64::from(standing_in));
+        self.ready.note(if standing_in {
+            "from the routing table that was kept: the API server does not answer"
+        } else {
+            ""
+        });
+        if !std::mem::replace(&mut self.said, true) {
+            self.ready.set(true);
+        }
+    }
+
+    fn save(&self) {
+        let Some(cache) = self.cache else { return };
+        match cache.text(&self.world) {
+            Ok(text) => _ = self.texts.send_replace(text),
+            Err(error) => tracing::warn!(%error, "routing table not kept for the next start"),
+        }
+    }
+}
+
+/// Waits until then; for ever, if there is no such time.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -122,16 +221,8 @@ fn take(world: &mut World, change: Change, metrics: &Metrics) -> bool {
             return false;
         }
     };
-    metrics.broken_objects.with_label_values(&[kind]).set(i64::try_from(broken).unwrap_or(i64::MAX));
+    metrics.broken(kind, broken);
     changed
-}
-
-fn put_to_use(world: &World, live: &Shared, metrics: &Metrics) {
-    let table = world.table(&live.load().table, clock::now());
-    tracing::info!(policies = table.policies().len(), pools = table.pools().len(), "new routing table");
-    live.store(Arc::new(Live::new(table, metrics)));
-    metrics.table_changes.inc();
-    metrics.table_changed.set(seconds_since_1970());
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the edge where the clock enters; the figure is for people only")]

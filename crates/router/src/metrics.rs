@@ -1,6 +1,7 @@
 //! What the router counts. Labels come from closed sets: surfaces, codes, and the policies and pools that exist.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use prometheus::core::{Collector, Desc};
@@ -48,7 +49,9 @@ pub struct Metrics {
     pub(crate) stale_connections: IntCounter,
     pub(crate) table_changes: IntCounter,
     pub(crate) table_changed: Gauge,
+    pub(crate) table_from_cache: IntGauge,
     pub(crate) broken_objects: IntGaugeVec,
+    broken_object: IntGaugeVec,
     pub(crate) watch_errors: IntCounterVec,
 }
 
@@ -133,6 +136,12 @@ impl Metrics {
         let table_changes = kept(r, IntCounter::new("table_changes_total", "New routing tables put to use.")?)?;
         let help = "When the routing table changed last, in seconds since 1970.";
         let table_changed = kept(r, Gauge::new("table_changed_timestamp_seconds", help)?)?;
+        let help =
+            "1 while the routing table is one that was kept from before, because the API server does not answer.";
+        let table_from_cache = kept(r, IntGauge::new("table_from_cache", help)?)?;
+        let help = "Each object that could not be read, by name.";
+        let broken_object = Opts::new("broken_object", help);
+        let broken_object = kept(r, IntGaugeVec::new(broken_object, &["kind", "namespace", "name"])?)?;
         let help = "Objects that could not be read; their last readable state stays in use.";
         let broken_objects = kept(r, IntGaugeVec::new(Opts::new("broken_objects", help), &["kind"])?)?;
         let help = "Failures of watches on the API server.";
@@ -161,7 +170,9 @@ impl Metrics {
             stale_connections,
             table_changes,
             table_changed,
+            table_from_cache,
             broken_objects,
+            broken_object,
             watch_errors,
         })
     }
@@ -195,6 +206,33 @@ impl Metrics {
             seconds: self.seconds.clone(),
             policy,
             pool,
+        }
+    }
+
+    /// Tells which objects of this kind cannot be read, by namespace and name.
+    pub(crate) fn broken(&self, kind: &'static str, objects: &BTreeSet<(String, String)>) {
+        let count = i64::try_from(objects.len()).unwrap_or(i64::MAX);
+        let figure = self.broken_objects.with_label_values(&[kind]);
+        // Nearly always none were broken and none are.
+        if figure.get() == 0 && count == 0 {
+            return;
+        }
+        figure.set(count);
+        for family in self.broken_object.collect() {
+            for metric in family.get_metric() {
+                let label =
+                    |name: &str| metric.get_label().iter().find(|l| l.name() == name).map(|l| l.value().to_owned());
+                let (Some(of), Some(namespace), Some(name)) = (label("kind"), label("namespace"), label("name")) else {
+                    continue;
+                };
+                if of == kind && !objects.contains(&(namespace.clone(), name.clone())) {
+                    // It is there, as it was just told of.
+                    let _ = self.broken_object.remove_label_values(&[kind, &namespace, &name]);
+                }
+            }
+        }
+        for (namespace, name) in objects {
+            self.broken_object.with_label_values(&[kind, namespace, name]).set(1);
         }
     }
 

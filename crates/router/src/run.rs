@@ -14,12 +14,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
 use crate::debug;
-use crate::follow::{ClientError, client, follow};
+use crate::follow::{ClientError, Follow, client, follow};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::tls::{Tls, TlsError};
 use crate::worker::Workers;
 
+/// How long the API server has to answer a router that starts, before that takes the routing table that it kept: longer than
+/// an API server that works ever takes.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How long the admin pages may take to end.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
@@ -87,7 +90,8 @@ async fn serve(args: Args) -> Result<(), Error> {
         .map_err(doing(format!("listening on {}", args.listen)))?;
     tracing::info!(listen = %workers.address(), admin = %args.admin_listen, workers = count, "serving");
 
-    let following = follow(client, args.namespace.as_deref(), &live, &metrics, &ready);
+    let how = Follow { namespace: args.namespace.clone(), cache_dir: args.cache_dir.clone(), patience: PATIENCE };
+    let following = follow(client, &how, &live, &metrics, &ready);
     tokio::select! {
         () = following => {}
         () = drain(&args, workers, &stop, &ready) => {}

@@ -1,7 +1,7 @@
 //! The admin pages of a binary: `/healthz`, `/readyz` and `/metrics`, on a port of their own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
@@ -14,18 +14,36 @@ use tokio_util::sync::CancellationToken;
 
 /// Whether the process wants traffic. Starts as no; shared by all who hold a clone.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness(Arc<Said>);
+
+#[derive(Debug, Default)]
+struct Said {
+    ready: AtomicBool,
+    note: Mutex<&'static str>,
+}
 
 impl Readiness {
     /// Says whether traffic is wanted from now on.
     pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Release);
+        self.0.ready.store(ready, Ordering::Release);
     }
 
     /// Whether traffic is wanted.
     #[must_use]
     pub fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.ready.load(Ordering::Acquire)
+    }
+
+    /// Says what is out of the ordinary, for those who look at the page; empty when nothing is.
+    pub fn note(&self, note: &'static str) {
+        *self.0.note.lock().unwrap_or_else(PoisonError::into_inner) = note;
+    }
+
+    fn text(&self) -> String {
+        match *self.0.note.lock().unwrap_or_else(PoisonError::into_inner) {
+            "" => "ok\n".to_owned(),
+            note => format!("ok, {note}\n"),
+        }
     }
 }
 
@@ -102,7 +120,7 @@ async fn healthz(State(pages): State<Pages>) -> Response {
 
 async fn readyz(State(pages): State<Pages>) -> Response {
     if pages.ready.get() {
-        "ok\n".into_response()
+        pages.ready.text().into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
     }
@@ -120,7 +138,6 @@ async fn metrics(State(pages): State<Pages>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
 
     use prometheus::IntGauge;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

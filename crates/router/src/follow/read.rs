@@ -9,6 +9,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
 use router_core::{EndpointInput, PolicyInput, PoolInput, TargetInput};
+use serde::{Deserialize, Serialize};
 
 pub(crate) fn policy(policy: &RoutePolicy) -> PolicyInput {
     let namespace = policy.namespace().unwrap_or_default();
@@ -24,7 +25,7 @@ pub(crate) fn policy(policy: &RoutePolicy) -> PolicyInput {
 }
 
 /// What is known of a pool: what the table is built from, and who may use it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Known {
     pub(crate) input: PoolInput,
     pub(crate) exposure: Exposure,

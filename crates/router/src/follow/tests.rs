@@ -118,6 +118,10 @@ fn slice(version: &str, ready: &[&str]) -> Value {
     })
 }
 
+fn how(cache_dir: Option<PathBuf>) -> Follow {
+    Follow { namespace: None, cache_dir, patience: Duration::from_millis(50) }
+}
+
 /// The models that the live table offers, and the endpoints of its first pool.
 fn seen(live: &Shared) -> (Vec<String>, Vec<String>) {
     let live = live.load();
@@ -133,7 +137,7 @@ async fn the_table_follows_the_cluster_and_outlives_it() {
     let (metrics, ready) = (Metrics::new().unwrap(), Readiness::default());
     let client = cluster.client();
     let (shared, counted, told) = (Arc::clone(&live), metrics.clone(), ready.clone());
-    let following = tokio::spawn(async move { follow(client, None, &shared, &counted, &told).await });
+    let following = tokio::spawn(async move { follow(client, &how(None), &shared, &counted, &told).await });
     let wait_for = async |models: &[&str], endpoints: &[&str]| {
         until(&format!("{models:?} {endpoints:?}"), || {
             let (m, e) = seen(&live);
@@ -158,9 +162,13 @@ async fn the_table_follows_the_cluster_and_outlives_it() {
     cluster.tell("endpointslices", "MODIFIED", &slice("3", &["10.0.0.2"])).await;
     wait_for(&["m"], &["10.0.0.2:8000"]).await;
     assert_eq!(broken.get(), 1, "the last readable state stays in use");
+    let page = || prometheus::TextEncoder::new().encode_to_string(&metrics.registry.gather()).unwrap();
+    let named = r#"broken_object{kind="RoutePolicy",name="r",namespace="ml"} 1"#;
+    assert!(page().contains(named));
     cluster.tell("routepolicies", "MODIFIED", &policy("3", &json!(["m", "n"]))).await;
     wait_for(&["m", "n"], &["10.0.0.2:8000"]).await;
     assert_eq!(broken.get(), 0);
+    assert!(!page().contains(named));
 
     cluster.go_away();
     let errors = metrics.watch_errors.with_label_values(&["RoutePolicy"]);
@@ -171,4 +179,130 @@ async fn the_table_follows_the_cluster_and_outlives_it() {
     cluster.tell("routepolicies", "MODIFIED", &policy("9", &json!(["back"]))).await;
     wait_for(&["back"], &["10.0.0.2:8000"]).await;
     following.abort();
+}
+
+/// A folder of one test, gone with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("router-follow-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A router of its own that follows a cluster.
+struct Started {
+    live: Shared,
+    metrics: Metrics,
+    ready: Readiness,
+    following: tokio::task::JoinHandle<()>,
+}
+
+impl Started {
+    fn new(cluster: &Arc<Cluster>, cache_dir: &std::path::Path) -> Self {
+        let live = Live::unknown().shared();
+        let (metrics, ready) = (Metrics::new().unwrap(), Readiness::default());
+        let (client, how) = (cluster.client(), how(Some(cache_dir.to_owned())));
+        let (shared, counted, told) = (Arc::clone(&live), metrics.clone(), ready.clone());
+        let following = tokio::spawn(async move { follow(client, &how, &shared, &counted, &told).await });
+        Self { live, metrics, ready, following }
+    }
+
+    async fn sees(&self, models: &[&str], endpoints: &[&str]) {
+        until(&format!("{models:?} {endpoints:?}"), || {
+            let (m, e) = seen(&self.live);
+            m == models && e == endpoints
+        })
+        .await;
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.following.abort();
+    }
+}
+
+fn full_cluster() -> Arc<Cluster> {
+    let cluster = Arc::new(Cluster::default());
+    cluster.give("namespaces", vec![json!({"metadata": {"name": "ml", "uid": "ml", "resourceVersion": "1"}})]);
+    cluster.give("routepolicies", vec![policy("1", &json!(["m"]))]);
+    cluster.give("inferencepools", vec![pool()]);
+    cluster.give("endpointslices", vec![slice("1", &["10.0.0.1"])]);
+    cluster
+}
+
+#[tokio::test]
+async fn a_start_without_the_api_server_takes_the_table_from_before() {
+    let folder = Folder::new("start");
+    let file = folder.0.join("table.json");
+    let cluster = full_cluster();
+    let first = Started::new(&cluster, &folder.0);
+    first.sees(&["m"], &["10.0.0.1:8000"]).await;
+    assert_eq!(first.metrics.table_from_cache.get(), 0);
+    until("the table is kept", || file.exists()).await;
+    cluster.tell("endpointslices", "MODIFIED", &slice("2", &["10.0.0.2"])).await;
+    until("the change is kept", || std::fs::read_to_string(&file).unwrap().contains("10.0.0.2")).await;
+    drop(first);
+
+    cluster.go_away();
+    let second = Started::new(&cluster, &folder.0);
+    second.sees(&["m"], &["10.0.0.2:8000"]).await;
+    until("it is ready", || second.ready.get()).await;
+    assert_eq!(second.metrics.table_from_cache.get(), 1);
+
+    // Back, with a policy that this router has never been able to read: what was kept of it stays.
+    cluster.give("routepolicies", vec![policy("7", &json!("no list"))]);
+    cluster.give("endpointslices", vec![slice("8", &["10.0.0.3"])]);
+    cluster.come_back();
+    second.sees(&["m"], &["10.0.0.3:8000"]).await;
+    until("the table is a new one", || second.metrics.table_from_cache.get() == 0).await;
+    // What is gone from the cluster goes.
+    cluster.tell("routepolicies", "DELETED", &policy("9", &json!(["m"]))).await;
+    second.sees(&[], &["10.0.0.3:8000"]).await;
+}
+
+#[tokio::test]
+async fn a_start_with_the_api_server_does_not_wait_for_or_use_what_was_kept() {
+    let folder = Folder::new("spoilt");
+    let file = folder.0.join("table.json");
+    let cluster = full_cluster();
+    for text in ["", "{\"version\":0,\"namespace\":null,\"world\":{}}", "nonsense"] {
+        std::fs::write(&file, text).unwrap();
+        let started = Started::new(&cluster, &folder.0);
+        started.sees(&["m"], &["10.0.0.1:8000"]).await;
+        until("a good one takes its place", || std::fs::read_to_string(&file).unwrap().contains("10.0.0.1")).await;
+        assert_eq!(started.metrics.table_from_cache.get(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_storm_of_changes_with_broken_ones_between_keeps_the_last_good() {
+    let folder = Folder::new("storm");
+    let cluster = full_cluster();
+    let started = Started::new(&cluster, &folder.0);
+    started.sees(&["m"], &["10.0.0.1:8000"]).await;
+    let broken = started.metrics.broken_objects.with_label_values(&["RoutePolicy"]);
+    for round in 0..60 {
+        let model = format!("m{round}");
+        cluster.tell("routepolicies", "MODIFIED", &policy(&format!("{round}0"), &json!([model]))).await;
+        if round % 2 == 0 {
+            cluster.tell("routepolicies", "MODIFIED", &policy(&format!("{round}5"), &json!({"not": "a list"}))).await;
+        }
+        if round % 10 == 0 {
+            // Neither skipped nor overtaken by what cannot be read.
+            started.sees(&[&model], &["10.0.0.1:8000"]).await;
+            until("it is told", || broken.get() == 1).await;
+        }
+    }
+    started.sees(&["m59"], &["10.0.0.1:8000"]).await;
+    assert_eq!(broken.get(), 0);
 }

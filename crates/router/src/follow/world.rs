@@ -6,11 +6,12 @@ use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 use router_core::{EndpointInput, Moment, PolicyInput, Table};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::read::Known;
 
 /// All that a routing table is built from.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct World {
     pub(crate) policies: Kept<PolicyInput>,
     pub(crate) pools: Kept<Known>,
@@ -56,10 +57,12 @@ impl World {
     }
 }
 
-type Key = (String, String);
+/// Namespace and name.
+pub(crate) type Key = (String, String);
 
 /// The objects of one kind, each in its last readable state.
-#[derive(Debug)]
+#[derive(Debug, Deserialize)]
+#[serde(from = "Vec<(Key, T)>")]
 pub(crate) struct Kept<T> {
     objects: BTreeMap<Key, T>,
     /// Objects whose present state cannot be read.
@@ -67,6 +70,19 @@ pub(crate) struct Kept<T> {
     /// While a list is coming in: what it named so far.
     listed: Option<BTreeSet<Key>>,
     synced: bool,
+}
+
+/// What was known before this process began: in use until the first list says what is left of it.
+impl<T> From<Vec<(Key, T)>> for Kept<T> {
+    fn from(objects: Vec<(Key, T)>) -> Self {
+        Self { objects: objects.into_iter().collect(), ..Self::default() }
+    }
+}
+
+impl<T: Serialize> Serialize for Kept<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(&self.objects)
+    }
 }
 
 impl<T> Default for Kept<T> {
@@ -110,9 +126,9 @@ impl<T: PartialEq> Kept<T> {
         }
     }
 
-    /// How many objects cannot be read.
-    pub(crate) fn broken(&self) -> usize {
-        self.broken.len()
+    /// The objects that cannot be read, by namespace and name.
+    pub(crate) fn broken(&self) -> &BTreeSet<Key> {
+        &self.broken
     }
 
     fn apply<K>(&mut self, object: DeserializeGuard<K>, read: impl Fn(&K) -> T) -> bool
@@ -192,7 +208,7 @@ mod tests {
         for (step, (event, changes, known, unreadable)) in story.into_iter().enumerate() {
             assert_eq!(kept.take(event, read::pool), changes, "step {step}");
             let models: Vec<&str> = kept.objects.values().map(|p| p.input.served_model.as_str()).collect();
-            assert_eq!((models.join(" ").as_str(), kept.broken()), (known, unreadable), "step {step}");
+            assert_eq!((models.join(" ").as_str(), kept.broken().len()), (known, unreadable), "step {step}");
         }
         assert!(kept.synced);
     }

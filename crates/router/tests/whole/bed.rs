@@ -239,6 +239,22 @@ impl Drop for Bed {
     }
 }
 
+/// A table whose pool is known to its one engine by this name.
+pub(crate) fn serving(served_model: &str, engine: SocketAddr, before: &Table) -> Table {
+    let policy = PolicyInput {
+        namespace: "ml".to_owned(),
+        name: "route".to_owned(),
+        created: 1_700_000_000,
+        models: vec!["alias".to_owned()],
+        targets: vec![TargetInput::new(served_model, "ml", served_model)],
+        session_header: None,
+    };
+    let name = || served_model.to_owned();
+    let pool = PoolInput { namespace: "ml".to_owned(), name: name(), served_model: name() };
+    let endpoint = EndpointInput { namespace: "ml".to_owned(), pool: name(), address: engine, ready: true };
+    Table::build(vec![policy], vec![pool], vec![endpoint], before, Moment(0))
+}
+
 pub(crate) fn table(engines: &[SocketAddr], before: &Table) -> Table {
     let target = |pool: &str| TargetInput::new(pool, "ml", pool);
     let policy = |name: &str, models: &[&str], pool: &str| PolicyInput {

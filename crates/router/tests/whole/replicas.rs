@@ -8,7 +8,7 @@ use router::live::Live;
 use router::settings::Settings;
 use tokio::sync::mpsc;
 
-use crate::bed::{ASK, Bed, Engine, STREAM, chat, chunk, plain, post, soon, status, table, until};
+use crate::bed::{ASK, Bed, Engine, STREAM, chat, chunk, plain, post, serving, soon, status, table, until};
 use crate::retry::Nobody;
 
 #[tokio::test]
@@ -186,6 +186,46 @@ async fn endpoints_that_change_under_load_lose_nothing() {
         assert_eq!(status(&clients[0].message().await.0), 200);
         for (place, (after, before)) in count().into_iter().zip(before).enumerate() {
             assert!(after == before || (at..at + 2).contains(&place), "round {round}: asked a removed endpoint");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_sees_one_configuration() {
+    let mut engines = Vec::new();
+    for name in ["one", "two"] {
+        // Each engine answers to its own name only.
+        let engine = Engine::new(move |_, mut wire| async move {
+            loop {
+                let (head, body) = wire.message().await;
+                if head.is_empty() {
+                    return;
+                }
+                let fine = body.contains(&format!("\"model\":\"{name}\""));
+                wire.send(plain(if fine { "fine" } else { "torn" })).await;
+            }
+        });
+        engines.push(engine.await);
+    }
+    let bed = Bed::new(&[]);
+    let addresses = [engines[0].address, engines[1].address];
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(bed.client().await);
+    }
+    let swap = |round: usize| {
+        let at = round % 2;
+        let new = serving(["one", "two"][at], addresses[at], &bed.live.load().table);
+        bed.live.store(Arc::new(Live::new(new, &bed.metrics)));
+    };
+    swap(0);
+    for round in 1..100 {
+        for client in &mut clients {
+            client.send(chat(r#"{"model":"alias","messages":[]}"#)).await;
+        }
+        swap(round);
+        for client in &mut clients {
+            assert_eq!(client.message().await.1, "fine", "round {round}");
         }
     }
 }
