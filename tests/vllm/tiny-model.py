@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Write a very small Llama with random weights: tiny-model.py FOLDER.
+"""Write a very small Llama with random weights, and a LoRA adapter to it: tiny-model.py FOLDER.
 
 What it says is noise, but the engine treats it as it treats every model: it tokenizes, batches, streams, and caches
-prefixes. About 2 MB, nothing is downloaded. The same call gives the same weights.
+prefixes. About 2 MB, nothing is downloaded. The same call gives the same weights. The adapter is in FOLDER/adapter.
 """
 
+import json
+import pathlib
 import sys
 
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -59,13 +62,29 @@ def make_model(words: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(shape).to(torch.bfloat16)
 
 
+def write_adapter(folder: pathlib.Path, model: LlamaForCausalLM) -> None:
+    """A random adapter of rank 4 to the queries and the values of every layer."""
+    rank, targets = 4, ("q_proj", "v_proj")
+    weights = {}
+    for name, module in model.named_modules():
+        if name.endswith(targets):
+            weights[f"base_model.model.{name}.lora_A.weight"] = torch.randn(rank, module.in_features) / 8
+            weights[f"base_model.model.{name}.lora_B.weight"] = torch.randn(module.out_features, rank) / 8
+    folder.mkdir(exist_ok=True)
+    save_file(weights, str(folder / "adapter_model.safetensors"))
+    about = {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "target_modules": list(targets), "bias": "none"}
+    (folder / "adapter_config.json").write_text(json.dumps(about))
+
+
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit("usage: tiny-model.py FOLDER")
     folder = sys.argv[1]
     tokenizer = train_tokenizer()
     tokenizer.save_pretrained(folder)
-    make_model(len(tokenizer)).save_pretrained(folder)
+    model = make_model(len(tokenizer))
+    model.save_pretrained(folder)
+    write_adapter(pathlib.Path(folder, "adapter"), model)
 
 
 if __name__ == "__main__":

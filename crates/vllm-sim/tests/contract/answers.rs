@@ -1,5 +1,6 @@
 //! Answers and pages: status, headers, fields and their order, framing.
 
+use crate::differences;
 use crate::engine::{engine, expected, get, is_real, post};
 use crate::http::{Answer, Connection, ask};
 use crate::shape::shape;
@@ -16,12 +17,12 @@ fn chat(more: &str) -> String {
     format!(r#"{{"messages":[{{"role":"user","content":"Hello, who are you?"}}],"model":"tiny",{more}}}"#)
 }
 
-fn number(json: &str, field: &str) -> u64 {
+pub(crate) fn number(json: &str, field: &str) -> u64 {
     let (_, after) = json.split_once(&format!("\"{field}\":")).unwrap_or_else(|| panic!("no {field} in {json}"));
     after.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
 }
 
-fn text<'a>(json: &'a str, field: &str) -> &'a str {
+pub(crate) fn text<'a>(json: &'a str, field: &str) -> &'a str {
     let (_, after) = json.split_once(&format!("\"{field}\":\"")).unwrap_or_else(|| panic!("no {field} in {json}"));
     after.split('"').next().unwrap()
 }
@@ -32,11 +33,11 @@ fn check_plain(path: &str, body: &str, completion_tokens: u64, expected_shape: &
     assert_eq!(answer.header("content-type"), Some("application/json"), "{body}");
     assert_eq!(answer.header("transfer-encoding"), None, "{body}: a plain answer has a length");
     assert_eq!(answer.header("vary"), Some("Origin"), "{body}");
-    assert_eq!(answer.header("server"), Some(expected("server")), "{body}");
+    assert_eq!(answer.header("server"), Some(expected(&differences::SERVER)), "{body}");
     assert!(answer.header("date").is_some_and(|date| date.ends_with(" GMT")), "{body}: {:?}", answer.headers);
     assert_eq!(shape(&answer.body), expected_shape, "{body}");
     assert_eq!(text(&answer.body, "model"), "tiny", "{body}: the first served name answers");
-    assert!(text(&answer.body, "system_fingerprint").starts_with(expected("fingerprint")), "{body}");
+    assert!(text(&answer.body, "system_fingerprint").starts_with(expected(&differences::FINGERPRINT)), "{body}");
     let (prompt, total) = (number(&answer.body, "prompt_tokens"), number(&answer.body, "total_tokens"));
     assert_eq!(number(&answer.body, "completion_tokens"), completion_tokens, "{body}");
     assert_eq!(total, prompt + completion_tokens, "{body}");
@@ -110,7 +111,7 @@ fn check_stream(path: &str, body: &str, opening: &str, token: &str, last: &str, 
     assert_eq!(answer.header("content-type"), Some("text/event-stream; charset=utf-8"), "{body}");
     assert_eq!(answer.header("transfer-encoding"), Some("chunked"), "{body}");
     assert_eq!(answer.header("content-length"), None, "{body}");
-    assert_eq!(answer.header("server"), Some(expected("server")), "{body}");
+    assert_eq!(answer.header("server"), Some(expected(&differences::SERVER)), "{body}");
     let events = answer.events();
     assert_eq!(events.last(), Some(&"[DONE]"), "{body}");
     let (tokens, others): (Vec<_>, Vec<_>) = events.iter().map(|event| shape(event)).partition(|shape| shape == token);
@@ -206,7 +207,7 @@ fn pages_are_served() {
     }
     let mut connection = Connection::open(engine()).unwrap();
     connection.send("HEAD", "/health", "", "", "").unwrap();
-    assert_eq!(connection.head().unwrap().status.to_string(), expected("HEAD /health"));
+    assert_eq!(connection.head().unwrap().status.to_string(), expected(&differences::HEAD_OF_HEALTH));
 }
 
 #[test]
@@ -214,7 +215,7 @@ fn every_served_name_is_listed() {
     let answer = get("/v1/models");
     let entry = format!(
         r#"{{"id":"s","object":"model","created":0,"owned_by":"{}","root":"s","parent":null,"max_model_len":0,"permission":[{{"id":"s","object":"model_permission","created":0,"allow_create_engine":false,"allow_sampling":true,"allow_logprobs":true,"allow_search_indices":false,"allow_view":true,"allow_fine_tuning":false,"organization":"s","group":null,"is_blocking":false}}]}}"#,
-        expected("owned_by")
+        expected(&differences::OWNED_BY)
     );
     assert_eq!(shape(&answer.body), format!(r#"{{"object":"list","data":[{entry},{entry}]}}"#));
     for part in [r#"{"id":"tiny","#, r#"{"id":"tiny-alias","#, r#""max_model_len":2048,"#] {

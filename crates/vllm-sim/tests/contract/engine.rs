@@ -1,50 +1,81 @@
-//! The engine that is checked, and where the simulator is knowingly unlike vLLM.
+//! The engines that are checked.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpListener;
 use vllm_sim::args::{self, Wish};
 use vllm_sim::{server, settings::Settings};
 
+use crate::differences::Difference;
 use crate::http::{Answer, ask};
 
 /// How the engine at `ENGINE_URL` must have been started, besides its port: the checks count on it.
 pub(crate) const ARGUMENTS: &str =
     "--served-model-name tiny tiny-alias --max-model-len 2048 --max-num-seqs 4 --host 127.0.0.1";
 
-/// Where the two differ: what, in vLLM, in the simulator, and why.
-pub(crate) const DIFFERENCES: [(&str, &str, &str, &str); 4] = [
-    ("server", "uvicorn", "vllm-sim", "the simulator says who it is"),
-    ("owned_by", "vllm", "vllm-sim", "the simulator says who it is"),
-    ("fingerprint", "vllm-0.32.0-", "vllm-sim", "the simulator says who it is"),
-    (
-        "HEAD /health",
-        "405",
-        "200",
-        "the simulator's router answers HEAD wherever it answers GET; nobody relies on the 405",
-    ),
-    // Not compared at all, because clients that follow the standards cannot tell: the order of headers; numbers on the
-    // metrics page as 1 instead of 1.0; Python's and the process's own metrics, `_created` series, and figures of parts
-    // the simulator lacks (prefix cache, adapters, speculation); the list of all alternatives that vLLM gives when a
-    // message of a chat has the wrong type.
-];
+/// How the engine at `ENGINE_URL_FULL` must have been started as well, with the adapter `fixed`, with development mode, and
+/// with adapters that can be changed at run time.
+pub(crate) const FULL_ARGUMENTS: &str = "--served-model-name tiny tiny-alias --max-model-len 2048 --max-num-seqs 4 \
+     --host 127.0.0.1 --block-size 128 --enable-lora --max-lora-rank 8 --enable-prompt-tokens-details \
+     --enable-server-load-tracking --max-num-queued-reqs 12";
 
 /// Address of the engine: the one that `ENGINE_URL` names, or a simulator in this process.
 pub(crate) fn engine() -> &'static str {
     static ENGINE: OnceLock<String> = OnceLock::new();
     ENGINE.get_or_init(|| match std::env::var("ENGINE_URL") {
         Ok(url) => url.trim_start_matches("http://").trim_end_matches('/').to_owned(),
-        Err(_) => start_simulator(),
+        Err(_) => start_simulator(ARGUMENTS, false),
     })
 }
 
-fn start_simulator() -> String {
-    let Ok(Wish::Serve(args)) = args::parse(ARGUMENTS.split(' ').map(str::to_owned)) else {
+/// An engine with adapters and development mode, for one check at a time: they change what the others would see.
+pub(crate) struct Full {
+    at: &'static str,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Full {
+    pub(crate) fn engine() -> Self {
+        static ENGINE: OnceLock<String> = OnceLock::new();
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = ENGINE.get_or_init(|| match std::env::var("ENGINE_URL_FULL") {
+            Ok(url) => url.trim_start_matches("http://").trim_end_matches('/').to_owned(),
+            Err(_) if is_real() => panic!("ENGINE_URL_FULL must name an engine as well"),
+            Err(_) => start_simulator(&format!("{FULL_ARGUMENTS} --lora-modules fixed={}", adapter()), true),
+        });
+        Self { at, _alone: alone }
+    }
+
+    pub(crate) fn at(&self) -> &'static str {
+        self.at
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        ask(self.at, "GET", path, "").unwrap()
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &str) -> Answer {
+        ask(self.at, "POST", path, body).unwrap()
+    }
+}
+
+/// A folder with an adapter that fits the model.
+pub(crate) fn adapter() -> String {
+    std::env::var("ENGINE_ADAPTER").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned())
+}
+
+fn start_simulator(arguments: &str, open: bool) -> String {
+    let Ok(Wish::Serve(args)) = args::parse(arguments.split_whitespace().map(str::to_owned)) else {
         panic!("the arguments are understood")
     };
     // About as fast as the real engine with a tiny model.
-    let settings = |name: &str| (name == "VLLM_SIM_TOKENS_PER_SECOND").then(|| "400".to_owned());
+    let settings = |name: &str| match name {
+        "VLLM_SIM_TOKENS_PER_SECOND" => Some("400".to_owned()),
+        "VLLM_SERVER_DEV_MODE" | "VLLM_ALLOW_RUNTIME_LORA_UPDATING" if open => Some("1".to_owned()),
+        _ => None,
+    };
     let settings = Settings::read(settings).unwrap();
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -60,9 +91,8 @@ fn start_simulator() -> String {
 }
 
 /// What the engine at hand says where the two differ.
-pub(crate) fn expected(what: &str) -> &'static str {
-    let (_, vllm, simulator, _) = DIFFERENCES.iter().find(|(known, ..)| *known == what).unwrap();
-    if is_real() { vllm } else { simulator }
+pub(crate) fn expected(what: &Difference) -> &'static str {
+    if is_real() { what.vllm } else { what.simulator }
 }
 
 /// Whether the engine at hand is vLLM.

@@ -29,6 +29,20 @@ impl Answer {
         let events = self.body.split_terminator("\n\n");
         events.map(|event| event.strip_prefix("data: ").unwrap_or_else(|| panic!("no event: {event:?}"))).collect()
     }
+
+    /// The events of a stream that have names: each name and its data.
+    pub(crate) fn named_events(&self) -> Vec<(&str, &str)> {
+        assert!(self.body.ends_with("\n\n"), "a stream ends with an empty line: {:?}", self.body);
+        let parts = |event: &'_ str| -> Option<(usize, usize)> { Some((event.find('\n')?, event.find("\ndata: ")?)) };
+        let events = self.body.split_terminator("\n\n");
+        let named = events.map(|event| {
+            let (line, data) = parts(event).unwrap_or_else(|| panic!("no event: {event:?}"));
+            assert_eq!(line, data, "a name and its data: {event:?}");
+            let name = event[..line].strip_prefix("event: ").unwrap_or_else(|| panic!("no name: {event:?}"));
+            (name, &event[line + "\ndata: ".len()..])
+        });
+        named.collect()
+    }
 }
 
 impl Connection {

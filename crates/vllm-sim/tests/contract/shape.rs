@@ -1,7 +1,8 @@
 //! The shape of a JSON text: its fields and their order, with values that vary replaced by their kind.
 
 /// Fields whose text is part of the contract; the text of others becomes `s`, and every number becomes `0`.
-const TELLING: [&str; 6] = ["object", "role", "finish_reason", "type", "param", "owned_by"];
+const TELLING: [&str; 9] =
+    ["object", "role", "finish_reason", "stop_reason", "status", "reason", "type", "param", "owned_by"];
 
 pub(crate) fn shape(json: &str) -> String {
     let mut out = String::new();

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use crate::engine::{ARGUMENTS, wait_until, wait_within};
+use crate::engine::{ARGUMENTS, is_real, wait_until, wait_within};
 use crate::http::{Answer, Connection, ask};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -30,7 +30,11 @@ impl Process {
             .args(words)
             .args(ARGUMENTS.split(' '))
             .args(["--port", &port.to_string(), "--shutdown-timeout", &shutdown_timeout.to_string()])
-            .envs([("VLLM_SIM_TOKENS_PER_SECOND", "1000"), ("VLLM_SIM_CUT_OFF", cut_off)])
+            .envs([
+                ("VLLM_SIM_TOKENS_PER_SECOND", "1000"),
+                ("VLLM_SIM_CUT_OFF", cut_off),
+                ("VLLM_SIM_ALLOW_FAULTS", "1"),
+            ])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0)
@@ -46,6 +50,32 @@ impl Process {
     fn signal(&self) {
         let done = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert!(done.success());
+    }
+
+    /// Makes no token come until [`Self::go_on`], so that a drain lasts as long as the check of it. The real engine is slow.
+    fn hold(&self) {
+        if !is_real() {
+            assert_eq!(ask(&self.at, "POST", "/sim/faults", "freeze=forever,now").unwrap().status, 200);
+        }
+    }
+
+    fn go_on(&self) {
+        if !is_real() {
+            assert_eq!(ask(&self.at, "DELETE", "/sim/faults", "").unwrap().status, 200);
+        }
+    }
+
+    /// Takes the engine away from its server, as the kernel does when memory runs out.
+    fn kill_engine(&self) {
+        if is_real() {
+            let engine = descendants(self.child.id()).into_iter().find(|pid| {
+                std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"VLLM::EngineCore"))
+            });
+            let engine = engine.unwrap_or_else(|| panic!("the server has no engine")).to_string();
+            assert!(Command::new("kill").args(["-KILL", &engine]).status().unwrap().success());
+        } else {
+            assert_eq!(ask(&self.at, "POST", "/sim/faults", "die,now").unwrap().status, 200);
+        }
     }
 
     fn end(&mut self) -> ExitStatus {
@@ -84,6 +114,28 @@ impl Drop for Process {
         let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
         let _ = self.child.wait();
     }
+}
+
+/// The processes that a process started, and those that these did.
+fn descendants(of: u32) -> Vec<u32> {
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, in brackets, may hold anything.
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    };
+    let all: Vec<(u32, u32)> = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| Some((pid, parent(pid)?)))
+        .collect();
+    let mut found = vec![of];
+    let mut at = 0;
+    while at < found.len() {
+        let next = found[at];
+        found.extend(all.iter().filter(|(_, parent)| *parent == next).map(|(pid, _)| *pid));
+        at += 1;
+    }
+    found.split_off(1)
 }
 
 /// How a request ended that was running when the engine was ended.
@@ -132,7 +184,7 @@ fn ending_of(mut connection: Connection) -> Ending {
 /// have heard of it or not. All endings were seen; the last one in one stop of six.
 #[test]
 fn without_a_shutdown_timeout_running_requests_are_cut_off() {
-    let real = std::env::var_os("ENGINE_COMMAND").is_some();
+    let real = is_real();
     for (cut_off, simulated) in [("error", Ending::Error), ("abort", Ending::Abort), ("silence", Ending::Silence)] {
         let mut process = Process::start(0, cut_off);
         let (plain, stream) = (process.begin(false), process.begin(true));
@@ -155,6 +207,7 @@ fn with_a_shutdown_timeout_running_requests_end_well_and_new_ones_do_not_begin()
     let mut process = Process::start(60, "error");
     let (mut plain, mut stream) = (process.begin(false), process.begin(true));
     process.wait_for_running(4);
+    process.hold();
     process.signal();
     let error = r#"{"error":{"message":"cannot schedule new futures after shutdown","type":"InternalServerError","param":null,"code":500}}"#;
     // The signal takes a moment to arrive.
@@ -164,6 +217,7 @@ fn with_a_shutdown_timeout_running_requests_end_well_and_new_ones_do_not_begin()
     for path in ["/health", "/v1/models", "/metrics"] {
         assert_eq!(ask(&process.at, "GET", path, "").unwrap().status, 200, "{path} while it drains");
     }
+    process.go_on();
     let plain = plain.answer().unwrap();
     assert_eq!(plain.status, 200, "{}", plain.body);
     assert!(plain.body.contains(r#""completion_tokens":3800"#), "{}", plain.body);
@@ -172,4 +226,34 @@ fn with_a_shutdown_timeout_running_requests_end_well_and_new_ones_do_not_begin()
     assert_eq!(events.iter().filter(|event| event.contains(r#""finish_reason":"length""#)).count(), 2);
     assert_eq!(events.last(), Some(&"[DONE]"));
     assert!(process.end().success());
+}
+
+#[test]
+fn an_engine_that_dies_ends_its_requests_and_its_server() {
+    let mut process = Process::start(60, "error");
+    let begin = |path: &str, body: &str| {
+        let mut connection = Connection::open(&process.at).unwrap();
+        connection.send("POST", path, "application/json", "", body).unwrap();
+        connection
+    };
+    let chat = r#"{"messages":[{"role":"user","content":"hi"}],"max_tokens":1900,"ignore_eos":true"#;
+    let plain = begin(CHAT, &format!("{chat}}}"));
+    let stream = begin(CHAT, &format!("{chat},\"stream\":true}}"));
+    let response = r#"{"input":"hi","max_output_tokens":1900,"ignore_eos":true,"stream":true}"#;
+    let mut response = begin("/v1/responses", response);
+    process.wait_for_running(3);
+    assert_eq!(response.head().unwrap().status, 200);
+    process.kill_engine();
+    assert_eq!([ending_of(plain), ending_of(stream)], [Ending::Error; 2]);
+    let mut told = String::new();
+    let broke = loop {
+        match response.chunk() {
+            Ok(piece) if piece.is_empty() => break false,
+            Ok(piece) => told += std::str::from_utf8(&piece).unwrap(),
+            Err(_) => break true,
+        }
+    };
+    assert!(broke && !told.contains("response.completed"), "a response's stream breaks off without a word: {told}");
+    assert!(process.end().success(), "the server leaves in good order, whatever it lost");
+    assert!(process.chat().is_err(), "nobody listens any more");
 }
