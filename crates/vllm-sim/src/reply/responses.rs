@@ -30,11 +30,13 @@ impl Asked {
             Some(value) => value.to_string(),
         };
         let number = |name: &str| fields.get(name).and_then(Value::as_f64).unwrap_or(1.0);
+        // Without a temperature there is nothing to choose among.
+        let top_p = if number("temperature") == 0.0 { 1.0 } else { number("top_p") };
         Self {
             instructions: or("instructions", Value::Null),
             metadata: or("metadata", Value::Null),
             temperature: format!("{:?}", number("temperature")),
-            top_p: format!("{:?}", number("top_p")),
+            top_p: format!("{top_p:?}"),
             most: or("max_output_tokens", room.into()),
             user: or("user", Value::Null),
             top_logprobs: or("top_logprobs", Value::Null),

@@ -4,8 +4,8 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// No answer in these checks takes longer.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// No answer in these checks takes longer, even where five real engines share two busy processors.
+const DEADLINE: Duration = Duration::from_secs(300);
 
 pub(crate) struct Connection {
     stream: BufReader<TcpStream>,

@@ -136,11 +136,19 @@ fn responses_are_answered() {
         let (input, total) = (number(&answer.body, "input_tokens"), number(&answer.body, "total_tokens"));
         assert_eq!(total, input + 12, "{body}");
     }
-    let body = r#"{"input":"Hello","max_output_tokens":12,"temperature":0,"top_p":0.9,"metadata":{"a":"b"},"user":"u","instructions":"Be kind."}"#;
+    let body = r#"{"input":"Hello","max_output_tokens":2,"temperature":0.5,"top_p":0.9,"metadata":{"a":"b"},"user":"u","instructions":"Be kind."}"#;
     let answer = ok(RESPONSES, body);
-    for part in [r#""instructions":"Be kind.""#, r#""metadata":{"a":"b"}"#, r#""top_p":0.9"#, r#""user":"u""#] {
+    for part in [
+        r#""temperature":0.5"#,
+        r#""instructions":"Be kind.""#,
+        r#""metadata":{"a":"b"}"#,
+        r#""top_p":0.9"#,
+        r#""user":"u""#,
+    ] {
         assert!(answer.body.contains(part), "{part} in {}", answer.body);
     }
+    let greedy = ok(RESPONSES, r#"{"input":"Hello","max_output_tokens":2,"temperature":0,"top_p":0.9}"#);
+    assert!(greedy.body.contains(r#""top_p":1.0"#), "there is nothing to choose among: {}", greedy.body);
 }
 
 #[test]
