@@ -4,7 +4,9 @@
 //! after it; one that gives a request up says so where others say why they finished. Judged by the bytes, because a tree
 //! of values would cost more than the rest of the way through the router.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::{self, Finder};
 
 /// What an answer with a status of 500 or more says of its engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,35 +39,28 @@ pub fn trouble(status: u16, body: &[u8]) -> Trouble {
 /// Whether one of these whole events is an error: `{"error": …}` as its data, or an event of that name.
 #[must_use]
 pub fn has_error_event(events: &[u8]) -> bool {
-    // Inside an answer's text every quote is escaped, so the word in bare quotes is rare, and the line decides.
-    let as_data = |at: usize| {
+    static WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"error"));
+    // Inside an answer's text every quote is escaped, so what stands before the word on its line decides.
+    WORD.find_iter(events).any(|at| {
         let line = line_before(events, at);
-        let start = line.strip_prefix(b"data:").map(<[u8]>::trim_ascii);
-        matches!(start, Some(b"{" | br#"{"type":"# | br#"{"type": "# | br#"{"object":"# | br#"{"object": "#))
-    };
-    let as_name = |at: usize| {
-        let line = line_before(events, at);
-        line == b"event:" || line == b"event: "
-    };
-    memmem::find_iter(events, br#""error""#).any(as_data)
-        || memmem::find_iter(events, b"error").filter(|at| ends_line(events, at + 5)).any(as_name)
+        if let Some(data) = line.strip_prefix(b"data:") {
+            let quoted = data.strip_suffix(b"\"").filter(|_| events.get(at + 5) == Some(&b'"'));
+            return matches!(quoted.map(<[u8]>::trim_ascii), Some(b"{" | br#"{"type":"# | br#"{"object":"#));
+        }
+        matches!(line, b"event:" | b"event: ") && matches!(events.get(at + 5), None | Some(b'\n' | b'\r'))
+    })
 }
 
 /// Whether an answer, or an event of one, says that the engine gave the request up.
 #[must_use]
 pub fn is_aborted(answer: &[u8]) -> bool {
-    let key = br#""finish_reason":"#;
-    let aborted = |at: usize| answer[at + key.len()..].trim_ascii_start().starts_with(br#""abort""#);
-    memmem::find_iter(answer, key).any(aborted)
+    static WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"abort\""));
+    WORD.find_iter(answer).any(|at| answer[..at].trim_ascii_end().ends_with(br#""finish_reason":"#))
 }
 
 fn line_before(bytes: &[u8], at: usize) -> &[u8] {
     let start = memchr::memrchr2(b'\n', b'\r', &bytes[..at]).map_or(0, |feed| feed + 1);
     &bytes[start..at]
-}
-
-fn ends_line(bytes: &[u8], at: usize) -> bool {
-    matches!(bytes.get(at), None | Some(b'\n' | b'\r'))
 }
 
 #[cfg(test)]
@@ -102,6 +97,7 @@ mod tests {
             ("data: {\"choices\":[{\"delta\":{\"content\":\"{\\\"error\\\":1}\"}}]}\n\n", false),
             ("data: {\"choices\":[],\"error\":null}\n\n", false),
             ("data: {\"content\":\"event: error\"}\n\n", false),
+            ("data: {\"error\n\n", false),
             (": error\n\n", false),
             ("", false),
         ];

@@ -238,3 +238,84 @@ async fn a_client_that_leaves_ends_the_engine_s_work() {
         }
     }
 }
+
+/// An engine whose every connection gives this once, and stays open.
+async fn once(answer: String) -> Engine {
+    Engine::new(move |_, mut wire| {
+        let answer = answer.clone();
+        async move {
+            wire.message().await;
+            wire.send(answer).await;
+            wire.read_all().await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_body_that_is_framed_wrongly_never_looks_complete_and_is_not_used_again() {
+    let first = chunk(EVENTS[0]);
+    let stream = |rest: &str| format!("{STREAM}{first}{rest}");
+    let long = |rest: &str| format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{first}{rest}");
+    let bad = [
+        "zz\r\nx\r\n0\r\n\r\n".to_owned(),
+        "-1\r\nx\r\n0\r\n\r\n".to_owned(),
+        "0x1\r\nx\r\n0\r\n\r\n".to_owned(),
+        "FFFFFFFFFFFFFFFFF\r\nx\r\n0\r\n\r\n".to_owned(),
+        "1\r\nxy0\r\n\r\n".to_owned(),
+        "1\nx\r\n0\r\n\r\n".to_owned(),
+        format!("1;{}\r\nx\r\n0\r\n\r\n", "e".repeat(300)),
+        format!("0\r\nx-t: {}\r\n\r\n", "t".repeat(9_000)),
+    ];
+    for (answer, events) in bad.iter().map(|bad| (stream(bad), true)).chain(bad.iter().map(|bad| (long(bad), false))) {
+        let name = &answer[answer.len().min(100)..answer.len().min(170)];
+        let engine = once(answer.clone()).await;
+        let bed = Bed::new(&[engine.address]);
+        for connections in 1..=2 {
+            let mut client = bed.client().await;
+            client.send(post("/v1/chat/completions", "connection: close\r\n", ASK)).await;
+            let got = client.read_all().await;
+            if status(&got) == 200 {
+                assert_eq!(got.contains("\"code\":\"upstream_cut\""), events, "{name:?}: {got:?}");
+                assert_eq!(got.ends_with("\r\n0\r\n\r\n"), events, "{name:?}: {got:?}");
+            } else {
+                // All of it came in one read, so the client can be told in the plainest way.
+                assert!(got.contains("\"code\":\"upstream_cut\""), "{name:?}: {got:?}");
+            }
+            assert_eq!(engine.connections(), connections, "{name:?}");
+        }
+        bed.settled().await;
+    }
+}
+
+#[tokio::test]
+async fn what_follows_a_body_without_one_is_not_read_as_the_next_answer() {
+    for head in ["204 No Content\r\n", "304 Not Modified\r\ncontent-length: 4\r\n"] {
+        let engine = Engine::answering(format!("HTTP/1.1 {head}\r\nevil")).await;
+        let bed = Bed::new(&[engine.address]);
+        for asked in 1..=3 {
+            let mut client = bed.asking(ASK).await;
+            let got = client.read_to("\r\n\r\n").await;
+            assert_eq!(status(&got), head[..3].parse::<u16>().unwrap());
+            assert_eq!(engine.connections(), asked);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_length_that_is_too_long_ends_in_a_deadline_and_no_complete_answer() {
+    let settings = Settings {
+        first_byte_timeout: Duration::from_millis(200),
+        silence_timeout: Duration::from_millis(200),
+        ..Settings::default()
+    };
+    for (length, whole) in [(7, true), (9_000, false)] {
+        let engine = once(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\nshort")).await;
+        let bed = Bed::with(&settings, &[engine.address]);
+        let mut client = bed.client().await;
+        client.send(post("/v1/chat/completions", "connection: close\r\n", ASK)).await;
+        let got = client.read_all().await;
+        assert_eq!(status(&got), if whole { 504 } else { 200 });
+        assert!(whole || (got.contains("content-length: 9000") && got.ends_with("short")), "{got:?}");
+    }
+}

@@ -101,6 +101,42 @@ async fn half_a_pool_that_cannot_be_reached_costs_no_answer() {
 }
 
 #[tokio::test]
+async fn a_slow_replica_holds_up_few() {
+    // It takes requests and does not answer; the others answer at once.
+    let (asked, mut held) = mpsc::unbounded_channel();
+    let slow = Engine::new(move |_, mut wire| {
+        let asked = asked.clone();
+        async move {
+            wire.message().await;
+            asked.send(()).unwrap();
+            wire.read_all().await;
+        }
+    })
+    .await;
+    let mut engines = Vec::new();
+    for _ in 0..7 {
+        engines.push(Engine::answering(plain("{}")).await);
+    }
+    let addresses = engines.iter().map(|engine| engine.address).chain([slow.address]).collect::<Vec<_>>();
+    let bed = Bed::new(&addresses);
+    let mut waiting = Vec::new();
+    // Until it holds one; after that it is the more loaded of any two.
+    while held.try_recv().is_err() {
+        let mut client = bed.asking(ASK).await;
+        tokio::select! {
+            (head, _) = client.message() => assert_eq!(status(&head), 200),
+            _ = held.recv() => { waiting.push(client); break }
+        }
+    }
+    let mut client = bed.client().await;
+    for _ in 0..200 {
+        client.send(chat(ASK)).await;
+        assert_eq!(status(&client.message().await.0), 200);
+    }
+    assert_eq!(slow.connections(), 1);
+}
+
+#[tokio::test]
 async fn a_session_stays_at_its_replica() {
     let engines =
         [Engine::answering(plain("0")).await, Engine::answering(plain("1")).await, Engine::answering(plain("2")).await];
