@@ -174,6 +174,7 @@ impl Engine {
             counts: state.core.counts(),
             running_adapters: named(running),
             waiting_adapters: named(waiting),
+            uptime: self.started.elapsed(),
         };
         drop(state);
         self.metrics.page(&now)

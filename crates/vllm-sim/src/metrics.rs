@@ -62,6 +62,8 @@ pub(crate) struct Now {
     pub(crate) counts: Counts,
     pub(crate) running_adapters: String,
     pub(crate) waiting_adapters: String,
+    /// Since the start.
+    pub(crate) uptime: Duration,
 }
 
 /// A limit of the queue.
@@ -436,7 +438,7 @@ impl Metrics {
             adapters.reset();
             adapters
                 .with_label_values(&[most.as_str(), &now.running_adapters, &now.waiting_adapters])
-                .set(self.started);
+                .set(self.started + now.uptime.as_secs_f64());
         }
         let families = self.registry.gather();
         let mut page = String::new();
