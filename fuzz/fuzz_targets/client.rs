@@ -62,6 +62,7 @@ fuzz_target!(|data: &[u8]| {
             request_id: "r",
             length: body.payload.len(),
             headers: &one.parts.headers,
+            traceparent: None,
         },
     );
     sent.extend_from_slice(&body.payload);
@@ -70,6 +71,8 @@ fuzz_target!(|data: &[u8]| {
             assert!(passed.ended && passed.left.is_empty() && passed.payload == body.payload);
             again
         }
+        // The router's own headers come on top of as many as are taken.
+        Asked::Refused(RequestError::TooManyHeaders | RequestError::TooLong) => return,
         other => panic!("{other:?} of {:?}", String::from_utf8_lossy(&sent)),
     };
     for name in ["transfer-encoding", "te", "upgrade", "authorization", "cookie", "x-api-key", "forwarded", "x-real-ip"]

@@ -10,6 +10,7 @@ use telemetry::log::LogFormat;
 use crate::request_log::LineFormat;
 use crate::settings::Settings;
 use crate::tls::TlsFiles;
+use crate::traces::Collector;
 
 /// Passes OpenAI-shaped requests to the replicas of InferencePools, as RoutePolicies say.
 ///
@@ -109,6 +110,12 @@ pub struct Args {
     /// How many of a hundred requests that end well write a line; every other request writes one.
     #[arg(long, env = "QUARTERMASTER_LOG_REQUESTS_PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub log_requests_percent: u8,
+    /// Collector that gets a trace of each request, by OTLP over HTTP: http://HOST:4318. Default: none.
+    #[arg(long, env = "QUARTERMASTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<Collector>,
+    /// How many of a hundred requests begin a trace where the client has not; one that the client records always goes on.
+    #[arg(long, env = "QUARTERMASTER_OTLP_PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub otlp_percent: u8,
     /// How log lines look: json or text.
     #[arg(long, env = "QUARTERMASTER_LOG_FORMAT", default_value = "json")]
     pub log_format: LogFormat,

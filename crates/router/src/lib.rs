@@ -14,6 +14,7 @@ pub mod request_log;
 pub mod run;
 pub mod settings;
 pub mod tls;
+pub mod traces;
 pub mod worker;
 
 mod answer;

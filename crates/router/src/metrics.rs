@@ -47,6 +47,8 @@ pub struct Metrics {
     pub(crate) held_bytes: IntGauge,
     pub(crate) upstream_connects: IntCounter,
     pub(crate) stale_connections: IntCounter,
+    /// Counts spans that no collector took.
+    pub lost_spans: IntCounter,
     pub(crate) table_changes: IntCounter,
     pub(crate) table_changed: Gauge,
     pub(crate) table_from_cache: IntGauge,
@@ -133,6 +135,8 @@ impl Metrics {
         let upstream_connects = kept(r, IntCounter::new("upstream_connects_total", help)?)?;
         let help = "Kept connections that an engine had closed, seen only when one was used again.";
         let stale_connections = kept(r, IntCounter::new("stale_connections_total", help)?)?;
+        let help = "Spans of traces that no collector took, or that found no place in the queue.";
+        let lost_spans = kept(r, IntCounter::new("lost_spans_total", help)?)?;
         let table_changes = kept(r, IntCounter::new("table_changes_total", "New routing tables put to use.")?)?;
         let help = "When the routing table changed last, in seconds since 1970.";
         let table_changed = kept(r, Gauge::new("table_changed_timestamp_seconds", help)?)?;
@@ -168,6 +172,7 @@ impl Metrics {
             held_bytes,
             upstream_connects,
             stale_connections,
+            lost_spans,
             table_changes,
             table_changed,
             table_from_cache,

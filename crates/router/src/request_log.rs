@@ -157,7 +157,7 @@ fn write_out(lines: &mut Vec<u8>) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the edge where the clock enters; the figure is for people only")]
-fn now() -> Duration {
+pub(crate) fn now() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 

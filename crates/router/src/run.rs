@@ -18,6 +18,7 @@ use crate::follow::{ClientError, Follow, client, follow};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::tls::{Tls, TlsError};
+use crate::traces::Traces;
 use crate::worker::Workers;
 
 /// How long the API server has to answer a router that starts, before that takes the routing table that it kept: longer than
@@ -25,6 +26,8 @@ use crate::worker::Workers;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long the admin pages may take to end.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
+/// How long the last traces may take to reach their collector.
+const EXPORT_GRACE: Duration = Duration::from_secs(5);
 
 /// Why the router could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -84,10 +87,16 @@ async fn serve(args: Args) -> Result<(), Error> {
         tokio::spawn(tls.clone().follow(files, metrics.clone()));
         settings.tls = Some(tls);
     }
+    let exporting = args.otlp_endpoint.clone().map(|collector| {
+        let (traces, export) = Traces::to(collector, args.otlp_percent, metrics.lost_spans.clone());
+        settings.traces = Some(traces);
+        tokio::spawn(export)
+    });
     let client = client().await?;
     let count = args.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
     let workers = Workers::start(args.listen, count, &settings, &live, &metrics, args.drain_timeout)
         .map_err(doing(format!("listening on {}", args.listen)))?;
+    drop(settings);
     tracing::info!(listen = %workers.address(), admin = %args.admin_listen, workers = count, "serving");
 
     let how = Follow { namespace: args.namespace.clone(), cache_dir: args.cache_dir.clone(), patience: PATIENCE };
@@ -97,6 +106,10 @@ async fn serve(args: Args) -> Result<(), Error> {
         () = drain(&args, workers, &stop, &ready) => {}
     }
     ended.cancel();
+    if let Some(exporting) = exporting {
+        // The workers are gone, and with them the queue, once what is left in it has been sent.
+        let _ = tokio::time::timeout(EXPORT_GRACE, exporting).await;
+    }
     // Whoever still reads an admin page does not hold the process up.
     let _ = tokio::time::timeout(ADMIN_GRACE, async { (pages.await, debug_pages.await) }).await;
     Ok(())

@@ -6,6 +6,7 @@ use router_core::EjectionRules;
 
 use crate::request_log::LineFormat;
 use crate::tls::Tls;
+use crate::traces::Traces;
 
 /// Limits and deadlines of the data plane. The defaults are those of the command line.
 #[derive(Clone, Debug)]
@@ -57,6 +58,8 @@ pub struct Settings {
     pub request_lines: LineFormat,
     /// How many of a hundred requests that end well have a line; all others have one.
     pub request_lines_percent: u8,
+    /// Where requests leave their traces, if anywhere.
+    pub traces: Option<Traces>,
 }
 
 impl Default for Settings {
@@ -85,6 +88,7 @@ impl Default for Settings {
             count_stream_tokens: true,
             request_lines: LineFormat::Json,
             request_lines_percent: 100,
+            traces: None,
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod http1;
 pub mod multipart;
 pub mod openai;
 pub mod sse;
+pub mod trace;
 pub mod usage;
 pub mod vllm;
 

@@ -122,7 +122,7 @@ async fn exchange(
     until: Instant,
     record: &Record,
 ) -> Result<Answer, Refusal> {
-    let head = request_head(endpoint, ask, body.len(), record.request_id());
+    let head = request_head(endpoint, ask, body.len(), record);
     let settings = &worker.settings;
     if let Some(conn) = worker.kept.take(endpoint.address, settings.idle_timeout) {
         match on(conn, &head, body, until, worker).await {
@@ -157,7 +157,9 @@ fn refusal(error: &AskError, until: Instant, worker: &Worker, record: &Record) -
     }
 }
 
-fn request_head(endpoint: &Endpoint, ask: &Ask, length: usize, request_id: &str) -> BytesMut {
+fn request_head(endpoint: &Endpoint, ask: &Ask, length: usize, record: &Record) -> BytesMut {
+    let (request_id, traceparent) = (record.request_id(), record.traceparent());
+    let traceparent = traceparent.as_deref();
     let uri = &ask.parts.uri;
     let head = RequestHead {
         method: ask.parts.method.as_str(),
@@ -166,6 +168,7 @@ fn request_head(endpoint: &Endpoint, ask: &Ask, length: usize, request_id: &str)
         request_id,
         length,
         headers: &ask.parts.headers,
+        traceparent,
     };
     let mut out = BytesMut::new();
     write_head(&mut out, &head);

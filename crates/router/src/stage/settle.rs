@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use router_core::{Choice, Endpoint, Refusal};
 use wire::Dialect;
+use wire::trace::SpanValue;
 use wire::usage::UsageReader;
 
 use super::ask::Ask;
@@ -15,6 +16,7 @@ use crate::load::Admitted;
 use crate::metrics::RouteHandles;
 use crate::request_log::Line;
 use crate::surface::Surface;
+use crate::traces::Trace;
 use crate::worker::Worker;
 
 /// Status in the log of a request whose client left before any answer. Nobody ever receives it.
@@ -49,6 +51,7 @@ pub(crate) struct Record {
     hides_usage: bool,
     usage: UsageReader,
     retries: u32,
+    trace: Option<Box<Trace>>,
     /// When the first bytes of the answer's body came, and the last ones.
     first_token: Option<Instant>,
     last_token: Option<Instant>,
@@ -87,6 +90,7 @@ impl Record {
             hides_usage: false,
             usage: UsageReader::default(),
             retries: 0,
+            trace: worker.settings.traces.as_ref().and_then(|traces| Trace::begin(traces, headers)),
             first_token: None,
             last_token: None,
             bytes: 0,
@@ -114,6 +118,9 @@ impl Record {
 
     pub(crate) fn sent_to(&mut self, endpoint: &Arc<Endpoint>) {
         self.endpoint = Some(Arc::clone(endpoint));
+        if let Some(trace) = &mut self.trace {
+            trace.attempt(&endpoint.authority);
+        }
     }
 
     pub(crate) fn retried(&mut self) {
@@ -172,6 +179,11 @@ impl Record {
         self.request_id.to_str().unwrap_or_default()
     }
 
+    /// What the engine is told of the trace, if the request is traced here.
+    pub(crate) fn traceparent(&self) -> Option<String> {
+        self.trace.as_ref().map(|trace| trace.header())
+    }
+
     /// The id as a header.
     pub(crate) fn request_id_header(&self) -> HeaderValue {
         self.request_id.clone()
@@ -226,6 +238,38 @@ impl Record {
         matches!(self.outcome, Outcome::Answered) && status < 400
     }
 
+    fn end_trace(&mut self, status: u16) {
+        let Some(trace) = self.trace.take() else { return };
+        let text = |text: &str| SpanValue::Text(text.to_owned());
+        let usage = self.usage.usage();
+        let mut attributes = vec![
+            ("http.response.status_code", SpanValue::Number(status.into())),
+            ("quartermaster.request_id", text(self.request_id())),
+        ];
+        if let Some(surface) = self.surface {
+            attributes.push(("gen_ai.operation.name", text(surface.label())));
+        }
+        if !self.model.is_empty() {
+            attributes.push(("gen_ai.request.model", text(&self.model)));
+        }
+        if let Some(route) = self.handles() {
+            attributes
+                .extend([("quartermaster.policy", text(&route.policy)), ("quartermaster.pool", text(&route.pool))]);
+        }
+        for (name, tokens) in
+            [("gen_ai.usage.input_tokens", usage.prompt), ("gen_ai.usage.output_tokens", usage.completion)]
+        {
+            attributes.extend(tokens.and_then(|n| i64::try_from(n).ok()).map(|n| (name, SpanValue::Number(n))));
+        }
+        let failed = match &self.outcome {
+            Outcome::Answered if status < 500 => None,
+            Outcome::Answered => Some("the engine answered with an error"),
+            Outcome::Left => Some("client_left"),
+            Outcome::Refused(refusal) => Some(refusal.code()),
+        };
+        trace.end(self.started, failed, attributes);
+    }
+
     fn write_line(&self, line: &mut Line<'_>, status: u16, total: Duration) {
         let route = self.handles();
         let (outcome, reason) = match &self.outcome {
@@ -265,6 +309,7 @@ impl Drop for Record {
         let total = self.started.elapsed();
         let status = self.status.map_or(CLIENT_LEFT, |status| status.as_u16());
         self.count(status, total.as_secs_f64());
+        self.end_trace(status);
         let percent = self.worker.settings.request_lines_percent;
         if percent < 100 && self.ordinary(status) && rand::random_range(0..100) >= percent {
             return;

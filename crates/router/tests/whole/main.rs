@@ -17,3 +17,4 @@ mod stops;
 mod streams;
 mod surfaces;
 mod tls;
+mod traces;

@@ -21,6 +21,8 @@ pub struct RequestHead<'a> {
     pub length: usize,
     /// The client's headers.
     pub headers: &'a HeaderMap,
+    /// Value of `traceparent` in the place of the client's; without one, the client's passes.
+    pub traceparent: Option<&'a str>,
 }
 
 /// Headers of the client that an engine never sees, beside the hop-by-hop ones.
@@ -54,11 +56,16 @@ pub fn write_head(out: &mut BytesMut, head: &RequestHead<'_>) {
         out.put_slice(part.as_bytes());
     }
     out.put_slice(head.request_id.as_bytes());
+    if let Some(parent) = head.traceparent {
+        out.put_slice(b"\r\ntraceparent: ");
+        out.put_slice(parent.as_bytes());
+    }
     out.put_slice(b"\r\ncontent-length: ");
     put_number(out, head.length as u64);
     out.put_slice(b"\r\n");
     for (name, value) in head.headers {
-        if tokens.stops(name) || withheld(name) {
+        let replaced = head.traceparent.is_some() && name.as_str() == "traceparent";
+        if replaced || tokens.stops(name) || withheld(name) {
             continue;
         }
         out.put_slice(name.as_str().as_bytes());
@@ -121,12 +128,18 @@ mod tests {
         let mut out = BytesMut::new();
         let target = "/v1/completions?x=1";
         let host = "10.0.0.1:8000";
-        let head = RequestHead { method: "POST", target, host, request_id: "r1", length: 120, headers: &headers };
+        let (request_id, traceparent) = ("r1", None);
+        let head =
+            RequestHead { method: "POST", target, host, request_id, length: 120, headers: &headers, traceparent };
         write_head(&mut out, &head);
         let want = "POST /v1/completions?x=1 HTTP/1.1\r\nhost: 10.0.0.1:8000\r\nx-request-id: r1\r\n\
                     content-length: 120\r\ncontent-type: application/json\r\ntraceparent: 00-1-2-01\r\n\
                     x-twice: a\r\nx-twice: b\r\n\r\n";
         assert_eq!(std::str::from_utf8(&out).unwrap(), want);
+        out.clear();
+        write_head(&mut out, &RequestHead { traceparent: Some("00-3-4-01"), ..head });
+        let text = std::str::from_utf8(&out).unwrap();
+        assert!(text.contains("\r\ntraceparent: 00-3-4-01\r\n") && !text.contains("00-1-2-01"), "{text}");
     }
 
     #[test]
