@@ -4,11 +4,18 @@
 # both alike; the medians are compared.
 #
 #   ROUNDS=5 SECONDS_EACH=4 benches/router-vs-nginx.sh
+#   PEERS=1 benches/router-vs-nginx.sh
+#
+# With PEERS, sglang-router and LiteLLM are installed from PyPI beside this checkout's programs and measured in the same
+# rounds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 rounds=${ROUNDS:-5}
 seconds=${SECONDS_EACH:-4}
+peers=${PEERS:-}
+sglang_version=0.3.2
+litellm_version=1.106.0
 work=$(mktemp -d)
 started=()
 trap 'for p in "${started[@]}"; do kill "$p" 2>/dev/null || true; done; rm -rf "$work"' EXIT
@@ -27,9 +34,10 @@ cargo build --quiet --profile dist -p router --examples
 bin=target/dist/examples
 
 # A free port each; nothing else on the machine is expected to grab one in between.
-read -r plain burst paced nginx_plain nginx_burst nginx_paced router <<<"$(python3 - <<'PY'
+read -r plain burst paced nginx_plain nginx_burst nginx_paced router \
+    sglang_plain sglang_burst sglang_paced s1 s2 s3 litellm <<<"$(python3 - <<'PY'
 import socket
-held = [socket.socket() for _ in range(7)]
+held = [socket.socket() for _ in range(14)]
 for s in held:
     s.bind(("127.0.0.1", 0))
 print(*(s.getsockname()[1] for s in held))
@@ -73,6 +81,60 @@ for _ in $(seq 100); do
     sleep 0.1
 done
 
+# Of each proxy and model: the process that is measured, and where it listens.
+declare -A pid port
+for model in plain burst paced; do
+    of_nginx=nginx_$model
+    pid[nginx,$model]=$nginx_pid port[nginx,$model]=${!of_nginx}
+    pid[router,$model]=$router_pid port[router,$model]=$router
+done
+proxies=(nginx router)
+
+venv() { # name requirement: an environment of its own, kept between runs
+    [ -x "target/peers/$1/bin/pip" ] || python3 -m venv "target/peers/$1"
+    "target/peers/$1/bin/pip" install --quiet "$2"
+}
+
+start_peers() {
+    echo "installing sglang-router $sglang_version and LiteLLM $litellm_version"
+    venv sglang "sglang-router==$sglang_version"
+    venv litellm "litellm[proxy]==$litellm_version"
+    # It chooses by load, not by model: one for each upstream.
+    local model listen upstream metrics=s1 folder=$PWD/target/peers
+    for model in plain burst paced; do
+        listen=sglang_$model upstream=$model
+        (cd "$work" && exec "$folder/sglang/bin/python" -m sglang_router.launch_router --host 127.0.0.1 --port "${!listen}" \
+            --worker-urls "http://127.0.0.1:${!upstream}" --policy round_robin --log-level warn \
+            --prometheus-host 127.0.0.1 --prometheus-port "${!metrics}" >"$work/sglang-$model.log" 2>&1) &
+        started+=($!)
+        pid[sglang,$model]=$! port[sglang,$model]=${!listen}
+        [ "$metrics" = s1 ] && metrics=s2 || metrics=s3
+    done
+    {
+        echo "model_list:"
+        for model in plain burst paced; do
+            echo "  - {model_name: $model, litellm_params: {model: openai/$model, api_base: 'http://127.0.0.1:${!model}/v1', api_key: x}}"
+        done
+    } >"$work/litellm.yaml"
+    (cd "$work" && LITELLM_MASTER_KEY=sk-bench LITELLM_LOCAL_MODEL_COST_MAP=True LITELLM_LOG=ERROR exec "$folder/litellm/bin/python" \
+        -m litellm.proxy.proxy_cli --config litellm.yaml --host 127.0.0.1 --port "$litellm" --num_workers 1 >"$work/litellm.log" 2>&1) &
+    started+=($!)
+    for model in plain burst paced; do pid[litellm,$model]=$! port[litellm,$model]=$litellm; done
+    for model in plain burst paced; do
+        for proxy in sglang litellm; do
+            for try in $(seq 120); do
+                curl -sf -m 5 -o /dev/null -H 'content-type: application/json' -H 'authorization: Bearer sk-bench' \
+                    -d "{\"model\":\"$model\",\"stream\":$([ "$model" = plain ] && echo false || echo true),\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}" \
+                    "http://127.0.0.1:${port[$proxy,$model]}/v1/chat/completions" && continue 2
+                sleep 0.5
+            done
+            echo "$proxy does not answer for $model"; tail -n 20 "$work/$proxy"*.log; exit 1
+        done
+    done
+    proxies+=(sglang litellm)
+}
+[ -z "$peers" ] || start_peers
+
 ask() { # model: the script that makes wrk ask for it
     cat >"$work/$1.lua" <<LUA
 wrk.method = "POST"
@@ -90,7 +152,7 @@ cpu() { # nanoseconds of CPU that a process has used, over all its threads
 measure() { # name pid port model connections
     local before after done
     before=$(cpu "$2")
-    wrk -t1 -c"$5" -d"${seconds}s" -s "$work/$4.lua" "http://127.0.0.1:$3" >"$work/wrk.out"
+    wrk -t1 -c"$5" -d"${seconds}s" --timeout 30s -s "$work/$4.lua" "http://127.0.0.1:$3" >"$work/wrk.out"
     after=$(cpu "$2")
     done=$(awk '/requests in/ { print $1 }' "$work/wrk.out")
     if [ "$done" -eq 0 ] || [ "$before" -eq "$after" ]; then
@@ -105,12 +167,11 @@ measure() { # name pid port model connections
 for model in plain burst paced; do ask "$model"; done
 for round in $(seq "$rounds"); do
     echo "round $round of $rounds"
-    measure nginx "$nginx_pid" "$nginx_plain" plain 32
-    measure router "$router_pid" "$router" plain 32
-    measure nginx "$nginx_pid" "$nginx_burst" burst 32
-    measure router "$router_pid" "$router" burst 32
-    measure nginx "$nginx_pid" "$nginx_paced" paced 64
-    measure router "$router_pid" "$router" paced 64
+    for model in plain burst paced; do
+        for proxy in "${proxies[@]}"; do
+            measure "$proxy" "${pid[$proxy,$model]}" "${port[$proxy,$model]}" "$model" "$([ "$model" = paced ] && echo 64 || echo 32)"
+        done
+    done
 done
 
 python3 - "$work/figures" <<'PY'
@@ -123,11 +184,14 @@ for line in open(sys.argv[1]):
     proxy, mode, nanoseconds, rate = line.split()
     figures[mode, proxy].append((int(nanoseconds) / 1000, int(rate)))
 goals = {"plain": 1.5, "burst": 1.0, "paced": 1.2}
-print(f"\n{'':6} {'nginx µs':>9} {'router µs':>10} {'ratio':>6} {'goal':>5}   requests/s (nginx, router)")
+proxies = sorted({proxy for _, proxy in figures}, key=["nginx", "router", "sglang", "litellm"].index)
+print(f"\n{'':6} {'proxy':8} {'µs':>9} {'x nginx':>8} {'goal':>5} {'requests/s':>11}")
 for mode, goal in goals.items():
-    micros = {p: statistics.median(m for m, _ in figures[mode, p]) for p in ("nginx", "router")}
-    rates = {p: statistics.median(r for _, r in figures[mode, p]) for p in ("nginx", "router")}
-    ratio = micros["router"] / micros["nginx"]
-    print(f"{mode:6} {micros['nginx']:9.1f} {micros['router']:10.1f} {ratio:6.2f} {goal:5.1f}   {rates['nginx']:.0f}, {rates['router']:.0f}")
+    nginx = statistics.median(micros for micros, _ in figures[mode, "nginx"])
+    for proxy in proxies:
+        micros = statistics.median(m for m, _ in figures[mode, proxy])
+        rate = statistics.median(r for _, r in figures[mode, proxy])
+        aim = f"{goal:5.1f}" if proxy == "router" else " " * 5
+        print(f"{mode:6} {proxy:8} {micros:9.1f} {micros / nginx:8.2f} {aim} {rate:11.0f}")
 PY
 awk '/VmRSS|VmHWM/ { printf "router %s %.1f MB\n", $1, $2 / 1024 }' /proc/"$router_pid"/status

@@ -21,8 +21,14 @@ pub(crate) struct Backoff(Mutex<HashMap<String, Failures>>);
 
 #[derive(Debug)]
 struct Failures {
+    /// All of them.
     in_a_row: u32,
+    /// Those that came after the wait that the one before had asked for. Only these make the waits longer: else an object
+    /// about which much happens would soon be left alone for minutes.
+    waited: u32,
     last: Instant,
+    /// When the wait is over.
+    due: Instant,
     class: Class,
     /// Of the object, when it failed.
     generation: Option<i64>,
@@ -34,10 +40,17 @@ impl Backoff {
     pub(crate) fn failed(&self, key: &str, generation: Option<i64>, class: Class, now: Instant, luck: f64) -> Duration {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, failures| now.saturating_duration_since(failures.last) < REMEMBER);
-        let before = all.get(key).map_or(0, |failures| failures.in_a_row);
-        let in_a_row = before.saturating_add(1);
-        all.insert(key.to_owned(), Failures { in_a_row, last: now, class, generation });
-        wait(class, in_a_row, luck)
+        let before = all.get(key);
+        let in_a_row = before.map_or(0, |failures| failures.in_a_row).saturating_add(1);
+        let early = before.filter(|failures| now < failures.due);
+        let waited = match (early, before) {
+            (Some(failures), _) => failures.waited,
+            (None, failures) => failures.map_or(0, |failures| failures.waited).saturating_add(1),
+        };
+        let wait = wait(class, waited, luck);
+        let wait = early.map_or(wait, |failures| wait.min(failures.due.saturating_duration_since(now)));
+        all.insert(key.to_owned(), Failures { in_a_row, waited, last: now, due: now + wait, class, generation });
+        wait
     }
 
     /// How long the object `key` at `generation` is to be left alone although something about it has changed: it has just
@@ -109,11 +122,13 @@ mod tests {
         let (backoff, start) = (Backoff::default(), Instant::now());
         let fail =
             |key, at: u64| backoff.failed(key, None, Class::Transient, start + Duration::from_secs(at), 0.5).as_secs();
-        assert_eq!([fail("a", 0), fail("a", 1), fail("b", 1), fail("a", 2)], [1, 2, 1, 4]);
+        assert_eq!([fail("a", 0), fail("a", 1), fail("b", 1), fail("a", 3)], [1, 2, 1, 4]);
         assert_eq!(["a", "b", "c"].map(|key| backoff.in_a_row(key)), [3, 1, 0]);
         backoff.succeeded("a");
         assert_eq!([fail("a", 3), fail("b", 3)], [1, 2]);
         assert_eq!(fail("b", 3 + REMEMBER.as_secs()), 1, "forgotten by then");
+        // Those who try early because something has happened do not wait longer in the end.
+        assert_eq!([0, 1, 3, 4, 5, 6, 7].map(|at| fail("c", at)), [1, 2, 4, 3, 2, 1, 8]);
     }
 
     #[test]
