@@ -25,6 +25,9 @@ pub(crate) async fn answer(worker: &Rc<Worker>, request: Request<RequestBody<'_>
     if !record.admitted() {
         return respond::refuse(Refusal::Overloaded(Overload::Requests), record);
     }
+    if worker.sheds() {
+        return respond::refuse(Refusal::Overloaded(Overload::Work), record);
+    }
     match Surface::of(request.method(), path) {
         Route::Refuse(refusal) => respond::refuse(refusal, record),
         Route::Methods(allow) => respond::methods(allow, record),

@@ -47,6 +47,9 @@ pub struct Args {
     /// Most requests under way at once; further ones are told 503 before their body is read.
     #[arg(long, env = "QUARTERMASTER_MAX_IN_FLIGHT", default_value_t = 8192)]
     pub max_in_flight: usize,
+    /// Milliseconds that a worker may be behind with its work before it refuses a share of new requests; 0 for any.
+    #[arg(long, env = "QUARTERMASTER_MAX_LAG_MILLISECONDS", default_value_t = 50)]
+    pub max_lag_milliseconds: u64,
     /// Most bytes of requests' bodies held at once; who brings more is told 503.
     #[arg(long, env = "QUARTERMASTER_MAX_HELD_BODY_BYTES", default_value_t = 256 * 1024 * 1024)]
     pub max_held_body_bytes: usize,
@@ -147,6 +150,7 @@ impl Args {
             max_body: self.max_body_bytes,
             max_connections: self.max_connections,
             max_in_flight: self.max_in_flight,
+            max_lag: Duration::from_millis(self.max_lag_milliseconds),
             max_held_bytes: self.max_held_body_bytes,
             http2: self.http2,
             opening_timeout: self.opening_timeout,

@@ -21,6 +21,7 @@ mod answer;
 mod clock;
 mod connection;
 mod date;
+mod lag;
 mod load;
 mod respond;
 mod stage;

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::serve;
 use crate::date::{self, Date};
+use crate::lag::Lag;
 use crate::live::{Live, Shared};
 use crate::load::Load;
 use crate::metrics::Metrics;
@@ -158,6 +159,7 @@ impl Start {
             log: RequestLog::new(lines),
             load: self.load,
             date: Date::default(),
+            lag: Lag::default(),
             leaving: self.leaving,
             connections: Connections::default(),
         });
@@ -186,6 +188,7 @@ pub(crate) struct Worker {
     pub(crate) log: RequestLog,
     pub(crate) load: Arc<Load>,
     date: Date,
+    lag: Lag,
     leaving: Arc<AtomicBool>,
     connections: Connections,
 }
@@ -199,6 +202,12 @@ impl Worker {
     /// Now, as the `Date` header has it.
     pub(crate) fn date(&self) -> [u8; date::LENGTH] {
         self.date.now()
+    }
+
+    /// Whether this request is to be refused because the worker is too far behind with its work.
+    pub(crate) fn sheds(self: &Rc<Self>) -> bool {
+        let worker = Rc::clone(self);
+        self.lag.sheds(self.settings.max_lag, move || worker.lag.seen(worker.settings.max_lag))
     }
 
     /// Whether clients are to be sent elsewhere.

@@ -318,3 +318,30 @@ async fn half_a_head_or_half_a_body_does_not_hold_up_the_end() {
         client.read_all().await;
     }
 }
+
+#[tokio::test]
+async fn a_worker_that_is_behind_refuses_a_share_at_once() {
+    let engine = Engine::answering(plain("{}")).await;
+    // Any lag is too much, so the share that is refused grows with each look.
+    let bed = Bed::with(&Settings { max_lag: Duration::from_nanos(1), ..Settings::default() }, &[engine.address]);
+    let mut client = bed.client().await;
+    let (mut answered, mut refused) = (0, 0);
+    let refusal = soon(async {
+        loop {
+            client.send(chat(ASK)).await;
+            let (head, body) = client.message().await;
+            if status(&head) == 503 {
+                refused += 1;
+                if refused == 20 {
+                    return (head, body);
+                }
+            } else {
+                answered += 1;
+            }
+        }
+    })
+    .await;
+    assert_eq!(header(&refusal.0, "retry-after"), Some("1"));
+    assert!(refusal.1.contains("router_overloaded"), "{}", refusal.1);
+    assert!(answered > 0, "the first is taken");
+}

@@ -144,9 +144,8 @@ fn verdict(said: &str) -> &'static str {
     match said.split(' ').nth(1) {
         Some("200") => "takes",
         Some(_) if own.iter().any(|code| said.contains(code)) => "takes",
-        Some(_) => "refuses",
         None if said == "…" => "waits",
-        None => "refuses",
+        Some(_) | None => "refuses",
     }
 }
 
