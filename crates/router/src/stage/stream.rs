@@ -123,6 +123,7 @@ impl Relay {
                 Ok(Step::NeedMore) => match conn.poll_read(cx) {
                     Poll::Ready(Ok(count)) if count > 0 => {
                         self.heard = Instant::now();
+                        // One that always has more to say never comes to where the timer is looked at.
                         if self.heard >= self.until {
                             return self.break_off(&self.overdue(), cx);
                         }

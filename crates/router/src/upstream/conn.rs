@@ -26,8 +26,6 @@ pub(crate) struct Conn {
     reused: bool,
     /// The request in hand was not sent to its end.
     unsent: bool,
-    /// Reading failed. The system tells that once, and then as an orderly end.
-    broken: bool,
 }
 
 /// Why a request got no answer on this connection.
@@ -55,7 +53,7 @@ impl Conn {
     pub(crate) async fn open(address: SocketAddr, deadline: Duration) -> io::Result<Self> {
         let stream = tokio::time::timeout(deadline, TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: BytesMut::new(), address, reused: false, unsent: false, broken: false })
+        Ok(Self { stream, buffer: BytesMut::new(), address, reused: false, unsent: false })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -110,16 +108,11 @@ impl Conn {
 
     /// Reads once; 0 when the engine has closed its side.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.broken {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
         if self.buffer.capacity() - self.buffer.len() < LEAST_ROOM {
             self.buffer.reserve(ROOM);
         }
         // The future holds no state between polls, so one made anew each time reads on where the last left off.
-        let read = ready!(pin!(self.stream.read_buf(&mut self.buffer)).poll(cx));
-        self.broken = read.is_err();
-        Poll::Ready(read)
+        pin!(self.stream.read_buf(&mut self.buffer)).poll(cx)
     }
 
     /// What was read and not used yet.

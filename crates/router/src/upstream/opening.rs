@@ -2,6 +2,7 @@
 //!
 //! Looking takes nothing out of the connection's buffer, so what passes on afterwards is what came.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::task::ready;
 
@@ -15,6 +16,8 @@ use super::{AskError, Conn};
 
 /// Most bytes of an answer that are waited for and looked at. Every error of an engine is shorter.
 const MOST_LOOKED_AT: usize = 8 * 1024;
+/// Bytes that a stream's first event mostly fits into, framing included.
+const FIRST_LOOK: usize = 1024;
 
 /// An answer that has begun, its body still in the connection.
 #[derive(Debug)]
@@ -51,17 +54,17 @@ impl Conn {
         }
         poll_fn(|cx| {
             loop {
-                let (body, whole) = self.peek(head.framing)?;
-                let full = body.len() >= MOST_LOOKED_AT;
-                if whole || full || (events && WholeEvents::first(&body).is_some()) {
-                    return Ok(judge(head.status, events, &body)).into();
+                if let Some(opening) = self.opening(head, events)? {
+                    return Ok(opening).into();
                 }
                 match ready!(self.poll_read(cx)) {
                     Ok(1..) => {}
                     // What ends with the connection is whole, but for a stream that has said nothing.
                     Ok(0) if head.framing == Framing::UntilClose && !events => {
+                        let (body, _) = self.peek(head.framing, 2 * MOST_LOOKED_AT)?;
                         return Ok(judge(head.status, events, &body)).into();
                     }
+                    // An error of the socket is told once, so nothing more is read from this one.
                     Ok(0) | Err(_) => return Err(AskError::Closed).into(),
                 }
             }
@@ -69,15 +72,39 @@ impl Conn {
         .await
     }
 
-    /// The start of the body that has come so far, and whether that is all of it.
-    fn peek(&self, framing: Framing) -> Result<(BytesMut, bool), AskError> {
-        let mut raw = BytesMut::from(&self.buffer()[..self.buffer().len().min(2 * MOST_LOOKED_AT)]);
-        let mut decoder = BodyDecoder::new(framing);
-        let mut body = BytesMut::new();
-        while let Step::Data(data) = decoder.decode(&mut raw)? {
-            body.extend_from_slice(&data);
+    /// What is known from the bytes that have come so far, if that is enough.
+    fn opening(&self, head: &Head, events: bool) -> Result<Option<Opening>, AskError> {
+        if events {
+            // Events that came at once are many, and the first one is short.
+            let (body, _) = self.peek(head.framing, FIRST_LOOK)?;
+            if WholeEvents::first(&body).is_some() {
+                return Ok(Some(judge(head.status, events, &body)));
+            }
         }
-        Ok((body, decoder.ended()))
+        // Framing has its part of the bytes.
+        let (body, whole) = self.peek(head.framing, 2 * MOST_LOOKED_AT)?;
+        let enough = whole || body.len() >= MOST_LOOKED_AT || (events && WholeEvents::first(&body).is_some());
+        Ok(enough.then(|| judge(head.status, events, &body)))
+    }
+
+    /// The start of the body, out of at most `most` bytes, and whether that is all of it.
+    fn peek(&self, framing: Framing, most: usize) -> Result<(Cow<'_, [u8]>, bool), AskError> {
+        let raw = &self.buffer()[..self.buffer().len().min(most)];
+        match framing {
+            Framing::Length(length) => {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                Ok((raw[..raw.len().min(length)].into(), raw.len() >= length))
+            }
+            Framing::UntilClose => Ok((raw.into(), false)),
+            Framing::Chunked => {
+                let (mut raw, mut decoder) = (BytesMut::from(raw), BodyDecoder::new(framing));
+                let mut body = Vec::new();
+                while let Step::Data(data) = decoder.decode(&mut raw)? {
+                    body.extend_from_slice(&data);
+                }
+                Ok((body.into(), decoder.ended()))
+            }
+        }
     }
 }
 

@@ -70,7 +70,9 @@ async fn a_replica_that_recovers_is_found_out_by_one_request() {
     let well = Engine::answering(plain("well")).await;
     let bed = Bed::with(&settings, &[sick.address, well.address]);
     let mut client = bed.client().await;
+    let give_up = tokio::time::Instant::now() + Duration::from_secs(20);
     while bed.figure(r#"quartermaster_router_ejections_total{pool="ml/p"}"#) < 0.5 {
+        assert!(tokio::time::Instant::now() < give_up, "it was never ejected");
         client.send(chat(ASK)).await;
         assert_eq!(status(&client.message().await.0), 200);
     }
