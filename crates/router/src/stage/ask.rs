@@ -43,6 +43,15 @@ pub(crate) struct Wants {
     pub(crate) session: Option<String>,
 }
 
+/// A body as an engine gets it.
+#[derive(Debug)]
+pub(crate) struct Sent<'a> {
+    /// All up to the last change.
+    pub(crate) changed: Vec<u8>,
+    /// The rest, as it came.
+    pub(crate) rest: &'a [u8],
+}
+
 impl Ask {
     /// Reads what the body of a request at `surface` says. With `count_tokens`, a stream is made to tell the count of its
     /// tokens.
@@ -82,17 +91,15 @@ impl Ask {
 
     /// The body for engines that know the model as `served`. Only the model's name and the wish for a count of tokens are
     /// ever changed.
-    pub(crate) fn body_for(&self, served: &str) -> Cow<'_, [u8]> {
+    pub(crate) fn body_for(&self, served: &str) -> Sent<'_> {
         let renamed = (served != self.model).then(|| match self.form {
             Form::Json => Splice::model(self.model_span.clone(), served),
             Form::Multipart => Splice::new(self.model_span.clone(), served.as_bytes()),
         });
-        if renamed.is_none() && self.usage.is_none() {
-            return Cow::Borrowed(&self.body);
-        }
         let mut splices: Vec<Splice<'_>> = self.usage.iter().cloned().chain(renamed).collect();
         splices.sort_by_key(|splice| splice.span.start);
-        Cow::Owned(splice(&self.body, &splices))
+        let (changed, rest) = splice(&self.body, &splices);
+        Sent { changed, rest }
     }
 
     /// Whether the stream's count of tokens was asked for by the router alone.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use wire::http1::{Head, RequestHead, write_head};
 use wire::vllm::Trouble;
 
-use super::ask::Ask;
+use super::ask::{Ask, Sent};
 use super::settle::Record;
 use crate::clock;
 use crate::live::Live;
@@ -118,14 +118,14 @@ async fn exchange(
     worker: &Worker,
     endpoint: &Endpoint,
     ask: &Ask,
-    body: &[u8],
+    body: &Sent<'_>,
     until: Instant,
     record: &Record,
 ) -> Result<Answer, Refusal> {
-    let head = request_head(endpoint, ask, body.len(), record);
+    let head = request_head(endpoint, ask, body, record);
     let settings = &worker.settings;
     if let Some(conn) = worker.kept.take(endpoint.address, settings.idle_timeout) {
-        match on(conn, &head, body, until, worker).await {
+        match on(conn, &head, body.rest, until, worker).await {
             Err(AskError::Stale) => worker.metrics.stale_connections.inc(),
             other => return other.map_err(|error| refusal(&error, until, worker, record)),
         }
@@ -135,7 +135,7 @@ async fn exchange(
         Refusal::Unreachable { pool: record.pool() }
     })?;
     worker.metrics.upstream_connects.inc();
-    on(conn, &head, body, until, worker).await.map_err(|error| refusal(&error, until, worker, record))
+    on(conn, &head, body.rest, until, worker).await.map_err(|error| refusal(&error, until, worker, record))
 }
 
 /// The beginning of the answer, within the time that an engine has for it.
@@ -157,7 +157,8 @@ fn refusal(error: &AskError, until: Instant, worker: &Worker, record: &Record) -
     }
 }
 
-fn request_head(endpoint: &Endpoint, ask: &Ask, length: usize, record: &Record) -> BytesMut {
+/// The head of the request, and as much of its body as had to be changed.
+fn request_head(endpoint: &Endpoint, ask: &Ask, body: &Sent<'_>, record: &Record) -> BytesMut {
     let (request_id, traceparent) = (record.request_id(), record.traceparent());
     let traceparent = traceparent.as_deref();
     let uri = &ask.parts.uri;
@@ -166,11 +167,12 @@ fn request_head(endpoint: &Endpoint, ask: &Ask, length: usize, record: &Record) 
         target: uri.path_and_query().map_or_else(|| uri.path(), |target| target.as_str()),
         host: &endpoint.authority,
         request_id,
-        length,
+        length: body.changed.len() + body.rest.len(),
         headers: &ask.parts.headers,
         traceparent,
     };
     let mut out = BytesMut::new();
     write_head(&mut out, &head);
+    out.extend_from_slice(&body.changed);
     out
 }

@@ -252,18 +252,17 @@ impl<'a> Splice<'a> {
     }
 }
 
-/// The body with some bytes replaced; all others stay as they came. The places are in ascending order and apart.
+/// The body with some bytes replaced, in two parts: all up to the last change, and the rest as it came, which for most
+/// requests is nearly all and is not copied. The places are in ascending order and apart.
 #[must_use]
-pub fn splice(body: &[u8], splices: &[Splice<'_>]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(body.len() + splices.iter().map(|s| s.with.len()).sum::<usize>());
-    let mut from = 0;
+pub fn splice<'a>(body: &'a [u8], splices: &[Splice<'_>]) -> (Vec<u8>, &'a [u8]) {
+    let (mut out, mut from) = (Vec::new(), 0);
     for splice in splices {
         out.extend_from_slice(&body[from..splice.span.start]);
         out.extend_from_slice(&splice.with);
         from = splice.span.end;
     }
-    out.extend_from_slice(&body[from..]);
-    out
+    (out, &body[from..])
 }
 
 /// What was read so far.
