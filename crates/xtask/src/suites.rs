@@ -85,6 +85,8 @@ fn lint(steps: &mut Steps) -> Outcome<Count> {
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"]);
     doc.env("RUSTDOCFLAGS", "--deny warnings");
     count += one(steps, "Rust is formatted", 2, &mut cargo(&["fmt", "--all", "--check"]))?;
+    let fuzz = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
+    count += one(steps, "The fuzz targets are formatted", 1, &mut cargo(&fuzz))?;
     count += one(steps, "clippy finds nothing", 150, &mut cargo(&clippy))?;
     count += one(steps, "The documentation builds without warnings", 60, &mut doc)?;
     count += one(steps, "The repository is tidy", 2, Command::new(std::env::current_exe()?).arg("tidy"))?;
