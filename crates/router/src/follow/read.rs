@@ -61,7 +61,8 @@ fn replica(endpoint: &Endpoint, namespace: &str, pool: &str, port: u16) -> Optio
         namespace: namespace.to_owned(),
         pool: pool.to_owned(),
         address: SocketAddr::new(address, port),
-        ready: conditions.ready.unwrap_or(true),
+        // Where a Service publishes addresses that are not ready, it calls them ready all the same.
+        ready: conditions.ready.unwrap_or(true) && conditions.serving.unwrap_or(true),
     })
 }
 
@@ -115,12 +116,15 @@ mod tests {
                 endpoint("10.0.0.2", json!({"ready": false, "serving": false, "terminating": false})),
                 endpoint("10.0.0.3", json!({"ready": false, "serving": true, "terminating": true})),
                 endpoint("10.0.0.4", json!({})),
+                endpoint("10.0.0.5", json!({"ready": true, "serving": false, "terminating": false})),
+                endpoint("10.0.0.6", json!({"ready": true, "serving": true, "terminating": true})),
                 endpoint("not-an-address", json!({"ready": true})),
             ],
         });
         let mut object: EndpointSlice = serde_json::from_value(object).unwrap();
         let read: Vec<_> = slice(&object).into_iter().map(|e| (e.address.to_string(), e.ready)).collect();
-        let want = [("10.0.0.1:8000", true), ("10.0.0.2:8000", false), ("10.0.0.4:8000", true)];
+        let want =
+            [("10.0.0.1:8000", true), ("10.0.0.2:8000", false), ("10.0.0.4:8000", true), ("10.0.0.5:8000", false)];
         assert_eq!(read, want.map(|(address, ready)| (address.to_owned(), ready)));
         object.metadata.labels = None;
         assert!(slice(&object).is_empty());
