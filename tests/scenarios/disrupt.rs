@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 /// Clients that stream all the time.
 const CLIENTS: usize = 32;
-/// Between two kills.
+/// Between a whole pool and the next kill, so that all replicas have work.
 const BREATH: Duration = Duration::from_millis(1500);
 
 fn lasts() -> Duration {
@@ -104,12 +104,16 @@ fn processes(pod: &str) -> Vec<String> {
     all.filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit())).filter(of_pod).collect()
 }
 
-fn crash_looping(ns: &Namespace) -> Vec<String> {
-    let list = ns.get("pods --selector quartermaster.dev/pool=busy").unwrap();
-    let waits =
-        |pod: &&Value| pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CrashLoopBackOff";
-    let pods = list["items"].as_array().into_iter().flatten().filter(waits);
-    pods.filter_map(|pod| pod["metadata"]["name"].as_str()).map(str::to_owned).collect()
+/// Names of the pool's pods that are ready.
+fn ready(ns: &Namespace) -> Vec<String> {
+    let list = ns.get("pods --selector quartermaster.dev/pool=busy").unwrap_or_default();
+    let pods = list["items"].as_array().cloned().unwrap_or_default();
+    let is = |pod: &&Value| {
+        let conditions = pod["status"]["conditions"].as_array();
+        conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
+            && pod["metadata"]["deletionTimestamp"].is_null()
+    };
+    pods.iter().filter(is).filter_map(|pod| pod["metadata"]["name"].as_str()).map(str::to_owned).collect()
 }
 
 /// Half of the replicas at a time are killed as a crash of the machine's driver would: at once, and without a word.
@@ -123,23 +127,20 @@ fn killed_replicas_cost_only_answers_that_had_begun_and_these_say_so() {
     let tally = tallied_load(&chat, "killed-model", CLIENTS, || {
         let began = Instant::now();
         while began.elapsed() < lasts() {
-            // Which two it is changes with each blow.
-            let victims = pods(&ns);
-            for pod in victims.iter().skip(kills % 3).take(2) {
-                for pid in processes(pod) {
-                    let killed = std::process::Command::new("kill").args(["-9", &pid]).status().unwrap();
-                    kills += usize::from(killed.success());
-                }
+            let victims: Vec<String> = ready(&ns).into_iter().take(2).collect();
+            for pid in victims.iter().flat_map(|pod| processes(pod)) {
+                let killed = std::process::Command::new("kill").args(["-9", &pid]).status().unwrap();
+                kills += usize::from(killed.success());
             }
-            pause(BREATH);
-            // A replica that was killed often is started again later and later; another pod takes its place at once.
-            for pod in crash_looping(&ns) {
-                let _ = try_kubectl(&format!("delete pod {pod} --namespace {} --wait=false", ns.name), "");
+            // A container that is killed often is started again later and later; new pods take their places at once.
+            for pod in &victims {
+                ns.kubectl(&format!("delete pod {pod} --grace-period=0 --force --wait=false"));
             }
-            wait_for("some replica is ready", PATIENCE, || {
-                let ready = ns.look("busy")?["status"]["readyReplicas"].as_i64().unwrap_or(0);
-                if ready >= 2 { Ok(()) } else { Err(format!("{ready} are ready")) }
+            wait_for("four replicas are ready again", PATIENCE, || {
+                let now = ready(&ns);
+                if now.len() == 4 && now.iter().all(|pod| !victims.contains(pod)) { Ok(()) } else { Err(now.join(" ")) }
             });
+            pause(BREATH);
         }
     });
     assert!(kills > 0, "nothing was killed");

@@ -78,7 +78,7 @@ fn mistakes(chat: &Chat) {
         assert!(reply.body["error"]["type"].is_string(), "{reply:?}");
     }
     let wrong_method = chat.get(path).unwrap();
-    assert_eq!((wrong_method.status, wrong_method.allow.as_deref()), (405, Some("POST")));
+    assert_eq!((wrong_method.status, wrong_method.allow.as_deref()), (405, Some("POST, OPTIONS")));
     assert_eq!(chat.ask("serve-model", 2).unwrap().status, 200, "others are not affected");
 }
 

@@ -5,13 +5,14 @@ use crate::Moment;
 /// Slices of the window that requests and retries are counted over, and how long each is.
 const SLICES: usize = 10;
 const SLICE_MILLIS: u64 = 1000;
-/// Retries that the window always has room for, so that a quiet router can retry at all.
-const FLOOR: u64 = 10;
+/// Retries that the window always has room for: ten a second. When a replica dies, all that it had in hand fails at once, and
+/// a router that was quiet before must be able to try all of that again.
+const FLOOR: u64 = 100;
 /// One retry for so many requests beyond that.
 const REQUESTS_PER_RETRY: u64 = 10;
 
 /// Counts requests and retries of the last ten seconds, and says whether one more retry fits: at most one for ten requests,
-/// and ten in any case.
+/// and a hundred in any case.
 #[derive(Debug, Default)]
 pub struct RetryBudget {
     slices: [Slice; SLICES],
@@ -68,15 +69,15 @@ mod tests {
     fn the_floor_then_a_tenth() {
         let mut budget = RetryBudget::default();
         let taken = |budget: &mut RetryBudget, now: u64| (0..1000).take_while(|_| budget.take(Moment(now))).count();
-        assert_eq!(taken(&mut budget, 0), 10);
-        for i in 0..300 {
-            budget.offered(Moment(i * 10));
+        assert_eq!(taken(&mut budget, 0), 100);
+        for i in 0..3000 {
+            budget.offered(Moment(i));
         }
-        assert_eq!(taken(&mut budget, 3_000), 20, "a tenth of 300, of which ten are gone");
+        assert_eq!(taken(&mut budget, 3_000), 200, "a tenth of 3,000, of which a hundred are gone");
         assert_eq!(taken(&mut budget, 9_999), 0);
-        // The first second is no longer in the window: 100 requests and ten retries fewer.
+        // The first second is no longer in the window: 1,000 requests and a hundred retries fewer.
         assert_eq!(taken(&mut budget, 10_000), 0);
-        assert_eq!(taken(&mut budget, 13_000), 10, "an idle window has its floor again");
+        assert_eq!(taken(&mut budget, 13_000), 100, "an idle window has its floor again");
     }
 
     proptest! {

@@ -58,7 +58,7 @@ pub(crate) async fn send(
         if verdict != Verdict::Well {
             judge(worker, record, &mut attempt, verdict);
         }
-        if tried.len() < tries && tried.len() + 1 < pool.ready.len() && may_retry(worker) {
+        if tried.len() < tries && tried.len() + 1 < pool.ready.len() && may_retry(worker, &outcome) {
             record.retried();
             tried.push(Arc::clone(attempt.endpoint()));
             (want.now, want.luck) = (clock::now(), rand::random());
@@ -87,8 +87,11 @@ fn judged(outcome: &Result<Answer, Refusal>) -> (Verdict, usize) {
     }
 }
 
-/// Takes a retry out of the budget, if there is one.
-fn may_retry(worker: &Worker) -> bool {
+/// Takes a retry out of the budget, if there is one. An attempt that reached no engine needs none: it was no load to any.
+fn may_retry(worker: &Worker, outcome: &Result<Answer, Refusal>) -> bool {
+    if matches!(outcome, Err(Refusal::Unreachable { .. })) {
+        return true;
+    }
     let may = worker.retries.borrow_mut().take(clock::now());
     if !may {
         worker.metrics.retries_refused.inc();
