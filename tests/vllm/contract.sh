@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # contract.sh: run the engine contract against the real vLLM, on this machine's loopback. Installs it when it is missing.
-# Two engines answer the checks: a plain one, and one with adapters and development mode (their arguments are those of
-# crates/vllm-sim/tests/contract/engine.rs). The checks of how an engine stops start their own.
+# Three engines answer the checks: a plain one, one with adapters and development mode, and one that answers with embeddings
+# (their arguments are those of crates/vllm-sim/tests/contract/engine.rs). The checks of how an engine stops start their own.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/vllm/common.sh
@@ -53,12 +53,16 @@ start plain
 VLLM_SERVER_DEV_MODE=1 VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 start full --block-size 128 --enable-lora --max-lora-rank 8 \
   --lora-modules "fixed=$VLLM_MODELS/tiny/adapter" --enable-prompt-tokens-details --enable-server-load-tracking \
   --max-num-queued-reqs 12
+start pooling --runner pooling --convert embed
 # They start while the checks are compiled.
 step "compile the contract" cargo test --locked --workspace --test contract --no-run
 # shellcheck disable=SC2154
 wait_for "$plain_url" "$plain_log" "${pids[0]}"
 # shellcheck disable=SC2154
 wait_for "$full_url" "$full_log" "${pids[1]}"
+# shellcheck disable=SC2154
+wait_for "$pooling_url" "$pooling_log" "${pids[2]}"
 say "the engines are ready; the contract is checked (three more engines are started, a minute or two)"
-ENGINE_URL=$plain_url ENGINE_URL_FULL=$full_url ENGINE_ADAPTER=$VLLM_MODELS/tiny/adapter ENGINE_COMMAND=$engine \
+ENGINE_URL=$plain_url ENGINE_URL_FULL=$full_url ENGINE_URL_POOLING=$pooling_url ENGINE_COMMAND=$engine \
+  ENGINE_ADAPTER=$VLLM_MODELS/tiny/adapter \
   cargo test --locked --workspace --test contract

@@ -48,6 +48,8 @@ pub struct Args {
     pub tools: (bool, bool),
     /// Whether the model answers with numbers instead of text.
     pub pooling: bool,
+    /// Whether these are classes and not embeddings.
+    pub classifies: bool,
     /// Time until the port is open, from the simulator's own `--startup-delay`. Absent: as the environment says.
     pub startup_delay: Option<Duration>,
     /// Whether faults can be changed while it runs, from the simulator's own `--allow-faults`.
@@ -275,6 +277,7 @@ impl Given {
             adapters: self.adapters()?,
             tools: (parser && self.is_on("--enable-auto-tool-choice", false), parser),
             pooling: self.first("--runner") == Some("pooling"),
+            classifies: self.first("--convert") == Some("classify"),
             startup_delay: self.startup_delay,
             allow_faults: self.allow_faults,
             faults: std::mem::take(&mut self.faults),

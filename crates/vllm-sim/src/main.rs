@@ -18,7 +18,7 @@ A simulator of a vLLM engine. It has no model: it makes up text at a set speed.
 Every argument of `vllm serve` is accepted; these have an effect: MODEL, --served-model-name, --host, --port,
 --max-model-len, --max-num-seqs, --max-num-batched-tokens, --block-size, --num-gpu-blocks-override,
 --enable-prefix-caching, --scheduling-policy, --max-num-queued-reqs, --max-num-queued-tokens, --enable-lora, --max-loras,
---lora-modules, --runner, --enable-auto-tool-choice, --tool-call-parser, --shutdown-timeout,
+--lora-modules, --runner, --convert, --enable-auto-tool-choice, --tool-call-parser, --shutdown-timeout,
 --enable-prompt-tokens-details, --enable-server-load-tracking.
 
 Arguments of its own:

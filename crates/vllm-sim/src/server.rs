@@ -173,7 +173,7 @@ fn routes(app: Arc<App>) -> Router {
         .route("/metrics", get(pages::metrics))
         .route("/tokenize", post(pages::tokenize))
         .route("/detokenize", post(pages::detokenize));
-    routes = if app.args.pooling { pooling(routes) } else { generating(routes) };
+    routes = if app.args.pooling { pooling(routes, app.args.classifies) } else { generating(routes) };
     if app.settings.transcribes {
         routes = routes
             .route("/v1/audio/transcriptions", post(pages::transcribe))
@@ -219,12 +219,12 @@ fn generating(routes: Router<Arc<App>>) -> Router<Arc<App>> {
         .route("/v1/responses/{response_id}/cancel", post(pages::no_response))
 }
 
-/// The routes of a model that answers with numbers. vLLM has those that its model is fit for; here all are there.
-fn pooling(routes: Router<Arc<App>>) -> Router<Arc<App>> {
+/// The routes of a model that answers with numbers: with classes, or with embeddings.
+fn pooling(routes: Router<Arc<App>>, classifies: bool) -> Router<Arc<App>> {
     let of = |pool| post(move |State(app): State<Arc<App>>, request: Request| pooled(app, pool, request));
+    let (path, own) = if classifies { ("/classify", Pool::Classify) } else { ("/v1/embeddings", Pool::Embed) };
     routes
-        .route("/v1/embeddings", of(Pool::Embed))
-        .route("/classify", of(Pool::Classify))
+        .route(path, of(own))
         .route("/pooling", of(Pool::Pooling))
         .route("/score", of(Pool::Score))
         .route("/v1/score", of(Pool::Score))

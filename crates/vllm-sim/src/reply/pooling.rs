@@ -5,28 +5,28 @@ use crate::text::{key_of, mix};
 
 use super::quoted;
 
-/// Numbers of an embedding whose request sets no other.
+/// Numbers of an embedding.
 const DIMENSIONS: usize = 64;
 
-/// The body of an answer. `unique` becomes the id; `cached` counts tokens found in the cache.
+/// The body of an answer. `unique` becomes the id.
 pub(crate) fn whole(pool: Pool, asked: &Pooled, unique: &str, created: u64) -> String {
     let tokens: u64 = asked.prompts.iter().map(|prompt| u64::from(prompt.tokens)).sum();
     let model = quoted(&asked.model);
     if pool == Pool::Rerank {
         let results = ranking(asked).join(",");
         let usage = format!(r#"{{"prompt_tokens":{tokens},"total_tokens":{tokens}}}"#);
-        return format!(r#"{{"id":"rerank-{unique}","model":{model},"usage":{usage},"results":[{results}]}}"#);
+        return format!(r#"{{"id":"score-{unique}","model":{model},"usage":{usage},"results":[{results}]}}"#);
     }
     let prefix = match pool {
         Pool::Embed => "embd",
         Pool::Classify => "classify",
-        Pool::Pooling => "pool",
+        Pool::Pooling => "pooling",
         Pool::Score | Pool::Rerank => "score",
     };
     let data: Vec<String> =
         asked.prompts.iter().enumerate().map(|(index, prompt)| entry(pool, asked, index, prompt)).collect();
     format!(
-        r#"{{"id":"{prefix}-{unique}","object":"list","created":{created},"model":{model},"data":[{}],"usage":{{"prompt_tokens":{tokens},"total_tokens":{tokens},"completion_tokens":0,"prompt_tokens_details":null}}}}"#,
+        r#"{{"id":"{prefix}-{unique}","object":"list","created":{created},"model":{model},"data":[{}],"usage":{{"prompt_tokens":{tokens},"total_tokens":{tokens},"completion_tokens":0,"prompt_tokens_details":null,"completion_tokens_details":null}}}}"#,
         data.join(",")
     )
 }
@@ -34,7 +34,7 @@ pub(crate) fn whole(pool: Pool, asked: &Pooled, unique: &str, created: u64) -> S
 fn entry(pool: Pool, asked: &Pooled, index: usize, prompt: &Prompt) -> String {
     match pool {
         Pool::Embed => {
-            let numbers = vector(prompt.key, asked.dimensions.unwrap_or(DIMENSIONS));
+            let numbers = vector(prompt.key, DIMENSIONS);
             let embedding = if asked.base64 { quoted(&base64(&numbers)) } else { list(&numbers) };
             format!(r#"{{"index":{index},"object":"embedding","embedding":{embedding}}}"#)
         }

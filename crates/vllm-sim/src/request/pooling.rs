@@ -28,8 +28,6 @@ pub(crate) struct Pooled {
     pub(crate) documents: Vec<String>,
     /// Whether numbers are wanted as base64.
     pub(crate) base64: bool,
-    /// How many numbers an embedding has.
-    pub(crate) dimensions: Option<usize>,
     /// How many documents are wanted.
     pub(crate) best: Option<usize>,
 }
@@ -54,7 +52,20 @@ pub(crate) fn read(pool: Pool, body: &[u8], served: Served<'_>) -> Result<Pooled
         Pool::Score if fields.get("queries").is_some() => (list("queries")?, list("documents")?),
         Pool::Score => (list("text_1")?, list("text_2")?),
     };
-    let (model, adapter) = served.model(model)?;
+    // Unlike a generating model's refusal, this one names no others.
+    let (model, adapter) = served.model(model).map_err(|refusal| Refusal {
+        message: format!("The model `{}` does not exist.", model.unwrap_or_default()),
+        param: None,
+        ..refusal
+    })?;
+    empty(&seconds)?;
+    if let Some(dimensions) = fields.number("dimensions")? {
+        let message = format!(
+            "Model '{model}' does not support Matryoshka embeddings; dimensions must be unset (received \
+             dimensions={dimensions})."
+        );
+        return Err(Refusal::bad(message, None));
+    }
     let prompts: Vec<Prompt> = match pool {
         Pool::Score | Pool::Rerank => {
             let pairs = firsts.len().max(seconds.len());
@@ -78,7 +89,6 @@ pub(crate) fn read(pool: Pool, body: &[u8], served: Served<'_>) -> Result<Pooled
         prompts,
         documents: if pool == Pool::Rerank { seconds.iter().map(Input::text).collect() } else { Vec::new() },
         base64: fields.text("encoding_format")? == Some("base64"),
-        dimensions: count("dimensions")?,
         best: count("top_n")?,
     })
 }
@@ -102,6 +112,18 @@ impl Input {
             Self::Tokens(tokens) => Prompt::of_tokens(tokens, cache),
         }
     }
+}
+
+/// There must be something to read.
+fn empty(inputs: &[Input]) -> Result<(), Refusal> {
+    let message = if inputs.is_empty() {
+        "You must pass at least one prompt"
+    } else if inputs.iter().any(|input| input.text().is_empty()) {
+        "The decoder prompt cannot be empty"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::bad(message.to_owned(), None))
 }
 
 /// `input` is a text, a list of token numbers, or a list of either; or there are `messages`.

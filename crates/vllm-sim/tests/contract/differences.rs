@@ -80,7 +80,7 @@ pub(crate) const CACHE_LABELS: [&str; 7] = [
 // Not compared at all, because clients that follow the standards cannot tell: the order of headers; numbers on the metrics page
 // as 1 instead of 1.0; Python's and the process's own metrics; how many tokens a text has, and which; into how many events the
 // text of a stream is cut, when vLLM is busy, holds back what may become a stop word, or has half a character; the list of all
-// alternatives that vLLM gives when a message of a chat has the wrong type; whether the race at the end of a stop is won (see
+// alternatives that vLLM gives when a message of a chat has the wrong type, or when an embedding has no input; whether the race at the end of a stop is won (see
 // `stopping.rs`). Not simulated: speculation, transfer of caches, images and sound in prompts, tool calls, reasoning, beam search,
-// structured output, stored responses. A model that answers with numbers and one that transcribes are simulated after vLLM's
-// sources; the tiny model of the tests cannot run so.
+// structured output, stored responses. A model that classifies and one that transcribes are simulated after vLLM's sources; the tiny
+// model of the tests is neither.

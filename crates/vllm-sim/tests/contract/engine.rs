@@ -29,6 +29,20 @@ pub(crate) fn engine() -> &'static str {
     })
 }
 
+/// How the engine at `ENGINE_URL_POOLING` must have been started: its model answers with embeddings.
+pub(crate) const POOLING_ARGUMENTS: &str = "--served-model-name tiny tiny-alias --max-model-len 2048 --max-num-seqs 4 \
+     --host 127.0.0.1 --runner pooling --convert embed";
+
+/// An engine whose model answers with embeddings.
+pub(crate) fn pooling() -> &'static str {
+    static ENGINE: OnceLock<String> = OnceLock::new();
+    ENGINE.get_or_init(|| match std::env::var("ENGINE_URL_POOLING") {
+        Ok(url) => url.trim_start_matches("http://").trim_end_matches('/').to_owned(),
+        Err(_) if is_real() => panic!("ENGINE_URL_POOLING must name an engine as well"),
+        Err(_) => start_simulator(POOLING_ARGUMENTS, false),
+    })
+}
+
 /// An engine with adapters and development mode, for one check at a time: they change what the others would see.
 pub(crate) struct Full {
     at: &'static str,

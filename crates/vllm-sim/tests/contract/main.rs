@@ -1,5 +1,5 @@
 //! The contract that routers and operators rely on, checked against a running engine: the simulator always, and the real
-//! vLLM when `ENGINE_URL` and `ENGINE_URL_FULL` name two (`tests/vllm/contract.sh` starts them; `engine.rs` says how). With
+//! vLLM when `ENGINE_URL`, `ENGINE_URL_FULL` and `ENGINE_URL_POOLING` name some (`tests/vllm/contract.sh` starts them; `engine.rs` says how). With
 //! `ENGINE_COMMAND` the checks of how engines stop start their own. Where the two differ is listed in `differences.rs`.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what goes wrong in a check fails it")]
@@ -12,6 +12,7 @@ mod http;
 mod load;
 mod metrics;
 mod options;
+mod pooling;
 mod refusals;
 mod shape;
 mod stopping;
