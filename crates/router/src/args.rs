@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(long, env = "QUARTERMASTER_MAX_IN_FLIGHT", default_value_t = 8192)]
     pub max_in_flight: usize,
     /// Milliseconds that a worker may be behind with its work before it refuses a share of new requests; 0 for any.
-    #[arg(long, env = "QUARTERMASTER_MAX_LAG_MILLISECONDS", default_value_t = 50)]
+    #[arg(long, env = "QUARTERMASTER_MAX_LAG_MILLISECONDS", default_value_t = 100)]
     pub max_lag_milliseconds: u64,
     /// Most bytes of requests' bodies held at once; who brings more is told 503.
     #[arg(long, env = "QUARTERMASTER_MAX_HELD_BODY_BYTES", default_value_t = 256 * 1024 * 1024)]

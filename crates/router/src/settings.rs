@@ -70,7 +70,7 @@ impl Default for Settings {
             max_body: 16 * 1024 * 1024,
             max_connections: 10_000,
             max_in_flight: 8192,
-            max_lag: Duration::from_millis(50),
+            max_lag: Duration::from_millis(100),
             max_held_bytes: 256 * 1024 * 1024,
             tls: None,
             http2: false,
