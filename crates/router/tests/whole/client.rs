@@ -298,14 +298,23 @@ async fn bodies_together_have_a_limit() {
 }
 
 #[tokio::test]
-async fn half_a_head_or_half_a_body_does_not_hold_up_the_end() {
+async fn half_a_head_a_half_body_or_a_slow_reader_does_not_hold_up_the_end() {
+    let engine = Engine::new(|_, mut wire| async move {
+        wire.message().await;
+        wire.send(STREAM).await;
+        let event = chunk(&format!("data: {}\n\n", "x".repeat(60_000)));
+        while wire.stream.write_all(event.as_bytes()).await.is_ok() {}
+    })
+    .await;
     let metrics = router::metrics::Metrics::new().unwrap();
-    let live = router::live::Live::new(crate::bed::table(&[], &router_core::Table::default()), &metrics).shared();
+    let live = router::live::Live::new(crate::bed::table(&[engine.address], &router_core::Table::default()), &metrics)
+        .shared();
     let listen = "127.0.0.1:0".parse().unwrap();
     let drain = Duration::from_millis(300);
     let workers = router::worker::Workers::start(listen, 1, &Settings::default(), &live, &metrics, drain).unwrap();
     let mut clients = Vec::new();
-    for sent in ["", "POST /v1", "POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc"] {
+    let asking = chat(ASK);
+    for sent in [&asking, "", "POST /v1", "POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc"] {
         let mut client = Wire::new(soon(tokio::net::TcpStream::connect(workers.address())).await.unwrap());
         client.send(sent).await;
         clients.push(client);
