@@ -128,9 +128,13 @@ fn killed_replicas_cost_only_answers_that_had_begun_and_these_say_so() {
         let began = Instant::now();
         while began.elapsed() < lasts() {
             let victims: Vec<String> = ready(&ns).into_iter().take(2).collect();
-            for pid in victims.iter().flat_map(|pod| processes(pod)) {
-                let killed = std::process::Command::new("kill").args(["-9", &pid]).status().unwrap();
-                kills += usize::from(killed.success());
+            // One after the other: what was tried again on the second is then tried again once more.
+            for pod in &victims {
+                for pid in processes(pod) {
+                    let killed = std::process::Command::new("kill").args(["-9", &pid]).status().unwrap();
+                    kills += usize::from(killed.success());
+                }
+                pause(BREATH / 3);
             }
             // A container that is killed often is started again later and later; new pods take their places at once.
             for pod in &victims {

@@ -262,13 +262,14 @@ impl Refusal {
         if let Self::WrongMethod { allow } = self { Some(allow) } else { None }
     }
 
-    /// On how many further replicas the request may be tried, as long as its client has got nothing. A request that was at
-    /// an engine when that broke is tried once more and not twice, because it may be what broke it.
+    /// On how many further replicas the request may be tried, as long as its client has got nothing. One that was at an
+    /// engine when that broke may be what broke it, but far more often it only waited there; two more is what such a request
+    /// can cost at most.
     #[must_use]
     pub fn further_tries(&self) -> usize {
         match self {
-            Self::Unreachable { .. } => 2,
-            Self::UpstreamBroke { .. } | Self::UpstreamFailed { .. } => 1,
+            Self::Unreachable { .. } | Self::UpstreamBroke { .. } => 2,
+            Self::UpstreamFailed { .. } => 1,
             _ => 0,
         }
     }

@@ -66,7 +66,7 @@ fn maps_to_http() {
 503 server_error router_starting 1 - 0
 503 server_error no_replica_ready 5 - 0
 502 server_error upstream_unreachable 0 - 2
-502 server_error upstream_broke 0 - 1
+502 server_error upstream_broke 0 - 2
 502 server_error upstream_failed 0 - 1
 502 server_error upstream_malformed 0 - 0
 502 server_error upstream_cut 0 - 0

@@ -78,8 +78,7 @@ fn judged(outcome: &Result<Answer, Refusal>) -> (Verdict, usize) {
         Err(refusal) => (Verdict::Failed, refusal.further_tries()),
         Ok(answer) => match answer.opening {
             Opening::Well => (Verdict::Well, 0),
-            Opening::Trouble(Trouble::Draining) => (Verdict::Stopping, 2),
-            Opening::Trouble(Trouble::Died) => (Verdict::Stopping, 1),
+            Opening::Trouble(Trouble::Draining | Trouble::Died) => (Verdict::Stopping, 2),
             Opening::Trouble(Trouble::Full) => (Verdict::Full, 2),
             Opening::Trouble(Trouble::Other) => (Verdict::Failed, 0),
             Opening::Failed => (Verdict::Failed, 1),
