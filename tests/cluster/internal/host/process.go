@@ -37,22 +37,31 @@ func Identify(pid int) (Process, error) {
 
 // ended tells whether no thread of a process runs any more. Its first thread
 // alone does not tell: when another thread executes a program, the first one
-// is a zombie for a moment, until the other has taken its place. As that can
-// happen between two readings, one is not enough.
+// is a zombie for a moment, until the other has taken its place. That can
+// happen between two readings, so one look is not enough: what has ended stays
+// so.
 func ended(pid int) bool {
-	tasks := fmt.Sprintf("/proc/%d/task", pid)
-	for range 2 {
-		threads, err := os.ReadDir(tasks)
-		if err != nil {
-			return true
+	for range 10 {
+		if runs(fmt.Sprintf("/proc/%d/task", pid)) {
+			return false
 		}
-		for _, thread := range threads {
-			if state, _, err := stat(tasks + "/" + thread.Name()); err == nil && state != "Z" && state != "X" {
-				return false
-			}
-		}
+		time.Sleep(time.Millisecond)
 	}
 	return true
+}
+
+// runs tells whether one of the threads in this folder is not a zombie.
+func runs(tasks string) bool {
+	threads, err := os.ReadDir(tasks)
+	if err != nil {
+		return false
+	}
+	for _, thread := range threads {
+		if state, _, err := stat(tasks + "/" + thread.Name()); err == nil && state != "Z" && state != "X" {
+			return true
+		}
+	}
+	return false
 }
 
 // stat reads the state and start time of the process, or thread, whose folder
