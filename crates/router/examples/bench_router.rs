@@ -9,7 +9,7 @@ use std::time::Duration;
 use router::live::Live;
 use router::metrics::Metrics;
 use router::settings::Settings;
-use router::worker::Workers;
+use router::workers::Workers;
 use router_core::{EndpointInput, Moment, PolicyInput, PoolInput, Table, TargetInput};
 use telemetry::log::{LogFormat, init};
 

@@ -8,14 +8,12 @@ use self::opening::Opened;
 use crate::worker::{Open, Worker};
 
 mod alarm;
-mod client;
+pub(crate) mod client;
 mod http1;
 mod http2;
 mod opening;
 mod output;
 mod socket;
-
-pub(crate) use self::client::{Client, NoPiece};
 
 /// Serves requests until the client leaves, a request cannot be read, or the worker closes.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, open: Open) {

@@ -2,7 +2,7 @@
 //!
 //! Decisions are made in `router-core`, bytes are framed in `wire`; this crate holds the sockets, the clock and the watch
 //! on the cluster. It never buffers a stream, never hands a token from one task to another, and never writes a body or a
-//! key to a log. Start with `answer.rs`, the path of one request; then [`worker`], which accepts connections, and
+//! key to a log. Start with `answer.rs`, the path of one request; then [`workers`], which accept connections, and
 //! [`follow`](mod@follow), which keeps the routing table.
 
 pub mod args;
@@ -15,7 +15,7 @@ pub mod run;
 pub mod settings;
 pub mod tls;
 pub mod traces;
-pub mod worker;
+pub mod workers;
 
 mod answer;
 mod clock;
@@ -27,3 +27,4 @@ mod respond;
 mod stage;
 mod surface;
 mod upstream;
+mod worker;

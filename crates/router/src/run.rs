@@ -19,7 +19,7 @@ use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::tls::{Tls, TlsError};
 use crate::traces::Traces;
-use crate::worker::Workers;
+use crate::workers::Workers;
 
 /// How long the API server has to answer a router that starts, before that takes the routing table that it kept: longer than
 /// an API server that works ever takes.

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use router_core::{Overload, Refusal};
 use tokio::time::{Instant, timeout_at};
 
-use crate::connection::{Client, NoPiece};
+use crate::connection::client::{Client, NoPiece};
 use crate::load::Held;
 use crate::settings::Settings;
 use crate::worker::Worker;

@@ -10,7 +10,7 @@ use prometheus::TextEncoder;
 use router::live::{Live, Shared};
 use router::metrics::Metrics;
 use router::settings::Settings;
-use router::worker::Workers;
+use router::workers::Workers;
 use router_core::{EndpointInput, Moment, PolicyInput, PoolInput, Table, TargetInput};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -311,7 +311,7 @@ async fn half_a_head_a_half_body_or_a_slow_reader_does_not_hold_up_the_end() {
         .shared();
     let listen = "127.0.0.1:0".parse().unwrap();
     let drain = Duration::from_millis(300);
-    let workers = router::worker::Workers::start(listen, 1, &Settings::default(), &live, &metrics, drain).unwrap();
+    let workers = router::workers::Workers::start(listen, 1, &Settings::default(), &live, &metrics, drain).unwrap();
     let mut clients = Vec::new();
     let asking = chat(ASK);
     for sent in [&asking, "", "POST /v1", "POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc"] {

@@ -7,7 +7,7 @@ use prometheus::TextEncoder;
 use router::live::Live;
 use router::metrics::Metrics;
 use router::settings::Settings;
-use router::worker::Workers;
+use router::workers::Workers;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
