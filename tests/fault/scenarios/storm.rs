@@ -119,7 +119,7 @@ async fn weathered(bed: Bed, reference: &Reference, name: String, storm: Storm) 
         verdict.cases += usize::from(hit);
         // Watches that are cut are begun again at the pace at which they are cut.
         let lasts = if matches!(storm.brew, Brew::CutWatches(_)) { Duration::ZERO } else { storm.lasts };
-        verdict.divergences.extend(judge(&calls, lasts).into_iter().map(|line| format!("{step:?}: {line}")));
+        verdict.divergences.extend(judge(proxy, &calls, lasts).into_iter().map(|line| format!("{step:?}: {line}")));
         if !storm.lasts.is_zero() {
             verdict.recovered.push(over.elapsed());
         }
@@ -162,11 +162,12 @@ fn begin(proxy: &Proxy, brew: &Brew, written: &[String]) {
 }
 
 /// What is wrong with the calls themselves: one that took too long, or too many of them.
-fn judge(calls: &[Call], lasts: Duration) -> Vec<String> {
+fn judge(proxy: &Proxy, calls: &[Call], lasts: Duration) -> Vec<String> {
     let mut wrong = Vec::new();
     for call in calls.iter().filter(|call| call.ask.verb != Verb::Watch) {
-        if call.took.is_none_or(|took| took > LONGEST_CALL) {
-            wrong.push(format!("{} took {:?}", call.ask.text(), call.took));
+        let lasted = proxy.lasted(call);
+        if lasted > LONGEST_CALL {
+            wrong.push(format!("{} took {lasted:?}", call.ask.text()));
         }
     }
     let broken = calls.iter().filter(|call| call.fault.is_some()).count();

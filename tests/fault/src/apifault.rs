@@ -154,6 +154,12 @@ impl Proxy {
         lock(&self.shared.calls).get(from..).unwrap_or_default().to_vec()
     }
 
+    /// How long a call took, or has been under way.
+    #[must_use]
+    pub fn lasted(&self, call: &Call) -> Duration {
+        call.took.unwrap_or_else(|| self.shared.began.elapsed().saturating_sub(call.at))
+    }
+
     /// How long ago the last call came in that changes something, or the proxy was started. A call under way is now.
     #[must_use]
     pub fn quiet_for(&self) -> Duration {
