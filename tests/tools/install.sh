@@ -10,13 +10,14 @@ mkdir -p "$folder"
 exec 9>"$folder/lock"
 flock 9
 
-cargo_deny() {
-  [ "$(cat "$folder/cargo-deny.version" 2>/dev/null)" = "$deny_version" ] && return
-  # Its build goes away again; the programs stay.
-  CARGO_TARGET_DIR=$folder/build cargo install --quiet --locked --version "$deny_version" --root "$folder/deny" cargo-deny || return
-  mv "$folder/deny/bin/cargo-deny" "$folder/cargo-deny"
-  rm -rf "$folder/build" "$folder/deny"
-  echo "$deny_version" >"$folder/cargo-deny.version"
+# Builds a program from its source: crate, version.
+built() {
+  [ "$(cat "$folder/$1.version" 2>/dev/null)" = "$2" ] && return
+  # Its build goes away again; the program stays.
+  CARGO_TARGET_DIR=$folder/build cargo install --quiet --locked --version "$2" --root "$folder/part" "$1" || return
+  mv "$folder/part/bin/$1" "$folder/$1"
+  rm -rf "$folder/build" "$folder/part"
+  echo "$2" >"$folder/$1.version"
 }
 
 promtool() {
@@ -30,14 +31,6 @@ promtool() {
   [ -x "$folder/promtool" ]
 }
 
-cargo_fuzz() {
-  [ "$(cat "$folder/cargo-fuzz.version" 2>/dev/null)" = "$fuzz_version" ] && return
-  CARGO_TARGET_DIR=$folder/build cargo install --quiet --locked --version "$fuzz_version" --root "$folder/fuzz" cargo-fuzz || return
-  mv "$folder/fuzz/bin/cargo-fuzz" "$folder/cargo-fuzz"
-  rm -rf "$folder/build" "$folder/fuzz"
-  echo "$fuzz_version" >"$folder/cargo-fuzz.version"
-}
-
-cargo_deny || echo "cargo-deny could not be built"
-cargo_fuzz || echo "cargo-fuzz could not be built"
+built cargo-deny "$deny_version" || echo "cargo-deny could not be built"
+built cargo-fuzz "$fuzz_version" || echo "cargo-fuzz could not be built"
 promtool || echo "promtool could not be fetched"

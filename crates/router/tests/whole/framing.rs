@@ -217,7 +217,9 @@ impl Nginx {
             .spawn()
             .unwrap();
         let nginx = Self { child, folder, address };
+        let give_up = tokio::time::Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(address).await.is_err() {
+            assert!(tokio::time::Instant::now() < give_up, "nginx does not listen");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Some(nginx)
