@@ -1,0 +1,310 @@
+//! From one API's shape to another's: requests on their way to a target, answers and streams on their way back.
+//!
+//! Both ways lead through one model of a conversation, so that each shape needs a reader and a writer and knows nothing of
+//! the others. Where client and target speak the same shape, nothing here is used: the bytes pass as they are.
+//! [`request`] is the way there; [`answer`], [`Stream`] and [`Failure`] are the ways back. What happens to each field is in
+//! docs/routes.md.
+
+mod chat;
+mod converse;
+mod data_url;
+mod events;
+mod failure;
+mod json;
+mod messages;
+mod responses;
+mod stream;
+mod write;
+
+use std::fmt;
+
+use crate::Dialect;
+use crate::unified::{Answer, Request};
+
+pub use self::failure::{Class, Failure};
+pub use self::stream::{End, Stream};
+pub use crate::unified::Tokens;
+
+/// The shape of a request and of its answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// OpenAI's `/v1/chat/completions`, also spoken by Ollama and many others.
+    Chat,
+    /// OpenAI's `/v1/completions`: a text that is to be continued. Only passed on.
+    Completions,
+    /// OpenAI's `/v1/embeddings`. Only passed on.
+    Embeddings,
+    /// OpenAI's `/v1/responses`.
+    Responses,
+    /// Anthropic's `/v1/messages`.
+    Messages,
+    /// Bedrock's `Converse` and `ConverseStream`. No client speaks it to us.
+    Converse,
+}
+
+impl Shape {
+    /// The dialect in which a client of this shape is told of errors.
+    #[must_use]
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Self::Chat | Self::Completions | Self::Embeddings | Self::Converse => Dialect::OpenAi,
+            Self::Responses => Dialect::Responses,
+            Self::Messages => Dialect::Anthropic,
+        }
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Chat => "chat completions",
+            Self::Completions => "completions",
+            Self::Embeddings => "embeddings",
+            Self::Responses => "responses",
+            Self::Messages => "messages",
+            Self::Converse => "Converse",
+        })
+    }
+}
+
+/// What a request is translated for.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The model's name at the target.
+    pub model: &'a str,
+    /// Most completion tokens if the request does not say, for APIs that want it said (Messages).
+    pub max_tokens: u32,
+    /// The target follows OpenAI's API as of 2023, as Ollama and others do: it knows `max_tokens`, not
+    /// `max_completion_tokens`, and takes `top_k`.
+    pub compatible: bool,
+}
+
+/// A request in the target's shape.
+#[derive(Clone, Debug)]
+pub struct Translated {
+    /// The body to send. For Converse, `model` is a part of the path and `stream` is another path.
+    pub body: Vec<u8>,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+    /// Fields that the target does not know and that change nothing of what the answer means: hints for caches, labels,
+    /// how closely to look. All others that cannot be said are refused.
+    pub given_up: Vec<&'static str>,
+    /// What the answer repeats of the request.
+    pub echo: Echo,
+}
+
+/// What an answer repeats of its request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Echo {
+    /// Whether a stream of chat completions is to end with its usage.
+    pub(crate) include_usage: bool,
+    /// Members of a response's body, from its request: JSON without the braces.
+    pub(crate) members: String,
+}
+
+/// What an answer is made with besides the target's own answer.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The request's id, unique; the answer's id is made of it.
+    pub id: String,
+    /// When the request came, in seconds since 1970.
+    pub created: u64,
+    /// The model that the client asked for, for targets whose answers name none.
+    pub model: String,
+    /// From [`Translated`].
+    pub echo: Echo,
+}
+
+/// An answer in the client's shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// The body to send.
+    pub body: Vec<u8>,
+    /// What the answer took, if the target said so.
+    pub tokens: Option<Tokens>,
+}
+
+/// Whose fault it is that a request cannot be translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The request is wrong, whatever target it is for.
+    Request,
+    /// This target cannot do it; one that speaks the request's own shape may.
+    Target,
+}
+
+/// Why a request cannot be translated. The client is told with status 400.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untranslatable {
+    /// Where in the request, as in `messages[2].content[0].type`; empty for the whole of it.
+    pub field: String,
+    /// What is wrong with it there, and the way out where there is one.
+    pub reason: &'static str,
+    /// Whether another target could do it.
+    pub fault: Fault,
+}
+
+impl fmt::Display for Untranslatable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.field.as_str() {
+            "" => f.write_str(self.reason),
+            field => write!(f, "{field}: {}", self.reason),
+        }
+    }
+}
+
+impl std::error::Error for Untranslatable {}
+
+impl Untranslatable {
+    pub(crate) fn new(fault: Fault, reason: &'static str) -> Self {
+        Self { field: String::new(), reason, fault }
+    }
+
+    /// The same, of a member of this name.
+    pub(crate) fn within(mut self, name: &str) -> Self {
+        let dot = if self.field.is_empty() || self.field.starts_with('[') { "" } else { "." };
+        self.field = format!("{name}{dot}{}", self.field);
+        self
+    }
+
+    /// The same, of an item of a list.
+    pub(crate) fn within_item(mut self, at: usize) -> Self {
+        let dot = if self.field.is_empty() || self.field.starts_with('[') { "" } else { "." };
+        self.field = format!("[{at}]{dot}{}", self.field);
+        self
+    }
+}
+
+/// Why a target's answer of status 200 is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadAnswer {
+    /// It is not JSON, or lacks what its shape must have.
+    #[error("the target's answer does not have the shape of {0}")]
+    Shape(Shape),
+    /// A call's arguments are not a JSON object, which the client's shape cannot say.
+    #[error("the target's call of a tool has arguments that are no JSON object")]
+    Arguments,
+    /// It is an error after all.
+    #[error("the target failed: {}", .0.message)]
+    Failed(Failure),
+}
+
+/// A field that more than one shape has, under whichever name.
+#[derive(Clone, Copy)]
+pub(crate) enum Field {
+    Messages,
+    Format,
+    Parallel,
+    Reasoning,
+    Stop,
+}
+
+/// A request on its way from one shape to another.
+pub(crate) struct Way<'a> {
+    pub(crate) from: Shape,
+    pub(crate) target: &'a Target<'a>,
+    pub(crate) given_up: Vec<&'static str>,
+}
+
+impl Way<'_> {
+    /// What the client calls a field.
+    pub(crate) fn name(&self, field: Field) -> &'static str {
+        match (field, self.from) {
+            (Field::Messages, Shape::Responses) => "input",
+            (Field::Messages, _) => "messages",
+            (Field::Format, Shape::Responses) => "text.format",
+            (Field::Format, Shape::Messages) => "output_config.format",
+            (Field::Format, _) => "response_format",
+            (Field::Parallel, Shape::Messages) => "tool_choice.disable_parallel_tool_use",
+            (Field::Parallel, _) => "parallel_tool_calls",
+            (Field::Reasoning, Shape::Messages) => "thinking",
+            (Field::Reasoning, Shape::Responses) => "reasoning",
+            (Field::Reasoning, _) => "reasoning_effort",
+            (Field::Stop, Shape::Messages) => "stop_sequences",
+            (Field::Stop, _) => "stop",
+        }
+    }
+
+    pub(crate) fn cannot(&self, field: Field, reason: &'static str) -> Untranslatable {
+        json::cannot(reason).within(self.name(field))
+    }
+
+    /// Notes that a hint was given up, if it was there.
+    pub(crate) fn give_up(&mut self, name: &'static str, there: bool) {
+        if there && !self.given_up.contains(&name) {
+            self.given_up.push(name);
+        }
+    }
+}
+
+/// Before the seal of reasoning by OpenAI, where it stands in the place of Anthropic's: neither reads the other's.
+pub(crate) const OPENAI_SEAL: &str = "openai:";
+
+/// Before the seal of reasoning by Anthropic, where it stands in the place of OpenAI's.
+pub(crate) const ANTHROPIC_SEAL: &str = "anthropic:";
+/// Before thoughts that only Anthropic can read, in the same place.
+pub(crate) const ANTHROPIC_SEALED: &str = "anthropic-redacted:";
+
+/// Whether a seal is not Anthropic's own.
+pub(crate) fn is_foreign(seal: &str) -> bool {
+    seal.starts_with(OPENAI_SEAL)
+}
+
+/// Translates a request's body.
+///
+/// # Errors
+/// When the body is no request of its shape, or asks for something that the target's shape cannot say.
+pub fn request(from: Shape, to: Shape, body: &[u8], target: &Target<'_>) -> Result<Translated, Untranslatable> {
+    let mut way = Way { from, target, given_up: Vec::new() };
+    let (request, members) = match from {
+        Shape::Chat => (chat::request::read(body, &mut way)?, String::new()),
+        Shape::Messages => (messages::request::read(body, &mut way)?, String::new()),
+        Shape::Responses => responses::request::read(body, &mut way)?,
+        Shape::Completions => {
+            return Err(json::cannot(
+                "the target answers conversations and cannot continue a bare text: use /v1/chat/completions",
+            )
+            .within("prompt"));
+        }
+        Shape::Embeddings => return Err(json::cannot("the target makes no embeddings").within("input")),
+        Shape::Converse => return Err(json::cannot("no client speaks Converse")),
+    };
+    let body = write(&request, to, &mut way)?;
+    let echo = Echo { include_usage: request.include_usage, members };
+    Ok(Translated { body, stream: request.stream, given_up: way.given_up, echo })
+}
+
+fn write(request: &Request, to: Shape, way: &mut Way<'_>) -> Result<Vec<u8>, Untranslatable> {
+    match to {
+        Shape::Chat => chat::request_out::write(request, way),
+        Shape::Messages => messages::request_out::write(request, way),
+        Shape::Responses => responses::request_out::write(request, way),
+        Shape::Converse => converse::request::write(request, way),
+        Shape::Completions | Shape::Embeddings => Err(json::cannot("the target does not answer conversations")),
+    }
+}
+
+/// Translates a whole answer of status 200.
+///
+/// # Errors
+/// When the answer is none: the target has failed, whatever its status said.
+pub fn answer(from: Shape, to: Shape, body: &[u8], asked: &Asked) -> Result<Whole, BadAnswer> {
+    let answer: Answer = match from {
+        Shape::Chat => chat::answer::read(body),
+        Shape::Messages => messages::answer::read(body),
+        Shape::Responses => responses::answer::read(body),
+        Shape::Converse => converse::answer::read(body),
+        Shape::Completions | Shape::Embeddings => Err(BadAnswer::Shape(from)),
+    }?;
+    let mut body = Vec::with_capacity(body.len() + 256);
+    match to {
+        Shape::Chat => chat::answer::write(&answer, asked, &mut body),
+        Shape::Messages => messages::answer::write(&answer, asked, &mut body),
+        Shape::Responses => responses::answer::write(&answer, asked, &mut body),
+        Shape::Converse | Shape::Completions | Shape::Embeddings => return Err(BadAnswer::Shape(to)),
+    }
+    Ok(Whole { body, tokens: answer.tokens })
+}
+
+#[cfg(test)]
+mod tests;

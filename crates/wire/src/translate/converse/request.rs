@@ -1,0 +1,231 @@
+//! Writes a request for Bedrock's Converse. The model's name is a part of the path.
+
+use crate::translate::json::{Read, cannot};
+use crate::translate::messages::request_out::{
+    Thinking, Turn, limit, plain_id, system_blocks, thinking, turns, write_thinking,
+};
+use crate::translate::write::{self, List, Object};
+use crate::translate::{Field, Shape, Way};
+use crate::unified::{Block, Content, Format, Keep, Reasoning, Request, Role, Source, Tool, ToolChoice};
+
+pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
+    refuse(request, way)?;
+    let turns = turns(request);
+    if turns.is_empty() {
+        return Err(way.cannot(Field::Messages, "the target wants a message of the user beside the system's"));
+    }
+    // How a model is told to think differs between the models behind Converse; Anthropic's are told as elsewhere.
+    let claude = way.target.model.contains("anthropic.");
+    let thinking = if claude { thinking(request, &turns, way) } else { None };
+    let unsaid = matches!(thinking, Some(Thinking::Budget(_))).then(|| limit(way, thinking.as_ref()));
+    notes(request, claude, way);
+    let mut out = Vec::with_capacity(1024);
+    write::object(&mut out, |o| {
+        let system = system_blocks(request);
+        if !system.is_empty() {
+            o.list("system", |l| system.iter().for_each(|b| block(b, l)));
+        }
+        o.list("messages", |l| turns.iter().for_each(|turn| l.object(|o| message(turn, o))));
+        inference(request, request.max_tokens.or(unsaid), o);
+        // A choice of none is the same as having none to choose from.
+        if !request.tools.is_empty() && request.tool_choice != Some(ToolChoice::None) {
+            o.object("toolConfig", |o| {
+                o.list("tools", |l| request.tools.iter().for_each(|t| tool(t, l)));
+                tool_choice(request, o);
+            });
+        }
+        format(request, o);
+        let thinking = thinking.as_ref().filter(|t| !matches!(t, Thinking::Effort(_)));
+        if request.top_k.is_some() || thinking.is_some() {
+            o.object("additionalModelRequestFields", |o| {
+                o.plain_if("top_k", request.top_k);
+                write_thinking(thinking, o);
+            });
+        }
+        if let Some(tier) = &request.service_tier {
+            o.object("serviceTier", |o| o.text("type", tier));
+        }
+    });
+    Ok(out)
+}
+
+fn refuse(request: &Request, way: &Way<'_>) -> Read<()> {
+    let no = |there: bool, name, why| if there { Err(cannot(why).within(name)) } else { Ok(()) };
+    let zero = |number: &Option<serde_json::Number>| number.as_ref().is_none_or(|n| n.as_f64() == Some(0.0));
+    no(!zero(&request.frequency_penalty), "frequency_penalty", "the target has no penalties")?;
+    no(!zero(&request.presence_penalty), "presence_penalty", "the target has no penalties")?;
+    no(request.seed.is_some(), "seed", "the target cannot be seeded")?;
+    let hot = request.temperature.as_ref().and_then(serde_json::Number::as_f64).is_some_and(|t| t > 1.0);
+    no(hot, "temperature", "the target takes 0 to 1")?;
+    let tier = request.service_tier.as_deref();
+    no(!matches!(tier, None | Some("priority" | "flex")), "service_tier", "the target does not have this tier")?;
+    if request.format == Some(Format::Object) {
+        return Err(way.cannot(Field::Format, "the target needs a schema: use json_schema"));
+    }
+    if request.parallel_tools == Some(false) && !request.tools.is_empty() {
+        return Err(way.cannot(Field::Parallel, "the target cannot be held to one call at a time"));
+    }
+    let blocks = || request.messages.iter().flat_map(|m| &m.content);
+    let calls = blocks().any(|b| matches!(b.content, Content::ToolCall { .. } | Content::ToolResult { .. }));
+    if calls && (request.tools.is_empty() || request.tool_choice == Some(ToolChoice::None)) {
+        return Err(cannot("the target wants the tools of earlier calls, and cannot be kept from calling them")
+            .within(if request.tools.is_empty() { "tools" } else { "tool_choice" }));
+    }
+    let url = |c: &Content| match c {
+        Content::Image { source: Source::Url(_), .. } | Content::Document { source: Source::Url(_), .. } => true,
+        Content::ToolResult { content, .. } => content.iter().any(|c| {
+            matches!(
+                c,
+                Content::Image { source: Source::Url(_), .. } | Content::Document { source: Source::Url(_), .. }
+            )
+        }),
+        _ => false,
+    };
+    if blocks().any(|b| url(&b.content)) {
+        return Err(way.cannot(Field::Messages, "the target does not fetch images: send their bytes in base64"));
+    }
+    Ok(())
+}
+
+fn notes(request: &Request, claude: bool, way: &mut Way<'_>) {
+    way.give_up("verbosity", request.verbosity.is_some());
+    way.give_up("prompt_cache_key", request.cache_key.is_some());
+    way.give_up("metadata", request.metadata.is_some());
+    way.give_up("user", request.user.is_some());
+    let effort = matches!(request.reasoning, Some(Reasoning::Adaptive(Some(_))))
+        || (way.from == Shape::Messages && matches!(request.reasoning, Some(Reasoning::Effort(_))));
+    way.give_up("output_config.effort", effort);
+    let asked = !matches!(request.reasoning, None | Some(Reasoning::Off));
+    way.give_up(way.name(Field::Reasoning), asked && !claude);
+    let blocks = || request.messages.iter().flat_map(|m| &m.content);
+    way.give_up("detail", blocks().any(|b| matches!(b.content, Content::Image { detail: Some(_), .. })));
+}
+
+fn inference(request: &Request, max_tokens: Option<u64>, o: &mut Object<'_>) {
+    let said = max_tokens.is_some() || request.temperature.is_some() || request.top_p.is_some();
+    if !said && request.stop.is_empty() {
+        return;
+    }
+    o.object("inferenceConfig", |o| {
+        o.plain_if("maxTokens", max_tokens);
+        o.plain_if("temperature", request.temperature.as_ref());
+        o.plain_if("topP", request.top_p.as_ref());
+        if !request.stop.is_empty() {
+            o.list("stopSequences", |l| request.stop.iter().for_each(|s| l.text(s)));
+        }
+    });
+}
+
+fn message(turn: &Turn<'_>, o: &mut Object<'_>) {
+    o.text("role", if turn.role == Role::Assistant { "assistant" } else { "user" });
+    o.list("content", |l| turn.blocks.iter().for_each(|b| block(b, l)));
+}
+
+fn block(block: &Block, l: &mut List<'_>) {
+    l.object(|o| content(&block.content, o));
+    cache_point(block.cache, l);
+}
+
+/// Here the mark is a block of its own, after what is worth keeping.
+fn cache_point(cache: Option<Keep>, l: &mut List<'_>) {
+    if let Some(keep) = cache {
+        l.object(|o| {
+            o.object("cachePoint", |o| {
+                o.text("type", "default");
+                if keep == Keep::Hour {
+                    o.text("ttl", "1h");
+                }
+            });
+        });
+    }
+}
+
+fn content(content: &Content, o: &mut Object<'_>) {
+    match content {
+        Content::Text(text) | Content::Refusal(text) => o.text("text", text),
+        Content::Image { source, .. } => o.object("image", |o| bytes(source, o)),
+        Content::Document { source, name } => o.object("document", |o| {
+            o.text("name", &document_name(name.as_deref()));
+            bytes(source, o);
+        }),
+        Content::ToolCall { id, name, arguments } => o.object("toolUse", |o| {
+            o.text("toolUseId", &plain_id(id));
+            o.text("name", name);
+            o.raw("input", &arguments.0);
+        }),
+        Content::ToolResult { id, content: parts, failed } => o.object("toolResult", |o| {
+            o.text("toolUseId", &plain_id(id));
+            o.list("content", |l| parts.iter().for_each(|p| l.object(|o| self::content(p, o))));
+            if *failed {
+                o.text("status", "error");
+            }
+        }),
+        Content::Reasoning { text, signature } => o.object("reasoningContent", |o| {
+            o.object("reasoningText", |o| {
+                o.text("text", text);
+                o.text_if("signature", signature.as_deref());
+            });
+        }),
+        Content::Sealed(data) => o.object("reasoningContent", |o| o.text("redactedContent", data)),
+    }
+}
+
+/// Base64, as the JSON form of bytes has it. The format is the end of the media type.
+fn bytes(source: &Source, o: &mut Object<'_>) {
+    if let Source::Inline { media_type, base64 } = source {
+        let format = match media_type.rsplit('/').next().unwrap_or_default() {
+            "jpg" => "jpeg",
+            "plain" => "txt",
+            "markdown" => "md",
+            other => other,
+        };
+        o.text("format", format);
+        o.object("source", |o| o.text("bytes", base64));
+    }
+}
+
+/// A document's name in the letters that Bedrock takes.
+fn document_name(name: Option<&str>) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-()[]".contains(c) { c } else { '-' };
+    let name: String = name.unwrap_or("document").chars().map(plain).collect();
+    if name.is_empty() { "document".to_owned() } else { name }
+}
+
+fn tool(tool: &Tool, l: &mut List<'_>) {
+    l.object(|o| {
+        o.object("toolSpec", |o| {
+            o.text("name", &tool.name);
+            o.text_if("description", tool.description.as_deref().filter(|d| !d.is_empty()));
+            let schema = tool.schema.as_ref().map_or(r#"{"type":"object","properties":{}}"#, |s| &s.0);
+            o.object("inputSchema", |o| o.raw("json", schema));
+            o.plain_if("strict", tool.strict.filter(|strict| *strict));
+        });
+    });
+    cache_point(tool.cache, l);
+}
+
+fn tool_choice(request: &Request, o: &mut Object<'_>) {
+    match &request.tool_choice {
+        None | Some(ToolChoice::None) => {}
+        Some(ToolChoice::Auto) => o.raw("toolChoice", r#"{"auto":{}}"#),
+        Some(ToolChoice::Any) => o.raw("toolChoice", r#"{"any":{}}"#),
+        Some(ToolChoice::Named(name)) => o.object("toolChoice", |o| o.object("tool", |o| o.text("name", name))),
+    }
+}
+
+fn format(request: &Request, o: &mut Object<'_>) {
+    let Some(Format::Schema { name, description, schema, .. }) = &request.format else { return };
+    o.object("outputConfig", |o| {
+        o.object("textFormat", |o| {
+            o.text("type", "json_schema");
+            o.object("structure", |o| {
+                o.object("jsonSchema", |o| {
+                    // A text that holds JSON.
+                    o.text("schema", &schema.0);
+                    o.text_if("name", name.as_deref());
+                    o.text_if("description", description.as_deref());
+                });
+            });
+        });
+    });
+}
