@@ -9,7 +9,7 @@ use crate::Outcome;
 use crate::places;
 
 /// Our crates that each of our crates may use (tests aside).
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("api", &[]),
     ("wire", &[]),
     ("telemetry", &[]),
@@ -18,6 +18,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("operator", &["api", "operator-core", "telemetry"]),
     ("router", &["api", "router-core", "telemetry", "wire"]),
     ("vllm-sim", &[]),
+    ("provider-sim", &[]),
     ("xtask", &["api"]),
     ("e2e", &[]),
     ("mutate", &[]),
