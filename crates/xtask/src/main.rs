@@ -58,12 +58,12 @@ enum Task {
         #[arg(long, env = "CLUSTER")]
         cluster: Option<Platform>,
     },
-    /// Run every check and test: lints, unit, contract, gitops, end-to-end and faults on clusters.
+    /// Run every check and test: lints, unit, contract, SDKs, gitops, end-to-end and faults on clusters.
     Test {
         /// Which Kubernetes the end-to-end scenarios use, as for demo.
         #[arg(long, env = "CLUSTER")]
         cluster: Option<Platform>,
-        /// Run only these suites: lint, unit, contract, gitops, e2e, fault.
+        /// Run only these suites: lint, unit, fuzz, contract, sdk, gitops, e2e, fault.
         #[arg(long, value_delimiter = ',')]
         only: Vec<suites::Suite>,
         /// Leave the test cluster up, to look at it.

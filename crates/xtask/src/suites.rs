@@ -3,6 +3,7 @@
 mod count;
 mod fault;
 mod fuzz;
+mod sdk;
 
 use std::path::Path;
 use std::process::Command;
@@ -31,6 +32,8 @@ pub(crate) enum Suite {
     Fuzz,
     /// The engine contract, against the real vLLM; the unit tests run it against the simulator.
     Contract,
+    /// The official SDKs of OpenAI, Anthropic and AWS, against the provider stand-ins and the router.
+    Sdk,
     /// What Flux and Argo CD make of the statuses, by their own libraries.
     Gitops,
     /// Scenarios on a real cluster.
@@ -55,6 +58,9 @@ pub(crate) fn run(kind: Option<Platform>, only: &[Suite], keep: bool) -> Outcome
     }
     if wanted(Suite::Contract) {
         total += contract(&mut steps)?;
+    }
+    if wanted(Suite::Sdk) {
+        total += sdk::run(&mut steps)?;
     }
     if wanted(Suite::Gitops) {
         total += gitops(&mut steps)?;

@@ -1,0 +1,1 @@
+"""The official SDKs against the router and the provider stand-ins."""
