@@ -52,8 +52,10 @@ images: ## Build the images as archives, without a Docker engine
 	$(XTASK) images
 
 .PHONY: bench
-bench: ## CPU per request beside nginx, in one run
+bench: ## CPU per request beside nginx, in one run; then slow clients, then three times as much as it can serve
 	bash benches/router-vs-nginx.sh
+	bash benches/slow-clients.sh
+	bash benches/overload.sh
 
 .PHONY: bench-operator
 bench-operator: ## Time, memory and writes of the operator with POOLS pools (200), and REST seconds of rest (60)

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # CPU per request of the router's process beside nginx's, in one run on loopback: a plain answer, a stream whose 65 events
 # come at once, and the same events 2 ms apart. Rounds are interleaved, so that whatever else the machine does falls on
-# both alike; the medians are compared.
+# both alike; the medians are compared. The router is there a second time with two workers: what a request costs it then
+# says how far two processors are twice one, without a third and a fourth for clients and engines. Last, what each adds to
+# the latency of one client that asks one request after the other.
 #
 #   ROUNDS=5 SECONDS_EACH=4 benches/router-vs-nginx.sh
 #   PEERS=1 benches/router-vs-nginx.sh
@@ -34,10 +36,10 @@ cargo build --quiet --profile dist -p router --examples
 bin=target/dist/examples
 
 # A free port each; nothing else on the machine is expected to grab one in between.
-read -r plain burst paced nginx_plain nginx_burst nginx_paced router \
+read -r plain burst paced nginx_plain nginx_burst nginx_paced router pair \
     sglang_plain sglang_burst sglang_paced s1 s2 s3 litellm <<<"$(python3 - <<'PY'
 import socket
-held = [socket.socket() for _ in range(14)]
+held = [socket.socket() for _ in range(15)]
 for s in held:
     s.bind(("127.0.0.1", 0))
 print(*(s.getsockname()[1] for s in held))
@@ -50,6 +52,10 @@ started+=($!)
     "plain=127.0.0.1:$plain" "burst=127.0.0.1:$burst" "paced=127.0.0.1:$paced" 2>"$work/router.log" &
 router_pid=$!
 started+=("$router_pid")
+"$bin/bench_router" "127.0.0.1:$pair" 2 \
+    "plain=127.0.0.1:$plain" "burst=127.0.0.1:$burst" "paced=127.0.0.1:$paced" 2>"$work/pair.log" &
+pair_pid=$!
+started+=("$pair_pid")
 
 server() { # listen upstream buffering
     echo "upstream u$1 { server 127.0.0.1:$2; keepalive 128; }
@@ -87,8 +93,9 @@ for model in plain burst paced; do
     of_nginx=nginx_$model
     pid[nginx,$model]=$nginx_pid port[nginx,$model]=${!of_nginx}
     pid[router,$model]=$router_pid port[router,$model]=$router
+    pid[pair,$model]=$pair_pid port[pair,$model]=$pair
 done
-proxies=(nginx router)
+proxies=(nginx router pair)
 
 venv() { # name requirement: an environment of its own, kept between runs
     [ -x "target/peers/$1/bin/pip" ] || python3 -m venv "target/peers/$1"
@@ -150,7 +157,9 @@ cpu() { # nanoseconds of CPU that a process has used, over all its threads
 }
 
 measure() { # name pid port model connections
-    local before after done
+    local before after done seconds=$seconds
+    # It ends none of these streams within a few seconds.
+    [ "$1-$4" = litellm-paced ] && seconds=$((5 * seconds))
     before=$(cpu "$2")
     wrk -t1 -c"$5" -d"${seconds}s" --timeout 30s -s "$work/$4.lua" "http://127.0.0.1:$3" >"$work/wrk.out"
     after=$(cpu "$2")
@@ -164,17 +173,36 @@ measure() { # name pid port model connections
     echo "$1 $4 $(((after - before) / done)) $((done / seconds))" >>"$work/figures"
 }
 
+connections() { # proxy model: of the two workers of `pair`, each has as much to do as the one of `router`
+    case $1-$2 in pair-paced) echo 128 ;; *-paced) echo 64 ;; *) echo 32 ;; esac
+}
+
 for model in plain burst paced; do ask "$model"; done
 for round in $(seq "$rounds"); do
     echo "round $round of $rounds"
     for model in plain burst paced; do
         for proxy in "${proxies[@]}"; do
-            measure "$proxy" "${pid[$proxy,$model]}" "${port[$proxy,$model]}" "$model" "$([ "$model" = paced ] && echo 64 || echo 32)"
+            measure "$proxy" "${pid[$proxy,$model]}" "${port[$proxy,$model]}" "$model" "$(connections "$proxy" "$model")"
         done
     done
 done
 
-python3 - "$work/figures" <<'PY'
+# On one processor: waking another one takes a virtual machine tens of microseconds, now in one place, now in another.
+for started_pid in "${started[@]}" "$nginx_pid"; do taskset -acp 0 "$started_pid" >/dev/null; done
+latency() { # name port: microseconds of the median request of one client
+    local ask="$work/plain.lua"
+    echo "done = function(_, latency) io.write(string.format('MEDIAN %d\\n', latency:percentile(50))) end" |
+        cat "$ask" - >"$work/latency.lua"
+    echo "$1 latency $(taskset -c 0 wrk -t1 -c1 -d2s -s "$work/latency.lua" "http://127.0.0.1:$2" | awk '/^MEDIAN/ { print $2 }')" >>"$work/latencies"
+}
+for round in $(seq "$rounds"); do
+    latency direct "$plain"
+    for proxy in nginx router; do
+        latency "$proxy" "${port[$proxy,plain]}"
+    done
+done
+
+python3 - "$work/figures" "$work/latencies" <<'PY'
 import collections
 import statistics
 import sys
@@ -184,7 +212,7 @@ for line in open(sys.argv[1]):
     proxy, mode, nanoseconds, rate = line.split()
     figures[mode, proxy].append((int(nanoseconds) / 1000, int(rate)))
 goals = {"plain": 1.5, "burst": 1.0, "paced": 1.2}
-proxies = sorted({proxy for _, proxy in figures}, key=["nginx", "router", "sglang", "litellm"].index)
+proxies = sorted({proxy for _, proxy in figures}, key=["nginx", "router", "pair", "sglang", "litellm"].index)
 print(f"\n{'':6} {'proxy':8} {'µs':>9} {'x nginx':>8} {'goal':>5} {'requests/s':>11}")
 for mode, goal in goals.items():
     nginx = statistics.median(micros for micros, _ in figures[mode, "nginx"])
@@ -193,5 +221,16 @@ for mode, goal in goals.items():
         rate = statistics.median(r for _, r in figures[mode, proxy])
         aim = f"{goal:5.1f}" if proxy == "router" else " " * 5
         print(f"{mode:6} {proxy:8} {micros:9.1f} {micros / nginx:8.2f} {aim} {rate:11.0f}")
+print("\n`pair` is the router with two workers; work that two processors do in the time of one:")
+for mode in goals:
+    one, two = (statistics.median(m for m, _ in figures[mode, proxy]) for proxy in ("router", "pair"))
+    print(f"{mode:6} {2 * one / two:.2f} times (goal 1.8)")
+latencies = collections.defaultdict(list)
+for line in open(sys.argv[2]):
+    proxy, _, micros = line.split()
+    latencies[proxy].append(int(micros))
+direct, nginx, router = (statistics.median(latencies[who]) for who in ("direct", "nginx", "router"))
+print(f"one client, p50: {direct:.0f} us direct, {nginx - direct:.0f} added by nginx, {router - direct:.0f} by the router "
+      f"(goal: at most {nginx - direct + 20:.0f})")
 PY
 awk '/VmRSS|VmHWM/ { printf "router %s %.1f MB\n", $1, $2 / 1024 }' /proc/"$router_pid"/status

@@ -1,7 +1,8 @@
 //! Load that does not wait for answers: so many requests a second, whatever becomes of them.
 //!
-//! `open_load ADDRESS MODEL RATE SECONDS LIMIT_MS`: prints what came back whole within the limit (the goodput), what came
-//! later, what was refused with 503, and how soon. It takes a second processor; beside other work its figures are rough.
+//! `open_load ADDRESS MODEL RATE SECONDS LIMIT_MS [WARM_UP_SECONDS]`: prints what came back whole within the limit (the
+//! goodput), what came later, what was refused with 503, and how soon; what ends during the warm-up does not count. It
+//! takes a second processor; beside other work its figures are rough.
 
 use std::cell::RefCell;
 use std::io::Write as _;
@@ -32,9 +33,10 @@ struct Figures {
 
 fn main() -> Result<(), Error> {
     let args: Vec<String> = std::env::args().collect();
-    let [_, address, model, rate, seconds, limit] = &args[..] else {
-        return Err("usage: open_load ADDRESS MODEL RATE SECONDS LIMIT_MS".into());
+    let [_, address, model, rate, seconds, limit, warm_up @ ..] = &args[..] else {
+        return Err("usage: open_load ADDRESS MODEL RATE SECONDS LIMIT_MS [WARM_UP_SECONDS]".into());
     };
+    let warm_up: f64 = warm_up.first().map_or(Ok(0.0), |seconds| seconds.parse())?;
     let (address, rate, seconds): (SocketAddr, f64, f64) = (address.parse()?, rate.parse()?, seconds.parse()?);
     let limit: f64 = limit.parse()?;
     let body =
@@ -50,8 +52,16 @@ fn main() -> Result<(), Error> {
         let begin = Instant::now();
         let mut sent = 0.0;
         let mut turns = tokio::time::interval(Duration::from_millis(1));
-        while begin.elapsed().as_secs_f64() < seconds {
+        let mut warm = false;
+        while begin.elapsed().as_secs_f64() < seconds + warm_up {
             turns.tick().await;
+            if !warm && begin.elapsed().as_secs_f64() >= warm_up {
+                warm = true;
+                let mut figures = figures.borrow_mut();
+                (figures.failed, figures.unsent) = (0, 0);
+                figures.answered.clear();
+                figures.refused.clear();
+            }
             while sent < begin.elapsed().as_secs_f64() * rate {
                 sent += 1.0;
                 if figures.borrow().under_way >= MOST {
@@ -79,7 +89,7 @@ fn main() -> Result<(), Error> {
         writeln!(
             std::io::stdout(),
             "offered {:.0}/s: good {:.0}/s (p50 {:.2} ms, p99 {:.2} ms), late {:.0}/s, refused {:.0}/s (p50 {:.1} ms, p99 {:.1} ms), failed {}, unsent {}, under way {}",
-            sent / seconds,
+            sent / (seconds + warm_up),
             good as f64 / seconds,
             at(&figures.answered, 500),
             at(&figures.answered, 990),

@@ -3,7 +3,7 @@
 //! `slow_clients ROUTER ENGINE SILENT DRIPPING READERS SECONDS`: listens on ENGINE and answers there with a stream without
 //! end. Opens, and opens again when they are closed, so many connections to ROUTER of each kind: those that say nothing,
 //! those that send a byte of a head or of a body every second, and those that ask for the model `endless` and read a
-//! byte of the stream every second.
+//! byte of the stream every second. Within each second they are spread evenly.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -33,24 +33,34 @@ fn main() -> Result<(), Error> {
                 spawn_local(async move { drop(endless(stream).await) });
             }
         });
-        for _ in 0..silent {
-            spawn_local(again(router, |stream| async { drip(stream, "", "").await }));
+        for number in 0..silent {
+            spawn_local(again(router, part(number, silent), |stream| async { drip(stream, "", "").await }));
         }
         for number in 0..dripping {
             let head = "POST /v1/completions HTTP/1.1\r\nhost: bench\r\ncontent-length: 100000\r\n\r\n";
             let (said, next) =
                 if number % 2 == 0 { ("", head) } else { (head, "{\"model\":\"plain\",\"prompt\":\"aaaaaaaaaaaaaa") };
-            spawn_local(again(router, move |stream| drip(stream, said, next)));
+            spawn_local(again(router, part(number, dripping), move |stream| drip(stream, said, next)));
         }
-        for _ in 0..readers {
-            spawn_local(again(router, read_slowly));
+        for number in 0..readers {
+            spawn_local(again(router, part(number, readers), read_slowly));
         }
         tokio::time::sleep(Duration::from_secs(seconds)).await;
         Ok(())
     })
 }
 
-async fn again<F: Future<Output = std::io::Result<()>>>(router: SocketAddr, client: impl Fn(TcpStream) -> F) {
+/// When in a beat the client of this number has its turn.
+fn part(number: usize, of: usize) -> Duration {
+    BEAT.mul_f64(number as f64 / of as f64)
+}
+
+async fn again<F: Future<Output = std::io::Result<()>>>(
+    router: SocketAddr,
+    delay: Duration,
+    client: impl Fn(TcpStream) -> F,
+) {
+    tokio::time::sleep(delay).await;
     loop {
         if let Ok(stream) = TcpStream::connect(router).await {
             drop(client(stream).await);

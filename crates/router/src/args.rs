@@ -47,8 +47,8 @@ pub struct Args {
     /// Most requests under way at once; further ones are told 503 before their body is read.
     #[arg(long, env = "QUARTERMASTER_MAX_IN_FLIGHT", default_value_t = 8192)]
     pub max_in_flight: usize,
-    /// Milliseconds that a worker may be behind with its work before it refuses a share of new requests; 0 for any.
-    #[arg(long, env = "QUARTERMASTER_MAX_LAG_MILLISECONDS", default_value_t = 100)]
+    /// Milliseconds that a worker may be behind with its work before it refuses new requests; 0 for any.
+    #[arg(long, env = "QUARTERMASTER_MAX_LAG_MILLISECONDS", default_value_t = 5)]
     pub max_lag_milliseconds: u64,
     /// Most bytes of requests' bodies held at once; who brings more is told 503.
     #[arg(long, env = "QUARTERMASTER_MAX_HELD_BODY_BYTES", default_value_t = 256 * 1024 * 1024)]

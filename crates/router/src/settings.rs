@@ -17,7 +17,7 @@ pub struct Settings {
     pub max_connections: usize,
     /// Most requests under way in this process; further ones are told 503 before their body is read.
     pub max_in_flight: usize,
-    /// How long a worker may be behind with its work before it refuses a share of new requests; zero for any.
+    /// How long a worker may be behind with its work before it refuses new requests; zero for any.
     pub max_lag: Duration,
     /// Most bytes of requests' bodies held in this process; who brings more is told 503.
     pub max_held_bytes: usize,
@@ -70,7 +70,7 @@ impl Default for Settings {
             max_body: 16 * 1024 * 1024,
             max_connections: 10_000,
             max_in_flight: 8192,
-            max_lag: Duration::from_millis(100),
+            max_lag: Duration::from_millis(5),
             max_held_bytes: 256 * 1024 * 1024,
             tls: None,
             http2: false,

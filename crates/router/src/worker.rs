@@ -11,6 +11,7 @@ use std::task::{Context, Waker};
 use arc_swap::Cache;
 use router_core::RetryBudget;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::date::{self, Date};
 use crate::lag::Lag;
@@ -81,8 +82,12 @@ impl Worker {
 
     /// Whether this request is to be refused because the worker is too far behind with its work.
     pub(crate) fn sheds(self: &Rc<Self>) -> bool {
-        let worker = Rc::clone(self);
-        self.lag.sheds(self.settings.max_lag, move || worker.lag.seen(worker.settings.max_lag))
+        let verdict = self.lag.asked(Instant::now(), self.settings.max_lag);
+        if verdict.measure {
+            let worker = Rc::clone(self);
+            tokio::task::spawn_local(async move { worker.lag.ran(Instant::now(), worker.settings.max_lag) });
+        }
+        verdict.refuse
     }
 
     /// Whether clients are to be sent elsewhere.
