@@ -14,7 +14,8 @@ mod strict;
 const TARGET: Target<'_> = Target { model: "m-1", max_tokens: 4096, compatible: false };
 
 fn asked(include_usage: bool) -> Asked {
-    let echo = Echo { include_usage, members: String::new() };
+    let request = request(Responses, Chat, br#"{"model":"x","input":"Hi"}"#, &TARGET).unwrap();
+    let echo = Echo { include_usage, ..request.echo };
     Asked { id: "r1".to_owned(), created: 1_700_000_000, model: "assistant".to_owned(), echo }
 }
 

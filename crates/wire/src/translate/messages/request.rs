@@ -66,6 +66,20 @@ fn blocks(raw: &RawValue, way: &mut Way<'_>) -> Read<Vec<Block>> {
     if is_text(raw) { Ok(vec![Content::Text(text(raw)?).into()]) } else { list(raw, |item| block(item, way)) }
 }
 
+/// What a tool gave: a text, or a list of blocks, none of which is a call or a result again.
+fn results(raw: &RawValue, way: &mut Way<'_>) -> Read<Vec<Content>> {
+    if is_text(raw) {
+        return Ok(vec![Content::Text(text(raw)?)]);
+    }
+    list(raw, |raw| {
+        let kind = Object::read(raw)?.need("type", text)?;
+        match kind.as_str() {
+            "text" | "image" | "document" => Ok(block(raw, way)?.content),
+            _ => Err(cannot("the target does not know such a block here").within("type")),
+        }
+    })
+}
+
 fn block(raw: &RawValue, way: &mut Way<'_>) -> Read<Block> {
     let mut o = Object::read(raw)?;
     let cache = o.with("cache_control", keep)?;
@@ -92,12 +106,7 @@ fn block(raw: &RawValue, way: &mut Way<'_>) -> Read<Block> {
         }
         "tool_result" => Content::ToolResult {
             id: o.need("tool_use_id", text)?,
-            content: o
-                .with("content", |raw| blocks(raw, way))?
-                .unwrap_or_default()
-                .into_iter()
-                .map(|block| block.content)
-                .collect(),
+            content: o.with("content", |raw| results(raw, way))?.unwrap_or_default(),
             failed: o.flag("is_error")?.unwrap_or_default(),
         },
         "thinking" => Content::Reasoning {

@@ -302,6 +302,14 @@ fn what_cannot_be_said_is_refused_by_its_name() {
         (chat("messages", json!([{"role": "system", "content": "a"}])), Messages, "messages"),
         (messages("top_k", json!(5)), Chat, "top_k"),
         (messages("tools", json!([{"type": "web_search_20250305", "name": "web_search"}])), Chat, "tools[0].type"),
+        (
+            messages(
+                "messages",
+                part(json!({"type": "tool_result", "tool_use_id": "a", "content": [{"type": "tool_result"}]})),
+            ),
+            Chat,
+            "messages[0].content[0].content[0].type",
+        ),
         (messages("container", json!("c")), Chat, "container"),
         (messages("stop_sequences", json!(["x"])), Responses, "stop_sequences"),
         (messages("messages", part(json!({"type": "search_result"}))), Chat, "messages[0].content[0].type"),
