@@ -2,6 +2,7 @@
 
 mod error;
 mod models;
+pub mod outline;
 mod scan;
 
 pub use error::ErrorBody;

@@ -20,6 +20,21 @@ pub struct Usage {
     pub completion: Option<u64>,
     /// Tokens read of which the engine had computed before: `cached_tokens` or `cache_read_input_tokens`.
     pub cached: Option<u64>,
+    /// Tokens read that were written to a cache: `cache_creation_input_tokens`.
+    pub written: Option<u64>,
+    /// Those of them that stay there for an hour: `ephemeral_1h_input_tokens`.
+    pub written_1h: Option<u64>,
+    /// `cached` and `written` are counted beside `prompt`, as Anthropic has it, and not within it.
+    pub beside: bool,
+}
+
+impl Usage {
+    /// Tokens read that a cache had no part in.
+    #[must_use]
+    pub fn uncached(&self) -> u64 {
+        let prompt = self.prompt.unwrap_or(0);
+        if self.beside { prompt } else { prompt.saturating_sub(self.cached.unwrap_or(0)) }
+    }
 }
 
 /// Finds the last usage in an answer that comes in pieces. The figures of a stream are those of its latest event, not a
@@ -87,7 +102,15 @@ impl UsageReader {
         let keep = |old: &mut Option<u64>, new: Option<u64>| *old = new.or(*old);
         keep(&mut self.usage.prompt, first(object, &["prompt_tokens", "input_tokens"]));
         keep(&mut self.usage.completion, first(object, &["completion_tokens", "output_tokens"]));
-        keep(&mut self.usage.cached, first(object, &["cached_tokens", "cache_read_input_tokens"]));
+        keep(&mut self.usage.cached, first(object, &["cached_tokens"]));
+        // Only one shape has these, so others pay one search for all of them.
+        if memchr::memmem::find(object, b"\"cache_").is_some() {
+            let read = first(object, &["cache_read_input_tokens"]);
+            keep(&mut self.usage.cached, read);
+            keep(&mut self.usage.written, first(object, &["cache_creation_input_tokens"]));
+            keep(&mut self.usage.written_1h, first(object, &["ephemeral_1h_input_tokens"]));
+            self.usage.beside |= read.is_some() || self.usage.written.is_some();
+        }
     }
 }
 
@@ -151,7 +174,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn usage(prompt: u64, completion: u64, cached: u64) -> Usage {
-        Usage { prompt: Some(prompt), completion: Some(completion), cached: Some(cached) }
+        Usage { prompt: Some(prompt), completion: Some(completion), cached: Some(cached), ..Usage::default() }
     }
 
     fn of(text: &str) -> Usage {
@@ -169,7 +192,11 @@ mod tests {
     fn finds_what_engines_tell() {
         let cases = [
             (CHAT, usage(46, 8, 3)),
-            (MESSAGES, usage(13, 4, 2)),
+            (MESSAGES, Usage { beside: true, ..usage(13, 4, 2) }),
+            (
+                r#"{"usage":{"input_tokens":5,"cache_creation_input_tokens":30,"cache_read_input_tokens":200,"cache_creation":{"ephemeral_5m_input_tokens":10,"ephemeral_1h_input_tokens":20},"output_tokens":7}}"#,
+                Usage { written: Some(30), written_1h: Some(20), beside: true, ..usage(5, 7, 200) },
+            ),
             (
                 r#"{"usage":{"input_tokens":13,"input_tokens_details":{"cached_tokens":1},"output_tokens":4}}"#,
                 usage(13, 4, 1),
@@ -179,13 +206,20 @@ mod tests {
             (r#"{"usage":{"prompt_tokens":-1,"completion_tokens":"2"}}"#, Usage::default()),
             (
                 r#"{"usage":{"prompt_tokens":0}} {"usage":{"completion_tokens":0}}"#,
-                Usage { prompt: Some(0), completion: Some(0), cached: None },
+                Usage { prompt: Some(0), completion: Some(0), ..Usage::default() },
             ),
             (r#"{"usage":{"prompt_tokens":7"#, Usage::default()),
         ];
         for (text, want) in cases {
             assert_eq!(of(text), want, "{text}");
         }
+    }
+
+    #[test]
+    fn cached_tokens_are_not_counted_twice() {
+        let within = usage(46, 8, 3);
+        assert_eq!((within.uncached(), Usage { beside: true, ..within }.uncached()), (43, 46));
+        assert_eq!((Usage::default().uncached(), usage(1, 0, 3).uncached()), (0, 0));
     }
 
     #[test]

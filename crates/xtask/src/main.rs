@@ -10,6 +10,7 @@ mod demo;
 mod generate;
 mod images;
 mod places;
+mod prices;
 mod steps;
 mod suites;
 mod tidy;
@@ -39,6 +40,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Make the table of prices from a public one.
+    Prices(prices::Source),
     /// Check sizes, crate edges, stray marks and names that must not be in the repository.
     Tidy,
     /// Build the images of operator, router and simulator, as archives.
@@ -75,6 +78,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Generate { check } => generate::run(check),
+        Task::Prices(source) => prices::run(&source),
         Task::Tidy => tidy::run(),
         Task::Images => images::build().map(|paths| paths.iter().for_each(|p| println!("{}", p.display()))),
         Task::Demo { cluster, engine } => demo::run(cluster, engine),

@@ -19,7 +19,7 @@ const MOST_ANSWERS: u32 = 16_384;
 const ASK_FOR_USAGE: &[u8] = br#""stream_options":{"include_usage":true},"#;
 
 /// The members of the outermost object that are read. None may stand twice.
-const KNOWN: [&str; 26] = [
+const KNOWN: [&str; 29] = [
     "model",
     "stream",
     "stream_options",
@@ -46,6 +46,9 @@ const KNOWN: [&str; 26] = [
     "documents",
     "text_1",
     "text_2",
+    "response_format",
+    "text",
+    "output_config",
 ];
 
 /// What routing reads of a request.
@@ -73,6 +76,13 @@ pub struct Fields<'a> {
     pub tools: bool,
     /// Whether a part of a message says that it is an image.
     pub images: bool,
+    /// Whether the answer must be JSON: `response_format`, `text.format` or `output_config.format` says another type than
+    /// text.
+    pub schema: bool,
+    /// Where the value of `tools`, or else of `functions`, stands.
+    pub tools_span: Option<Range<usize>>,
+    /// Where the value of `messages`, `input` or `prompt` stands.
+    pub prompt_span: Option<Range<usize>>,
     /// Bytes of all that the model reads, as JSON, but for encoded images, sounds and files.
     pub prompt_bytes: usize,
     /// Place right after the opening brace.
@@ -312,12 +322,21 @@ impl<'a> Request<'a> {
             "prompt_cache_key" => self.session(3, hint(reader, 1)?),
             "conversation" => self.session(2, member_hint(reader, "id", "conversation.id")?),
             "session_id" => self.session(1, hint(reader, 1)?),
+            "response_format" => self.fields.schema |= asks_for_json(reader, 1)?,
+            "text" | "output_config" => self.fields.schema |= format_asks_for_json(reader)?,
             _ => {
                 let media = reader.media;
                 let count = if reader.peek() == Some(b'[') { reader.list(1)? } else { reader.skip(1).map(|()| 0)? };
                 match name {
-                    "messages" | "input" => self.fields.messages = self.fields.messages.max(count),
-                    "tools" | "functions" => self.fields.tools |= count > 0,
+                    "messages" | "input" => {
+                        self.fields.messages = self.fields.messages.max(count);
+                        self.fields.prompt_span = Some(start..reader.at);
+                    }
+                    "prompt" => self.fields.prompt_span = Some(start..reader.at),
+                    "tools" | "functions" => {
+                        self.fields.tools |= count > 0;
+                        self.fields.tools_span.get_or_insert(start..reader.at);
+                    }
                     _ => {}
                 }
                 let text = reader.at - start;
@@ -364,6 +383,40 @@ fn stream_options(reader: &mut Reader<'_>, name: &'static str) -> Result<StreamO
         Ok(())
     })?;
     Ok(StreamOptions::Given { include_usage })
+}
+
+/// Whether an object that describes a format has another type than `text`. A hint only: a description that says it twice is
+/// the engine's to judge.
+fn asks_for_json(reader: &mut Reader<'_>, depth: u32) -> Result<bool, ScanError> {
+    if reader.peek() != Some(b'{') {
+        reader.skip(depth)?;
+        return Ok(false);
+    }
+    let mut json = false;
+    reader.object(|reader, key, _| {
+        let start = reader.at;
+        reader.skip(depth + 1)?;
+        json |= key == "type" && &reader.body[start..reader.at] != b"\"text\"";
+        Ok(())
+    })?;
+    Ok(json)
+}
+
+/// The same of the member `format` of an object.
+fn format_asks_for_json(reader: &mut Reader<'_>) -> Result<bool, ScanError> {
+    if reader.peek() != Some(b'{') {
+        reader.skip(1)?;
+        return Ok(false);
+    }
+    let mut json = false;
+    reader.object(|reader, key, _| {
+        if key != "format" {
+            return reader.skip(2);
+        }
+        json |= asks_for_json(reader, 2)?;
+        Ok(())
+    })?;
+    Ok(json)
 }
 
 fn flag(reader: &mut Reader<'_>, name: &'static str, depth: u32) -> Result<Option<bool>, ScanError> {

@@ -9,24 +9,26 @@ use crate::Outcome;
 use crate::places;
 
 /// Our crates that each of our crates may use (tests aside).
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("api", &[]),
+    ("ledger", &[]),
     ("wire", &[]),
     ("telemetry", &[]),
-    ("operator-core", &["api"]),
-    ("router-core", &["wire"]),
+    ("rules", &["wire"]),
+    ("operator-core", &["api", "rules"]),
+    ("router-core", &["ledger", "rules", "wire"]),
     ("operator", &["api", "operator-core", "telemetry"]),
-    ("router", &["api", "router-core", "telemetry", "wire"]),
+    ("router", &["api", "ledger", "router-core", "rules", "telemetry", "wire"]),
     ("vllm-sim", &[]),
     ("provider-sim", &[]),
-    ("xtask", &["api"]),
+    ("xtask", &["api", "ledger"]),
     ("e2e", &[]),
     ("mutate", &[]),
     ("fault", &[]),
 ];
 
 /// Crates that decide and never act: no clock, no network, no runtime.
-const PURE: [&str; 4] = ["api", "wire", "operator-core", "router-core"];
+const PURE: [&str; 6] = ["api", "ledger", "wire", "rules", "operator-core", "router-core"];
 
 /// What a pure crate must not use.
 const WORLD: [&str; 12] = [

@@ -180,6 +180,37 @@ fn weighs_the_prompt() {
     }
 }
 
+#[test]
+fn notes_where_the_parts_stand_that_few_ask_for() {
+    let cases = [
+        // The body; whether it must be JSON, the prompt, the tools.
+        (r#"{"model":"m"}"#, (false, None, None)),
+        (r#"{"messages":[{}],"tools":[1,2]}"#, (false, Some("[{}]"), Some("[1,2]"))),
+        (r#"{"functions":[3],"tools":[4],"prompt":"p"}"#, (false, Some("\"p\""), Some("[3]"))),
+        (r#"{"input": ["a"] }"#, (false, Some("[\"a\"]"), None)),
+        (r#"{"response_format":{"type":"text"}}"#, (false, None, None)),
+        (r#"{"response_format":{"type":"json_object"}}"#, (true, None, None)),
+        (
+            r#"{"response_format":{"json_schema":{"schema":{"type":"object"}},"type":"json_schema"}}"#,
+            (true, None, None),
+        ),
+        (r#"{"response_format":null,"text":"t"}"#, (false, None, None)),
+        (r#"{"text":{"verbosity":"low","format":{"type":"text"}}}"#, (false, None, None)),
+        (r#"{"text":{"format":{"name":"x","type":"json_schema","schema":{}}}}"#, (true, None, None)),
+        (r#"{"output_config":{"effort":"low","format":{"type":"json_schema"}}}"#, (true, None, None)),
+        (r#"{"output_config":{"format":[{"type":"json_schema"}]}}"#, (false, None, None)),
+    ];
+    for (text, want) in cases {
+        let fields = scan(text.as_bytes()).unwrap();
+        let at = |span: &Option<Range<usize>>| span.clone().map(|span| &text[span]);
+        assert_eq!((fields.schema, at(&fields.prompt_span), at(&fields.tools_span)), want, "{text}");
+    }
+    let deep = format!(r#"{{"text":{{"format":{{"x":{}{}}}}}}}"#, "[".repeat(125), "]".repeat(125));
+    scan(deep.as_bytes()).unwrap();
+    let deeper = deep.replace("[]", "[[]]");
+    assert_eq!(scan(deeper.as_bytes()).unwrap_err().problem, ScanProblem::TooDeep);
+}
+
 /// The 10⁶ of everything: judged, in a time and a memory that the body's length bounds.
 #[test]
 fn worst_cases_are_judged() {

@@ -1,0 +1,229 @@
+//! How hard a request is: trivial, moderate or complex, by points that anyone can recount.
+//!
+//! A trivial request is one that any small model answers well: a greeting, a fact, a label, a short translation. A
+//! moderate one takes a paragraph or a function. A complex one takes several steps that depend on each other, or an
+//! expert's judgement. The points come from what the request says and how long it is, never from what it is about alone.
+//! The same request always gets the same points. docs/routes.md has the table of points, and how often they are right.
+
+pub mod evaluation;
+mod words;
+
+use std::fmt;
+
+/// How hard a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// Any small model does it.
+    Trivial,
+    /// Takes a paragraph or a function.
+    Moderate,
+    /// Takes several dependent steps, or an expert.
+    Complex,
+}
+
+impl Level {
+    /// All levels, the easiest first.
+    pub const ALL: [Self; 3] = [Self::Trivial, Self::Moderate, Self::Complex];
+
+    /// The word for it in rules, headers and logs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Trivial => "trivial",
+            Self::Moderate => "moderate",
+            Self::Complex => "complex",
+        }
+    }
+}
+
+/// What the points are given for.
+#[derive(Clone, Copy, Debug)]
+pub struct Features<'a> {
+    /// What the user said last.
+    pub text: &'a str,
+    /// Tokens of the whole prompt, estimated.
+    pub prompt_tokens: u64,
+    /// Messages or items.
+    pub messages: u32,
+    /// Tools offered.
+    pub tools: u32,
+    /// Whether there are images.
+    pub images: bool,
+    /// Whether the answer must be JSON.
+    pub schema: bool,
+}
+
+/// A judgement with its reasons.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complexity {
+    /// The judgement.
+    pub level: Level,
+    /// The sum of the points.
+    pub score: i32,
+    /// What gave points, with how many, in the order of the table in docs/routes.md.
+    pub reasons: Vec<(&'static str, i32)>,
+}
+
+/// As in the response header: `moderate; score=2; code+1,constraints+1`.
+impl fmt::Display for Complexity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; score={}", self.level.word(), self.score)?;
+        for (at, (reason, points)) in self.reasons.iter().enumerate() {
+            write!(f, "{}{reason}{points:+}", if at == 0 { "; " } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+/// Most points of a trivial request, and of a moderate one.
+const MOST_TRIVIAL: i32 = 0;
+const MOST_MODERATE: i32 = 2;
+/// Bytes at the beginning and at the end of a text that are looked at: instructions stand there, documents between.
+const LOOKED_AT: usize = 4096;
+
+/// Tokens from which a prompt holds more than the request: a document, a conversation.
+const LONG: u64 = 500;
+
+/// Something that gives points, and what it is looked for in.
+type Rule = (&'static str, fn(&Seen<'_>) -> i32);
+
+/// What gives points.
+const RULES: [Rule; 13] = [
+    ("light-task", |seen| -i32::from(seen.light > 0 && seen.heavy == 0 && seen.brief())),
+    ("short", |seen| -i32::from(seen.characters < 60 && seen.heavy == 0 && seen.middle == 0 && seen.brief())),
+    ("long-text", |seen| step(seen.characters, &[(200, 1), (1500, 2)])),
+    ("long-prompt", |seen| step(seen.features.prompt_tokens, &[(LONG, 1), (5000, 2)])),
+    ("task", |seen| i32::from(seen.middle > 0)),
+    ("expert-task", |seen| step(seen.heavy, &[(1, 2), (2, 3), (3, 4), (5, 5)])),
+    ("code", |seen| 2 * i32::from(seen.code)),
+    ("maths", |seen| step(seen.maths, &[(1, 1), (3, 2)])),
+    ("steps", |seen| step(seen.items, &[(3, 1), (6, 2)])),
+    ("questions", |seen| i32::from(seen.questions >= 3)),
+    ("constraints", |seen| step(seen.constraints, &[(2, 1), (4, 2)])),
+    ("tools", |seen| step(seen.features.tools.into(), &[(1, 1), (6, 2)])),
+    ("conversation", |seen| i32::from(seen.features.messages >= 10)),
+];
+
+/// The points of the highest step that `figure` reaches.
+fn step(figure: u64, steps: &[(u64, i32)]) -> i32 {
+    steps.iter().take_while(|(least, _)| figure >= *least).last().map_or(0, |(_, points)| *points)
+}
+
+/// Judges a request.
+#[must_use]
+pub fn judge(features: &Features<'_>) -> Complexity {
+    let seen = Seen::of(features);
+    let given = |(reason, points): &Rule| Some((*reason, points(&seen))).filter(|(_, points)| *points != 0);
+    let reasons: Vec<_> = RULES.iter().filter_map(given).collect();
+    let score = reasons.iter().map(|(_, points)| points).sum();
+    let level = match score {
+        ..=MOST_TRIVIAL => Level::Trivial,
+        ..=MOST_MODERATE => Level::Moderate,
+        _ => Level::Complex,
+    };
+    Complexity { level, score, reasons }
+}
+
+/// What was counted in a request.
+struct Seen<'a> {
+    features: &'a Features<'a>,
+    characters: u64,
+    light: u64,
+    middle: u64,
+    heavy: u64,
+    maths: u64,
+    constraints: u64,
+    items: u64,
+    questions: u64,
+    code: bool,
+}
+
+impl<'a> Seen<'a> {
+    fn brief(&self) -> bool {
+        self.features.prompt_tokens < LONG
+    }
+
+    fn of(features: &'a Features<'a>) -> Self {
+        let text = features.text.trim();
+        let (start, end) = edges(text);
+        let lower = format!("{start}\n{end}").to_lowercase();
+        let mut seen = Self {
+            features,
+            characters: count(text.chars()),
+            light: words::phrases(&lower, &words::LIGHT_PHRASES),
+            middle: words::phrases(&lower, &words::MIDDLE_PHRASES),
+            heavy: words::phrases(&lower, &words::HEAVY_PHRASES),
+            maths: words::phrases(&lower, &words::MATHS_PHRASES),
+            constraints: words::phrases(&lower, &words::CONSTRAINT_PHRASES),
+            items: count(lower.lines().filter(|line| is_item(line))),
+            questions: count(lower.matches(['?', '？'])),
+            code: is_code(&lower),
+        };
+        let mut counted = Vec::new();
+        for word in lower.split(|c: char| !c.is_alphanumeric() && c != '\'').filter(|word| !word.is_empty()) {
+            let Some(class) = words::class(word) else { continue };
+            let distinct = !counted.contains(&word);
+            let counter = match class {
+                words::Class::Light => &mut seen.light,
+                words::Class::Middle => &mut seen.middle,
+                words::Class::Heavy => &mut seen.heavy,
+                words::Class::Maths => &mut seen.maths,
+                words::Class::Constraint => &mut seen.constraints,
+            };
+            // Saying "design" five times makes nothing harder; five constraints do.
+            if distinct || class == words::Class::Constraint {
+                *counter += 1;
+                counted.push(word);
+            }
+        }
+        seen
+    }
+}
+
+fn count<T>(all: impl Iterator<Item = T>) -> u64 {
+    u64::try_from(all.count()).unwrap_or(u64::MAX)
+}
+
+/// The beginning and the end of a text; of a short one all, and nothing.
+fn edges(text: &str) -> (&str, &str) {
+    if text.len() <= 2 * LOOKED_AT {
+        return (text, "");
+    }
+    let at = |mut place: usize| {
+        while !text.is_char_boundary(place) {
+            place -= 1;
+        }
+        place
+    };
+    (&text[..at(LOOKED_AT)], &text[at(text.len() - LOOKED_AT)..])
+}
+
+/// An item of a list: `-`, `*`, `1.` or `a)`.
+fn is_item(line: &str) -> bool {
+    let line = line.trim_start();
+    let mark = line.split(' ').next().unwrap_or_default();
+    let numbered = mark
+        .strip_suffix(['.', ')'])
+        .is_some_and(|m| m.len() <= 2 && !m.is_empty() && m.bytes().all(|b| b.is_ascii_alphanumeric()));
+    line.len() > mark.len() && (numbered || ["-", "*", "•"].contains(&mark))
+}
+
+/// Whether the text holds program code: fenced, a line that declares something, or two that end as code does.
+fn is_code(text: &str) -> bool {
+    let declares = |line: &str| {
+        let begins = |words: &[&str]| words.iter().any(|word| line.starts_with(word));
+        let opens = line.contains('(') && line.ends_with([':', '{', ')']);
+        (opens && begins(&["def ", "fn ", "func ", "class ", "public ", "function ", "async "]))
+            || (line.contains('=') && begins(&["let ", "const ", "var "]))
+            || (line.contains(" from ") && line.contains(['*', ',']) && begins(&["select "]))
+    };
+    let weight = |line: &str| match line.trim() {
+        line if declares(line) => 2,
+        line if line.ends_with([';', '{', '}']) || line.ends_with("=>") => 1,
+        _ => 0,
+    };
+    text.contains("```") || text.lines().map(weight).sum::<u32>() >= 2
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! A checked expression: one type for each type of value, so that no tree can be evaluated to the wrong one.
+
+use http::HeaderName;
+use regex::Regex;
+
+/// What gives true or false.
+#[derive(Clone, Debug)]
+pub(super) enum Flag {
+    Is(bool),
+    Stream,
+    Images,
+    Schema,
+    HasHeader(HeaderName),
+    Not(Box<Flag>),
+    And(Box<(Flag, Flag)>),
+    Or(Box<(Flag, Flag)>),
+    If(Box<(Flag, Flag, Flag)>),
+    SameFlag(Box<(Flag, Flag)>),
+    Numbers(Compare, Box<(Number, Number)>),
+    Texts(Compare, Box<(Text, Text)>),
+    NumberIn(Box<Number>, Box<[Number]>),
+    TextIn(Box<Text>, Texts),
+    Starts(Box<(Text, Text)>),
+    Ends(Box<(Text, Text)>),
+    Contains(Box<(Text, Text)>),
+    Matches(Box<Text>, Regex),
+    /// Whether the flag holds for some text of the list.
+    Exists(Texts, Box<Flag>),
+    /// Whether it holds for every one.
+    All(Texts, Box<Flag>),
+}
+
+/// What gives a whole number.
+#[derive(Clone, Debug)]
+pub(super) enum Number {
+    Is(i64),
+    MessageCount,
+    EstimatedTokens,
+    MaxTokens,
+    ComplexityScore,
+    Hour,
+    SizeOfText(Box<Text>),
+    SizeOfTexts(Texts),
+    SizeOfHeaders,
+    Negative(Box<Number>),
+    Of(Arithmetic, Box<(Number, Number)>),
+    If(Box<(Flag, Number, Number)>),
+}
+
+/// What gives a text.
+#[derive(Clone, Debug)]
+pub(super) enum Text {
+    Is(Box<str>),
+    Model,
+    Surface,
+    Caller,
+    User,
+    Namespace,
+    Region,
+    Complexity,
+    Header(HeaderName),
+    /// The text of the list that is being looked at.
+    Each,
+    Lower(Box<Text>),
+    Joined(Box<(Text, Text)>),
+    If(Box<(Flag, Text, Text)>),
+}
+
+/// What gives a list of texts.
+#[derive(Clone, Debug)]
+pub(super) enum Texts {
+    These(Box<[Text]>),
+    Tools,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compare {
+    Same,
+    Different,
+    Less,
+    LessOrSame,
+    More,
+    MoreOrSame,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arithmetic {
+    Plus,
+    Minus,
+    Times,
+    By,
+    Rest,
+}
