@@ -46,7 +46,7 @@ pub fn scaled(text: &str, scale: i32) -> Result<u64, BadDecimal> {
         shift -= 1;
     }
     while shift < 0 {
-        if number % 10 != 0 {
+        if !number.is_multiple_of(10) {
             return Err(BadDecimal::TooFine);
         }
         number /= 10;

@@ -116,10 +116,12 @@ pub fn judge(features: &Features<'_>) -> Complexity {
     let given = |(reason, points): &Rule| Some((*reason, points(&seen))).filter(|(_, points)| *points != 0);
     let reasons: Vec<_> = RULES.iter().filter_map(given).collect();
     let score = reasons.iter().map(|(_, points)| points).sum();
-    let level = match score {
-        ..=MOST_TRIVIAL => Level::Trivial,
-        ..=MOST_MODERATE => Level::Moderate,
-        _ => Level::Complex,
+    let level = if score <= MOST_TRIVIAL {
+        Level::Trivial
+    } else if score <= MOST_MODERATE {
+        Level::Moderate
+    } else {
+        Level::Complex
     };
     Complexity { level, score, reasons }
 }

@@ -88,3 +88,28 @@ fn bad_tables_are_refused() {
         assert_eq!(parse(&format!("{head}{table}")).map(|models| models.len()), want, "{table}");
     }
 }
+
+/// What the providers' own pages say of some models, written down by hand.
+#[test]
+fn the_built_in_table_has_the_prices_that_are_published() {
+    let cases = [
+        (Provider::Anthropic, None, "claude-haiku-4-5", tokens(1000, 1000, 1000, 1000, 1000), Some("0.00935")),
+        (Provider::Anthropic, None, "claude-sonnet-4-5", tokens(1000, 0, 0, 0, 1000), Some("0.018")),
+        (Provider::OpenAi, None, "gpt-4o-mini", tokens(1000, 1000, 0, 0, 1000), Some("0.000825")),
+        (Provider::Gemini, None, "gemini-2.5-pro", tokens(200_001, 0, 0, 0, 0), Some("0.5000025")),
+        (
+            Provider::Bedrock,
+            Some("nowhere-1"),
+            "anthropic.claude-sonnet-4-5-20250929-v1:0",
+            tokens(1000, 0, 0, 0, 0),
+            Some("0.003"),
+        ),
+        (Provider::OpenAi, None, "gpt-4o-min", tokens(1, 0, 0, 0, 0), None),
+        (Provider::Anthropic, None, "gpt-4o-mini", tokens(1, 0, 0, 0, 0), None),
+    ];
+    for (provider, region, model, tokens, want) in cases {
+        let cost = find(provider, region, model).and_then(|model| model.cost(Tier::Standard, &tokens));
+        assert_eq!(cost.map(|cost| cost.to_string()).as_deref(), want, "{model}");
+    }
+    assert!(all().len() > 500 && date().len() == 10 && source().starts_with("PyPI package litellm "), "{}", source());
+}

@@ -46,7 +46,7 @@ fn structure_is_seen() {
 fn a_document_between_costs_nothing_and_breaks_nothing() {
     let ask = "Prove that the algorithm is optimal and derive its complexity.";
     for filler in ["é".repeat(100_000), "design ".repeat(100_000)] {
-        let text = format!("{}{ask}", filler);
+        let text = format!("{filler}{ask}");
         let judged = check(&text);
         assert!(judged.reasons.iter().any(|(reason, _)| *reason == "expert-task"), "{judged}");
     }

@@ -23,7 +23,7 @@ pub(super) fn flag(tree: &Flag, request: &Request<'_>, each: Option<&str>) -> Op
         Flag::And(both) => decided(false, of(&both.0), || of(&both.1)),
         Flag::Or(both) => decided(true, of(&both.0), || of(&both.1)),
         Flag::If(three) => of(if of(&three.0)? { &three.1 } else { &three.2 }),
-        Flag::SameFlag(both) => Some(of(&both.0)? == of(&both.1)?),
+        Flag::Alike(both) => Some(of(&both.0)? == of(&both.1)?),
         Flag::Numbers(compare, both) => {
             let (left, right) = (number(&both.0, request, each)?, number(&both.1, request, each)?);
             Some(compare.holds(left.cmp(&right)))
@@ -38,16 +38,15 @@ pub(super) fn flag(tree: &Flag, request: &Request<'_>, each: Option<&str>) -> Op
         }
         Flag::TextIn(one, list) => {
             let one = text(one, request, each)?;
-            over(list, request, each, any_text, &|listed| Some(listed == one))
+            over(list, request, each, &|listed| Some(listed == one))
         }
         Flag::Starts(both) => texts(both, |text, start| text.starts_with(start)),
         Flag::Ends(both) => texts(both, |text, end| text.ends_with(end)),
         Flag::Contains(both) => texts(both, |text, part| text.contains(part)),
         Flag::Matches(one, pattern) => Some(pattern.is_match(&text(one, request, each)?)),
-        Flag::Exists(list, holds) => over(list, request, each, any_text, &|one| flag(holds, request, Some(one))),
+        Flag::Exists(list, holds) => over(list, request, each, &|one| flag(holds, request, Some(one))),
         Flag::All(list, holds) => {
-            over(list, request, each, any_text, &|one| flag(holds, request, Some(one)).map(|holds| !holds))
-                .map(|none| !none)
+            over(list, request, each, &|one| flag(holds, request, Some(one)).map(|holds| !holds)).map(|none| !none)
         }
     }
 }
@@ -64,24 +63,12 @@ fn decided(deciding: bool, left: Option<bool>, right: impl FnOnce() -> Option<bo
     }
 }
 
-type Judge<'j> = &'j dyn Fn(&str) -> Option<bool>;
-
-/// Asks `how` about the texts of a list.
-fn over(
-    list: &Texts,
-    request: &Request<'_>,
-    each: Option<&str>,
-    how: fn(&mut dyn Iterator<Item = Option<Cow<'_, str>>>, Judge<'_>) -> Option<bool>,
-    judge: Judge<'_>,
-) -> Option<bool> {
+/// Whether `judge` holds for a text of the list.
+fn over(list: &Texts, request: &Request<'_>, each: Option<&str>, judge: &dyn Fn(&str) -> Option<bool>) -> Option<bool> {
     match list {
-        Texts::These(these) => how(&mut these.iter().map(|one| text(one, request, each)), judge),
-        Texts::Tools => how(&mut request.tools().iter().map(|name| Some(Cow::Borrowed(&**name))), judge),
+        Texts::These(these) => any(these.iter(), |one| judge(&text(one, request, each)?)),
+        Texts::Tools => any(request.tools().iter(), |name| judge(name)),
     }
-}
-
-fn any_text(texts: &mut dyn Iterator<Item = Option<Cow<'_, str>>>, judge: Judge<'_>) -> Option<bool> {
-    any(texts, |one| judge(&one?))
 }
 
 fn any<T>(mut all: impl Iterator<Item = T>, judge: impl Fn(T) -> Option<bool>) -> Option<bool> {

@@ -212,11 +212,9 @@ impl<'a> Checker<'a> {
                 self.possible(a, &right, &left)?;
                 Ok(Value::Flag(Flag::Texts(how, Box::new((left, right)))))
             }
-            (Some(Compare::Same), _, Value::Flag(a), Value::Flag(b)) => {
-                Ok(Value::Flag(Flag::SameFlag(Box::new((a, b)))))
-            }
+            (Some(Compare::Same), _, Value::Flag(a), Value::Flag(b)) => Ok(Value::Flag(Flag::Alike(Box::new((a, b))))),
             (Some(Compare::Different), _, Value::Flag(a), Value::Flag(b)) => {
-                Ok(Value::Flag(Flag::Not(Box::new(Flag::SameFlag(Box::new((a, b)))))))
+                Ok(Value::Flag(Flag::Not(Box::new(Flag::Alike(Box::new((a, b)))))))
             }
             (_, Some(how), Value::Number(a), Value::Number(b)) => Ok(Value::Number(Number::Of(how, Box::new((a, b))))),
             (_, Some(Arithmetic::Plus), Value::Text(a), Value::Text(b)) => {

@@ -58,7 +58,7 @@ fn says_what_holds() {
         "request.namespace == 'ml' && request.region == 'eu'",
         "request.hour >= 20 || request.hour < 6",
         "request.hour in [21, 22, 23]",
-        "request.complexity == 'trivial' && request.complexityScore < 100",
+        "request.complexity == 'moderate' && request.complexityScore < 100",
         "(request.images ? 'a' : 'b') == 'b' && (request.stream ? 1 : 2) == 1 && (request.stream ? true : false)",
         "'abc' < 'abd' && 'b' >= 'a'",
         "size([1, 2]) == 2 && size([]) == 0",

@@ -11,11 +11,11 @@ pub(super) enum Flag {
     Images,
     Schema,
     HasHeader(HeaderName),
-    Not(Box<Flag>),
-    And(Box<(Flag, Flag)>),
-    Or(Box<(Flag, Flag)>),
-    If(Box<(Flag, Flag, Flag)>),
-    SameFlag(Box<(Flag, Flag)>),
+    Not(Box<Self>),
+    And(Box<(Self, Self)>),
+    Or(Box<(Self, Self)>),
+    If(Box<(Self, Self, Self)>),
+    Alike(Box<(Self, Self)>),
     Numbers(Compare, Box<(Number, Number)>),
     Texts(Compare, Box<(Text, Text)>),
     NumberIn(Box<Number>, Box<[Number]>),
@@ -25,9 +25,9 @@ pub(super) enum Flag {
     Contains(Box<(Text, Text)>),
     Matches(Box<Text>, Regex),
     /// Whether the flag holds for some text of the list.
-    Exists(Texts, Box<Flag>),
+    Exists(Texts, Box<Self>),
     /// Whether it holds for every one.
-    All(Texts, Box<Flag>),
+    All(Texts, Box<Self>),
 }
 
 /// What gives a whole number.
@@ -42,9 +42,9 @@ pub(super) enum Number {
     SizeOfText(Box<Text>),
     SizeOfTexts(Texts),
     SizeOfHeaders,
-    Negative(Box<Number>),
-    Of(Arithmetic, Box<(Number, Number)>),
-    If(Box<(Flag, Number, Number)>),
+    Negative(Box<Self>),
+    Of(Arithmetic, Box<(Self, Self)>),
+    If(Box<(Flag, Self, Self)>),
 }
 
 /// What gives a text.
@@ -61,9 +61,9 @@ pub(super) enum Text {
     Header(HeaderName),
     /// The text of the list that is being looked at.
     Each,
-    Lower(Box<Text>),
-    Joined(Box<(Text, Text)>),
-    If(Box<(Flag, Text, Text)>),
+    Lower(Box<Self>),
+    Joined(Box<(Self, Self)>),
+    If(Box<(Flag, Self, Self)>),
 }
 
 /// What gives a list of texts.

@@ -90,9 +90,8 @@ fn words(value: &RawValue) -> Cow<'_, str> {
 fn part(value: &RawValue) -> Cow<'_, str> {
     match serde_json::from_str::<Message<'_>>(value.get()) {
         Ok(Message { text: Some(text), .. }) => words(text),
-        Ok(_) => Cow::default(),
         Err(_) if value.get().starts_with('"') => words(value),
-        Err(_) => Cow::default(),
+        _ => Cow::default(),
     }
 }
 
