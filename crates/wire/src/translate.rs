@@ -18,7 +18,10 @@ mod write;
 
 use std::fmt;
 
+use http::StatusCode;
+
 use crate::Dialect;
+use crate::openai::ErrorBody;
 use crate::unified::{Answer, Request};
 
 pub use self::failure::{Class, Failure};
@@ -50,6 +53,33 @@ impl Shape {
             Self::Chat | Self::Completions | Self::Embeddings | Self::Converse => Dialect::OpenAi,
             Self::Responses => Dialect::Responses,
             Self::Messages => Dialect::Anthropic,
+        }
+    }
+}
+
+impl Shape {
+    /// Where an API of this shape is asked, below the version in its base URL; `None` for Converse, whose path holds the
+    /// model.
+    #[must_use]
+    pub fn path(self) -> Option<&'static str> {
+        match self {
+            Self::Chat => Some("/chat/completions"),
+            Self::Completions => Some("/completions"),
+            Self::Embeddings => Some("/embeddings"),
+            Self::Responses => Some("/responses"),
+            Self::Messages => Some("/messages"),
+            Self::Converse => None,
+        }
+    }
+}
+
+/// The shape in which conversations are held in a dialect.
+impl From<Dialect> for Shape {
+    fn from(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::OpenAi => Self::Chat,
+            Dialect::Responses => Self::Responses,
+            Dialect::Anthropic => Self::Messages,
         }
     }
 }
@@ -158,6 +188,16 @@ impl std::error::Error for Untranslatable {}
 impl Untranslatable {
     pub(crate) fn new(fault: Fault, reason: &'static str) -> Self {
         Self { field: String::new(), reason, fault }
+    }
+
+    /// The body that the client gets with status 400, in its own shape.
+    #[must_use]
+    pub fn body(&self, client: Shape, request_id: &str) -> Vec<u8> {
+        let message = self.to_string();
+        let code = Some(if self.fault == Fault::Target { "unsupported_by_target" } else { "invalid_value" });
+        let param = Some(self.field.as_str()).filter(|field| !field.is_empty());
+        let error = ErrorBody { message: &message, kind: "invalid_request_error", param, code };
+        client.dialect().error_body(&error, StatusCode::BAD_REQUEST, request_id)
     }
 
     /// The same, of a member of this name.

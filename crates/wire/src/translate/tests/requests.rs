@@ -367,6 +367,63 @@ fn what_is_wrong_is_refused_by_its_name() {
 }
 
 #[test]
+fn ids_of_calls_are_spelt_as_the_target_wants() {
+    let body = json!({"model": "x", "messages": [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "tool_calls": [{"id": "a b:c", "type": "function", "function": {"name": "f", "arguments": ""}}]},
+        {"role": "tool", "tool_call_id": "a b:c", "content": ""}], "tools": [{"type": "function", "function": {"name": "f"}}]});
+    let got = to(Chat, Messages, &body);
+    assert_eq!(got["messages"][1]["content"][0], json!({"type": "tool_use", "id": "a_b_c", "name": "f", "input": {}}));
+    assert_eq!(got["messages"][2]["content"][0]["tool_use_id"], "a_b_c");
+    let got = to(Chat, Converse, &body);
+    assert_eq!(got["messages"][1]["content"][0]["toolUse"]["toolUseId"], "a_b_c");
+    assert_eq!(to(Chat, Responses, &body)["input"][1]["call_id"], "a b:c");
+}
+
+#[test]
+fn marks_for_caches_are_kept_where_there_is_a_place() {
+    let body = json!({"model": "x", "messages": [
+        {"role": "system", "content": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]},
+        {"role": "user", "content": [{"type": "text", "text": "b", "cache_control": {"type": "ephemeral"}}]}]});
+    let got = to(Chat, Messages, &body);
+    assert_eq!(got["system"][0]["cache_control"], json!({"type": "ephemeral", "ttl": "1h"}));
+    assert_eq!(got["messages"][0]["content"][0]["cache_control"], json!({"type": "ephemeral"}));
+    let got = to(Chat, Converse, &body);
+    assert_eq!(got["system"], json!([{"text": "a"}, {"cachePoint": {"type": "default", "ttl": "1h"}}]));
+    let given_up = request(Chat, Responses, body.to_string().as_bytes(), &TARGET).unwrap().given_up;
+    assert_eq!(given_up, ["cache_control"]);
+}
+
+#[test]
+fn system_prompts_in_the_middle_are_put_together_for_those_with_one_place() {
+    let body = json!({"model": "x", "messages": [{"role": "system", "content": "a"}, {"role": "user", "content": "b"},
+        {"role": "developer", "content": "c"}, {"role": "user", "content": "d"}]});
+    let got = to(Chat, Messages, &body);
+    assert_eq!(got["system"], json!([{"type": "text", "text": "a"}, {"type": "text", "text": "c"}]));
+    assert_eq!(
+        got["messages"],
+        json!([{"role": "user", "content": [{"type": "text", "text": "b"}, {"type": "text", "text": "d"}]}])
+    );
+    assert_eq!(to(Chat, Responses, &body)["input"][1], json!({"role": "system", "content": "c"}));
+}
+
+#[test]
+fn refusals_have_the_shape_of_the_client() {
+    let body = json!({"messages": [{"role": "user", "content": "Hi"}], "n": 2});
+    let error = request(Chat, Messages, body.to_string().as_bytes(), &TARGET).unwrap_err();
+    let got = |shape| String::from_utf8(error.body(shape, "r")).unwrap();
+    let words = "n: the target gives one answer to a request: ask once for each";
+    let openai = format!(
+        r#"{{"error":{{"message":"{words}","type":"invalid_request_error","param":"n","code":"unsupported_by_target"}}}}"#
+    );
+    assert_eq!(got(Chat), openai);
+    let anthropic = format!(
+        r#"{{"type":"error","error":{{"type":"invalid_request_error","message":"{words}"}},"request_id":"r"}}"#
+    );
+    assert_eq!(got(Messages), anthropic);
+}
+
+#[test]
 fn texts_and_embeddings_are_only_passed_on() {
     for (from, to) in [(Shape::Completions, Chat), (Shape::Embeddings, Messages), (Chat, Shape::Embeddings)] {
         assert_eq!(request(from, to, b"{\"messages\":[]}", &TARGET).unwrap_err().fault, Fault::Target);

@@ -150,7 +150,7 @@ fn errors_within_streams_reach_the_client() {
 #[test]
 fn what_broke_a_stream_is_told_once() {
     let error = ErrorBody { message: "silent", kind: "server_error", param: None, code: Some("upstream_silent") };
-    let broken = End::Broken { error: &error, status: http::StatusCode::GATEWAY_TIMEOUT };
+    let broken = End::Broken { error: &error, status: StatusCode::GATEWAY_TIMEOUT };
     for to in [Messages, Responses] {
         let mut stream = Stream::new(Chat, to, asked(false)).unwrap();
         let mut out = Vec::new();
