@@ -4,8 +4,9 @@ use e2e::rendered;
 use serde_json::Value;
 
 /// Every way to install, by the words for helm.
-const INSTALLS: [(&str, &str); 5] = [
+const INSTALLS: [(&str, &str); 6] = [
     ("quartermaster", ""),
+    ("quartermaster", "--set credentials[0].namespace=ml,credentials[0].secrets={openai,anthropic}"),
     ("quartermaster", "--set metricsApi.enabled=false"),
     ("quartermaster", "--set watchNamespace=ns,metricsApi.enabled=false"),
     ("quartermaster", "--set watchNamespace=ml,metricsApi.enabled=false"),

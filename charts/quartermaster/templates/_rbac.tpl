@@ -61,7 +61,8 @@ test reads what is rendered from here and refuses rights that neither program mu
   verbs: [list, watch]
 {{- end }}
 
-{{/* What the router may do. It only reads, and only what it routes by. It sees no Secret, ConfigMap or pod. */}}
+{{/* What the router may do. It only reads, and only what it routes by. It sees no ConfigMap or pod, and only
+those Secrets that the value `credentials` names. */}}
 {{- define "quartermaster.routerRules" -}}
 - apiGroups: [quartermaster.dev]
   resources: [inferencepools, routepolicies]

@@ -79,6 +79,12 @@ pub mod reason {
     pub const POOL_NOT_FOUND: &str = "PoolNotFound";
     /// A pool of another namespace that a target names does not admit the policy's.
     pub const POOL_NOT_EXPOSED: &str = "PoolNotExposed";
+    /// A Secret that a target names does not exist.
+    pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
+    /// A Secret that a target names may not be read.
+    pub const SECRET_NOT_READABLE: &str = "SecretNotReadable";
+    /// A Secret that a target names does not name the target's host.
+    pub const SECRET_NOT_FOR_HOST: &str = "SecretNotForHost";
 }
 
 /// Puts `new` in place of the condition of its type. The transition time moves only when the status does, as

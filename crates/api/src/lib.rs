@@ -7,6 +7,7 @@
 #![expect(unreachable_pub, reason = "KubeSchema repeats each type inside a function body, where nothing is reachable")]
 #![expect(clippy::duplicated_attributes, reason = "each printcolumn has its own type_ and json_path")]
 
+mod base_url;
 pub mod conditions;
 mod duration;
 mod first_status;
@@ -16,6 +17,7 @@ mod route_policy;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
+pub use base_url::{BadUrl, BaseUrl};
 pub use duration::{BadDuration, Duration};
 pub use inference_pool::{
     Cache, ChatTemplate, CredentialsRef, Disruption, Drain, Dtype, Engine, EnvSource, EnvVar, ExposedTo, Exposure, Gpu,
@@ -23,7 +25,10 @@ pub use inference_pool::{
     NamespacesFrom, OnShortage, Placement, Resources, Rollout, Scaling, ScalingTarget, TaintEffect, Toleration,
     TolerationOperator, TopologySpread, WhenUnsatisfiable,
 };
-pub use route_policy::{PoolRef, RoutePolicy, RoutePolicySpec, RoutePolicyStatus, SessionAffinity, Target};
+pub use route_policy::{
+    Breaker, Destination, FallbackReason, PoolRef, Provider, ProviderKind, Retries, RoutePolicy, RoutePolicySpec,
+    RoutePolicyStatus, ServiceRef, SessionAffinity, Target, Timeouts,
+};
 
 /// API group of all our kinds.
 pub const GROUP: &str = "quartermaster.dev";
@@ -43,6 +48,10 @@ pub const POOL_LABEL: &str = "quartermaster.dev/pool";
 /// Label on the pods of a pool's replicas; its value stands for the settings that the replica runs, and is the same for two
 /// replicas exactly when their settings are.
 pub const SETTINGS_LABEL: &str = "quartermaster.dev/settings";
+
+/// Annotation on a Secret with a provider's key: the hosts, besides the provider's own, that the key may be sent to, with
+/// commas between them.
+pub const HOSTS_ANNOTATION: &str = "quartermaster.dev/hosts";
 
 /// TCP port on which an engine pod serves its API, health and metrics.
 pub const ENGINE_PORT: i32 = 8000;

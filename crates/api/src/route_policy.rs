@@ -1,11 +1,17 @@
 //! RoutePolicy: which requests go where.
 
+mod resilience;
+mod target;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The names that applications ask for, and the pools that answer.
+pub use resilience::{Breaker, FallbackReason, Retries, Timeouts};
+pub use target::{Destination, PoolRef, Provider, ProviderKind, ServiceRef, Target};
+
+/// The names that applications ask for, and what answers: pools, other engines, APIs of providers.
 ///
 /// Two policies that list the same name: the older one wins, then the one that comes first by namespace and name.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -18,7 +24,7 @@ use serde::{Deserialize, Serialize};
     status = "RoutePolicyStatus",
     shortname = "qroute",
     category = "quartermaster",
-    doc = "The model names that applications ask for, and the pools that answer.",
+    doc = "The model names that applications ask for, and the pools, engines and providers that answer.",
     printcolumn(
         name = "MODELS",
         type_ = "string",
@@ -47,9 +53,29 @@ pub struct RoutePolicySpec {
     )]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 256)))]
     pub models: Vec<String>,
-    /// Where requests go: the first target that has a ready replica.
+    /// Where requests go: the first target that can answer. A pool can while it has a ready replica. Where a target fails,
+    /// `fallbackOn` says whether the next one is asked.
     #[schemars(length(min = 1, max = 16))]
     pub targets: Vec<Target>,
+    /// For which failures of a target the next one is asked. Only as long as the client has got nothing of an answer, and
+    /// never for what the client itself did wrong.
+    #[x_kube(
+        validation = Rule::new("self.all(r, self.exists_one(o, o == r))")
+            .message("spec.fallbackOn holds a reason twice; remove one")
+    )]
+    #[serde(default = "FallbackReason::all")]
+    #[schemars(length(max = 6))]
+    pub fallback_on: Vec<FallbackReason>,
+    /// How long a target may take.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// How often a request is sent again.
+    #[serde(default)]
+    pub retries: Retries,
+    /// When a provider or a service that fails is left alone. The replicas of a pool are judged one by one, by the router's
+    /// own rule.
+    #[serde(default)]
+    pub breaker: Breaker,
     /// Keeps the requests of one session on one replica, where what the engine computed for the session's earlier prompts
     /// can be used again. A replica that carries more than 1.25 times its part is passed over. Default: each request goes
     /// where least is to be done.
@@ -69,39 +95,6 @@ pub struct SessionAffinity {
     /// `conversation` or `session_id`, else `user`; where it says nothing, they are spread like any others.
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9]([-_A-Za-z0-9]*[A-Za-z0-9])?$"))]
     pub header: String,
-}
-
-/// One place that can answer.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Target {
-    /// Name of the target within the policy; it labels metrics.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
-    pub name: String,
-    /// The pool that answers.
-    pub pool: PoolRef,
-}
-
-/// An InferencePool.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct PoolRef {
-    /// Its name.
-    #[schemars(length(min = 1, max = 63))]
-    pub name: String,
-    /// Its namespace. Default: the policy's. The pool of another namespace answers only if its `exposure` admits the
-    /// policy's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
-    pub namespace: Option<String>,
-}
-
-impl PoolRef {
-    /// The pool's namespace, for a policy in the namespace `own`.
-    #[must_use]
-    pub fn namespace_in<'a>(&'a self, own: &'a str) -> &'a str {
-        self.namespace.as_deref().unwrap_or(own)
-    }
 }
 
 /// What the operator saw last.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use api::conditions::{ACCEPTED, READY, RECONCILING, RESOLVED_REFS, STALLED, condition, reason, remove, set};
-use api::{RoutePolicy, RoutePolicySpec, RoutePolicyStatus, Target};
+use api::{Destination, HOSTS_ANNOTATION, KeyRef, PoolRef, Provider, RoutePolicy, RoutePolicySpec, RoutePolicyStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// Whether a pool that a policy names can be used by it.
@@ -18,11 +18,37 @@ pub enum Access {
     Refused,
 }
 
-/// The status of a policy, where `access` tells of a pool, by namespace and name, whether the policy may use it.
-pub fn status(now: &Time, policy: &RoutePolicy, access: impl Fn(&str, &str) -> Access) -> RoutePolicyStatus {
+/// What is known of a Secret that a policy names. Its contents are never looked at here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretState {
+    /// It is there, and its annotation names these hosts.
+    Present(Vec<String>),
+    /// There is no such Secret.
+    Missing,
+    /// It may not be read.
+    Denied,
+}
+
+impl SecretState {
+    /// Of a Secret that is there, whose annotation [`HOSTS_ANNOTATION`] says this.
+    #[must_use]
+    pub fn with_hosts(annotation: Option<&str>) -> Self {
+        let hosts = annotation.unwrap_or_default().split(',').map(|host| host.trim().to_ascii_lowercase());
+        Self::Present(hosts.filter(|host| !host.is_empty()).collect())
+    }
+}
+
+/// The status of a policy, where `access` tells of a pool, by namespace and name, whether the policy may use it, and
+/// `secret` what is known of a Secret of the policy's namespace.
+pub fn status(
+    now: &Time,
+    policy: &RoutePolicy,
+    access: impl Fn(&str, &str) -> Access,
+    secret: impl Fn(&str) -> SecretState,
+) -> RoutePolicyStatus {
     let generation = policy.metadata.generation;
     let faults = faults(&policy.spec);
-    let missing = unresolved(policy, access);
+    let missing = unresolved(policy, access, secret);
     let mut conditions = policy.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
     let mut put = |type_: &str, is: bool, reason: &str, message: &str| {
         set(&mut conditions, condition(type_, is, reason, message, generation, now));
@@ -33,7 +59,7 @@ pub fn status(now: &Time, policy: &RoutePolicy, access: impl Fn(&str, &str) -> A
         Some(faults) => put(ACCEPTED, false, reason::INVALID_SPEC, faults),
     }
     match &missing {
-        None => put(RESOLVED_REFS, true, reason::RESOLVED, "every pool that the policy names is there for it"),
+        None => put(RESOLVED_REFS, true, reason::RESOLVED, "everything that the policy names is there for it"),
         Some((reason, message)) => put(RESOLVED_REFS, false, reason, message),
     }
     match (&faults, &missing) {
@@ -60,8 +86,16 @@ pub fn status(now: &Time, policy: &RoutePolicy, access: impl Fn(&str, &str) -> A
 #[must_use]
 pub fn pools(policy: &RoutePolicy) -> Vec<(String, String)> {
     let own = policy.metadata.namespace.as_deref().unwrap_or_default();
-    let pool = |target: &Target| (target.pool.namespace_in(own).to_owned(), target.pool.name.clone());
-    let all: BTreeSet<_> = policy.spec.targets.iter().map(pool).collect();
+    let pool = |pool: &PoolRef| (pool.namespace_in(own).to_owned(), pool.name.clone());
+    let all: BTreeSet<_> = policy.spec.targets.iter().filter_map(|target| target.pool.as_ref()).map(pool).collect();
+    all.into_iter().collect()
+}
+
+/// The names of the Secrets of its namespace that the policy names, each once, in order.
+#[must_use]
+pub fn secrets(policy: &RoutePolicy) -> Vec<String> {
+    let providers = policy.spec.targets.iter().filter_map(|target| target.provider.as_ref());
+    let all: BTreeSet<_> = providers.filter_map(|p| p.credentials_secret_ref.as_ref()).map(|r| r.name.clone()).collect();
     all.into_iter().collect()
 }
 
@@ -83,31 +117,99 @@ fn faults(spec: &RoutePolicySpec) -> Option<String> {
         if spec.targets[..i].iter().any(|earlier| earlier.name == target.name) {
             found.push(format!("spec.targets[{i}].name {:?} is taken by an earlier target", target.name));
         }
+        match target.destination() {
+            None => found.push(format!("spec.targets[{i}] needs exactly one of pool, provider and service")),
+            Some(Destination::Provider(provider)) => {
+                if let Err(why) = provider.base() {
+                    found.push(format!("spec.targets[{i}].provider.baseUrl {why}"));
+                }
+            }
+            Some(Destination::Pool(_) | Destination::Service(_)) => {}
+        }
     }
     (!found.is_empty()).then(|| found.join("; "))
 }
 
-/// The reason and the message about pools that the policy names and cannot use, if there are any.
-fn unresolved(policy: &RoutePolicy, access: impl Fn(&str, &str) -> Access) -> Option<(&'static str, String)> {
+/// The reason and the message about what the policy names and cannot use, if there is any.
+fn unresolved(
+    policy: &RoutePolicy,
+    access: impl Fn(&str, &str) -> Access,
+    secret: impl Fn(&str) -> SecretState,
+) -> Option<(&'static str, String)> {
     let own = policy.metadata.namespace.as_deref().unwrap_or_default();
-    let (mut found, mut reason) = (Vec::new(), reason::POOL_NOT_FOUND);
+    let mut found = Vec::new();
     for (i, target) in policy.spec.targets.iter().enumerate() {
-        let (namespace, name) = (target.pool.namespace_in(own), &target.pool.name);
-        let place = if namespace == own { "this namespace".to_owned() } else { format!("namespace {namespace:?}") };
-        match access(namespace, name) {
-            Access::Granted => {}
-            Access::Missing => {
-                found.push(format!("spec.targets[{i}].pool.name: there is no InferencePool {name:?} in {place}"));
+        found.extend(match target.destination() {
+            Some(Destination::Pool(pool)) => pool_fault(i, pool, own, &access),
+            Some(Destination::Provider(provider)) => {
+                provider.credentials_secret_ref.as_ref().and_then(|r| secret_fault(i, provider, r, own, &secret(&r.name)))
             }
-            Access::Refused => {
-                reason = reason::POOL_NOT_EXPOSED;
-                found.push(format!(
-                    "spec.targets[{i}].pool: {place} has no InferencePool {name:?} whose spec.exposure admits this one"
-                ));
-            }
+            Some(Destination::Service(_)) | None => None,
+        });
+    }
+    // Of several reasons the last stands for all, as the messages tell them apart.
+    let reason = found.last()?.0;
+    let messages: Vec<String> = found.into_iter().map(|(_, message)| message).collect();
+    Some((reason, messages.join("; ")))
+}
+
+fn pool_fault(
+    i: usize,
+    pool: &PoolRef,
+    own: &str,
+    access: impl Fn(&str, &str) -> Access,
+) -> Option<(&'static str, String)> {
+    let (namespace, name) = (pool.namespace_in(own), &pool.name);
+    let place = if namespace == own { "this namespace".to_owned() } else { format!("namespace {namespace:?}") };
+    match access(namespace, name) {
+        Access::Granted => None,
+        Access::Missing => Some((
+            reason::POOL_NOT_FOUND,
+            format!("spec.targets[{i}].pool.name: there is no InferencePool {name:?} in {place}"),
+        )),
+        Access::Refused => Some((
+            reason::POOL_NOT_EXPOSED,
+            format!("spec.targets[{i}].pool: {place} has no InferencePool {name:?} whose spec.exposure admits this one"),
+        )),
+    }
+}
+
+fn secret_fault(
+    i: usize,
+    provider: &Provider,
+    named: &KeyRef,
+    own: &str,
+    state: &SecretState,
+) -> Option<(&'static str, String)> {
+    let KeyRef { name, key } = named;
+    let field = format!("spec.targets[{i}].provider.credentialsSecretRef");
+    match state {
+        SecretState::Missing => Some((
+            reason::SECRET_NOT_FOUND,
+            format!(
+                "{field}: there is no Secret {name:?} in this namespace; make it: kubectl --namespace {own} create secret \
+                 generic {name} --from-literal={key}=KEY"
+            ),
+        )),
+        SecretState::Denied => Some((
+            reason::SECRET_NOT_READABLE,
+            format!(
+                "{field}: the Secret {name:?} may not be read; add {{namespace: {own}, secrets: [{name}]}} to the value \
+                 credentials of the chart"
+            ),
+        )),
+        SecretState::Present(hosts) => {
+            // The provider's own host needs no word of the Secret. A URL that cannot be read is told elsewhere.
+            let host = provider.base_url.as_ref().and_then(|_| provider.base().ok())?.host;
+            (!hosts.contains(&host)).then(|| {
+                let message = format!(
+                    "{field}: the Secret {name:?} is not meant for {host}; if it is, say so: kubectl --namespace {own} \
+                     annotate secret {name} {HOSTS_ANNOTATION}={host}"
+                );
+                (reason::SECRET_NOT_FOR_HOST, message)
+            })
         }
     }
-    (!found.is_empty()).then(|| (reason, found.join("; ")))
 }
 
 #[cfg(test)]
@@ -130,7 +232,12 @@ mod tests {
             ("ml", false) => Access::Missing,
             _ => Access::Refused,
         };
-        let status = status(&now, &policy, access);
+        let secret = |name: &str| match name {
+            "openai" => SecretState::with_hosts(Some("Gateway.example.com, other.example")),
+            "secret" => SecretState::Denied,
+            _ => SecretState::Missing,
+        };
+        let status = status(&now, &policy, access, secret);
         let got: Vec<_> =
             status.conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str())).collect();
         assert_eq!(got, want, "{spec}");
@@ -141,7 +248,7 @@ mod tests {
         let mut again = policy;
         again.status = Some(status.clone());
         let later = Time(Timestamp::from_second(9).unwrap());
-        assert_eq!(super::status(&later, &again, access), status, "a second look changes nothing");
+        assert_eq!(super::status(&later, &again, access, secret), status, "a second look changes nothing");
     }
 
     #[test]
@@ -190,6 +297,57 @@ mod tests {
     }
 
     #[test]
+    fn providers_need_a_secret_for_their_host() {
+        let target = |url: Option<&str>, secret: &str| {
+            let mut provider =
+                json!({"kind": "OpenAI", "model": "m", "credentialsSecretRef": {"name": secret, "key": "api-key"}});
+            if let Some(url) = url {
+                provider["baseUrl"] = url.into();
+            }
+            json!({"models": ["m"], "targets": [{"name": "a", "provider": provider}]})
+        };
+        let good = [("Accepted", "True", "Valid"), ("ResolvedRefs", "True", "Resolved"), ("Ready", "True", "Resolved")];
+        check(&target(None, "openai"), &good, "in effect");
+        check(&target(Some("https://gateway.example.com/v1"), "openai"), &good, "in effect");
+        let cases = [
+            (None, "gone", "SecretNotFound", "--namespace ml create secret generic gone --from-literal=api-key=KEY"),
+            (None, "secret", "SecretNotReadable", "add {namespace: ml, secrets: [secret]} to the value credentials"),
+            (
+                Some("https://evil.example"),
+                "openai",
+                "SecretNotForHost",
+                "annotate secret openai quartermaster.dev/hosts=evil.example",
+            ),
+        ];
+        for (url, secret, reason, message) in cases {
+            let want = [
+                ("Accepted", "True", "Valid"),
+                ("ResolvedRefs", "False", reason),
+                ("Ready", "False", reason),
+                ("Reconciling", "True", reason),
+            ];
+            check(&target(url, secret), &want, message);
+        }
+        let faults = [
+            ("Accepted", "False", "InvalidSpec"),
+            ("ResolvedRefs", "True", "Resolved"),
+            ("Ready", "False", "InvalidSpec"),
+            ("Stalled", "True", "InvalidSpec"),
+        ];
+        let both = json!({"models": ["m"], "targets": [
+            {"name": "a", "pool": {"name": "llama"}, "service": {"name": "s", "port": 1}}, {"name": "b"},
+            {"name": "c", "provider": {"kind": "OpenAICompatible", "model": "m", "baseUrl": "http://user@x"}},
+        ]});
+        for message in [
+            "spec.targets[0] needs exactly one of pool, provider and service",
+            "spec.targets[1] needs exactly one",
+            "spec.targets[2].provider.baseUrl must not name a user",
+        ] {
+            check(&both, &faults, message);
+        }
+    }
+
+    #[test]
     fn names_its_pools() {
         let policy: RoutePolicy = serde_json::from_value(json!({
             "apiVersion": "quartermaster.dev/v1alpha1", "kind": "RoutePolicy",
@@ -198,10 +356,12 @@ mod tests {
                 {"name": "a", "pool": {"name": "llama"}},
                 {"name": "b", "pool": {"name": "llama", "namespace": "ml"}},
                 {"name": "c", "pool": {"name": "big", "namespace": "gpu"}},
+                {"name": "d", "provider": {"kind": "OpenAI", "model": "m", "credentialsSecretRef": {"name": "s", "key": "k"}}},
             ]},
         }))
         .unwrap();
         let want = [("gpu", "big"), ("ml", "llama")].map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
         assert_eq!(pools(&policy), want);
+        assert_eq!(secrets(&policy), ["s"]);
     }
 }

@@ -99,6 +99,11 @@ impl Error {
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Api { source: kube::Error::Api(status), .. } if status.is_not_found())
     }
+
+    /// Whether the API server does not let us.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Api { source: kube::Error::Api(status), .. } if status.is_forbidden())
+    }
 }
 
 impl Class {

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use api::{InferencePool, RoutePolicy};
+use api::{HOSTS_ANNOTATION, InferencePool, RoutePolicy};
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
-use operator_core::route::Access;
+use operator_core::route::{Access, SecretState};
 use operator_core::{FIELD_MANAGER, route};
 use serde_json::json;
 
@@ -24,7 +25,11 @@ use crate::scrape::PoolKey;
 /// A policy as it comes from the API server, which may be one that we cannot read.
 pub(crate) type Guarded = DeserializeGuard<RoutePolicy>;
 
-/// Writes the conditions of a policy. Called whenever the policy, or a pool that it names, has come, changed or gone.
+/// How often the Secrets of a policy are looked at. They are not watched: that needs the right to read all of a namespace.
+const LOOK_AT_SECRETS: Duration = Duration::from_secs(60);
+
+/// Writes the conditions of a policy. Called whenever the policy, or a pool that it names, has come, changed or gone, and
+/// from time to time for one that names Secrets.
 pub(crate) async fn reconcile(guarded: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
     let begun = Instant::now();
     let done = match &guarded.0 {
@@ -35,7 +40,8 @@ pub(crate) async fn reconcile(guarded: Arc<Guarded>, ctx: Arc<Context>) -> Resul
     ctx.metrics.reconciled(ROUTE, begun.elapsed());
     done.map(|()| {
         ctx.succeeded(ROUTE, &key(&guarded));
-        Action::await_change()
+        let looks_again = guarded.0.as_ref().is_ok_and(|policy| !route::secrets(policy).is_empty());
+        if looks_again { Action::requeue(LOOK_AT_SECRETS) } else { Action::await_change() }
     })
 }
 
@@ -115,7 +121,9 @@ fn access(ctx: &Context, from: &str, namespace: &str, name: &str) -> Access {
 async fn reconcile_policy(policy: &RoutePolicy, ctx: &Context) -> Result<(), Error> {
     ctx.synced().await?;
     let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
-    let status = route::status(&(ctx.clock)(), policy, |n, pool| access(ctx, &namespace, n, pool));
+    let secrets = secrets(policy, &namespace, ctx).await?;
+    let secret = |name: &str| secrets.get(name).cloned().unwrap_or(SecretState::Missing);
+    let status = route::status(&(ctx.clock)(), policy, |n, pool| access(ctx, &namespace, n, pool), secret);
     if policy.status.as_ref() == Some(&status) {
         return Ok(());
     }
@@ -129,6 +137,29 @@ async fn reconcile_policy(policy: &RoutePolicy, ctx: &Context) -> Result<(), Err
         Err(error) => return Err(error),
     }
     Ok(())
+}
+
+/// What is known of the Secrets that the policy names. Only their metadata are asked for, each by its name.
+async fn secrets(
+    policy: &RoutePolicy,
+    namespace: &str,
+    ctx: &Context,
+) -> Result<BTreeMap<String, SecretState>, Error> {
+    let api = Api::<Secret>::namespaced(ctx.client.clone(), namespace);
+    let mut all = BTreeMap::new();
+    for name in route::secrets(policy) {
+        let what = format!("look at Secret {namespace}/{name}");
+        let state = match call(&what, api.get_metadata_opt(&name)).await {
+            Ok(Some(secret)) => {
+                SecretState::with_hosts(secret.annotations().get(HOSTS_ANNOTATION).map(String::as_str))
+            }
+            Ok(None) => SecretState::Missing,
+            Err(error) if error.is_forbidden() => SecretState::Denied,
+            Err(error) => return Err(error),
+        };
+        all.insert(name, state);
+    }
+    Ok(all)
 }
 
 fn key(policy: &Guarded) -> String {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::health::Trial;
 use crate::load::Share;
 use crate::pick::{Picked, pick};
-use crate::{EjectionRules, Endpoint, Moment, Want, Work};
+use crate::{EjectionRules, Endpoint, Moment, Standing, Want, Work};
 
 /// How an attempt ended, as far as it says something about its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,17 @@ impl Attempt {
                 return Some(attempt);
             }
         }
+    }
+
+    /// Counts the request at an endpoint that has none beside it; `None` while that is left alone for its failures.
+    #[must_use]
+    pub fn alone(endpoint: &Arc<Endpoint>, work: Work, now: Moment) -> Option<Self> {
+        let picked = match endpoint.health.standing(now) {
+            Standing::Serving => Picked::Serving(endpoint),
+            Standing::Due => Picked::Trial(endpoint),
+            Standing::Ejected(_) | Standing::OnTrial(_) => return None,
+        };
+        Self::at(&picked, work, now)
     }
 
     fn at(picked: &Picked<'_>, work: Work, now: Moment) -> Option<Self> {
@@ -112,7 +123,6 @@ impl Drop for Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Standing;
     use crate::pick::tests::{endpoints, want};
 
     #[test]
@@ -127,6 +137,21 @@ mod tests {
         drop(one);
         drop(two);
         assert_eq!((all[0].load.in_flight(), all[0].load.tokens()), (0, 0));
+    }
+
+    #[test]
+    fn one_that_stands_alone_is_left_alone_until_its_trial() {
+        let rules = EjectionRules::default();
+        let endpoint = Arc::new(Endpoint::named("a.example", Moment(0)));
+        let begin = |now: u64| Attempt::alone(&endpoint, Work { prompt: 1, output: 1 }, Moment(now));
+        assert!(begin(0).unwrap().judge(Verdict::Stopping, Moment(0), &rules));
+        assert!(begin(4_999).is_none());
+        let trial = begin(5_000).unwrap();
+        assert!(begin(5_000).is_none(), "one trial at a time");
+        drop(trial);
+        let mut trial = begin(5_001).unwrap();
+        assert!(!trial.judge(Verdict::Well, Moment(5_001), &rules));
+        assert!(begin(5_002).is_some() && begin(5_002).is_some());
     }
 
     #[test]

@@ -1,28 +1,38 @@
-//! Decides where a request goes: which policy a model name belongs to, which of its pools answers, which replica of the
-//! pool, and how a request that cannot be answered is refused.
+//! Decides where a request goes: which policy a model name belongs to, which of its targets may answer, which
+//! replica of a pool, and how a request that cannot be answered is refused.
 //!
 //! Functions over values only: no I/O, no clock; time and luck come as arguments. What changes in a built [`Table`] is what
-//! each endpoint carries and how it stands, in a few atomic words. Start with [`Table::build`], then [`choose()`] and
+//! each endpoint carries and how it stands, in a few atomic words. Start with [`Table::build`], then [`Course`] and
 //! [`Attempt::begin`].
 
 mod attempt;
 mod choose;
+mod fault;
 mod health;
 mod load;
 mod moment;
 mod pick;
+mod reach;
 mod refusal;
+mod remote;
+mod resilience;
 mod retry;
 mod table;
 mod word;
 
 pub use attempt::{Attempt, Verdict};
-pub use choose::{Choice, choose};
+pub use choose::{Choice, Course};
+pub use fault::{Fault, retry_after};
 pub use health::{EjectionRules, Health, Standing};
 pub use load::{Load, Work};
 pub use moment::Moment;
 pub use pick::{Want, session_key};
-pub use refusal::{Idle, Overload, Refusal};
+pub use reach::{Allowed, BadAllowed, Reach};
+pub use refusal::{Idle, Overload, Refusal, Upstream};
+pub use remote::{Api, Fit, Operation, Pause, Remote, RemoteInput, Rest, SecretKey};
+pub use resilience::{Reason, Resilience};
 pub use retry::RetryBudget;
-pub use table::{Endpoint, EndpointInput, Policy, PolicyInput, Pool, PoolInput, Table, Target, TargetInput};
+pub use table::{
+    Endpoint, EndpointInput, Policy, PolicyInput, Pool, PoolInput, Table, Target, TargetInput, To, ToInput,
+};
 pub use word::Word;

@@ -12,9 +12,13 @@ use wire::http1::{BodyError, HeadError, RequestError};
 use wire::multipart::FormError;
 use wire::openai::{ErrorBody, ScanError};
 
+use crate::Reason;
+
 /// Seconds until a client should ask again when no replica is ready. Short beside the minutes that an engine takes to
 /// start, because the first of several can be ready at any moment, and long enough that waiting clients are no load.
 const RETRY_AFTER_NO_REPLICA: u32 = 5;
+/// The status by which Anthropic says that it has too much to do.
+const OVERLOADED: u16 = 529;
 /// Most characters of a client's own text that a message repeats.
 const MOST_REPEATED: usize = 128;
 
@@ -81,49 +85,133 @@ pub enum Refusal {
         /// The policy's pools in order, each with why it cannot answer.
         pools: Vec<(String, Idle)>,
     },
-    /// No connection to a replica of this pool could be made. The request was not sent.
+    /// No connection to this upstream could be made. The request was not sent.
     Unreachable {
-        /// Namespace and name of the pool.
-        pool: String,
+        /// Who.
+        upstream: Upstream,
     },
-    /// The engine closed or reset the connection before it answered.
+    /// The upstream has an address that policies must not make the router speak to.
+    Forbidden {
+        /// Who.
+        upstream: Upstream,
+        /// What kind of address it is.
+        why: &'static str,
+    },
+    /// The upstream's key cannot be had, or the upstream does not take it.
+    Credentials {
+        /// Who.
+        upstream: Upstream,
+        /// The upstream said so.
+        refused: bool,
+    },
+    /// The upstream cannot do what the request asks for.
+    Unfit {
+        /// Who.
+        upstream: Upstream,
+        /// The field at fault, if it is one.
+        field: Option<String>,
+        /// What it cannot do, in words that can follow "cannot".
+        what: String,
+    },
+    /// The upstream has had as much as it takes, for now.
+    UpstreamLimited {
+        /// Who.
+        upstream: Upstream,
+        /// Seconds until it takes more.
+        seconds: u32,
+        /// It is money that is spent, not pace that was too high.
+        money: bool,
+    },
+    /// The upstream said within its answer that it has too much to do.
+    UpstreamOverloaded {
+        /// Who.
+        upstream: Upstream,
+    },
+    /// The upstream failed several times in a row and is left alone.
+    UpstreamResting {
+        /// Who.
+        upstream: Upstream,
+        /// Seconds until it is asked again.
+        seconds: u32,
+    },
+    /// The upstream sends elsewhere, which is never followed.
+    UpstreamRedirects {
+        /// Who.
+        upstream: Upstream,
+    },
+    /// The upstream's answer is no answer to what it was asked.
+    UpstreamStrange {
+        /// Who.
+        upstream: Upstream,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The upstream closed or reset the connection before it answered.
     UpstreamBroke {
-        /// Namespace and name of the pool.
-        pool: String,
+        /// Who.
+        upstream: Upstream,
     },
-    /// The engine said within its answer that it failed, or that it gave the request up.
+    /// The upstream said within its answer that it failed, or that it gave the request up.
     UpstreamFailed {
-        /// Namespace and name of the pool.
-        pool: String,
+        /// Who.
+        upstream: Upstream,
     },
     /// The answer took longer than any answer may.
     UpstreamEndless {
-        /// Namespace and name of the pool.
-        pool: String,
+        /// Who.
+        upstream: Upstream,
         /// Seconds that it had.
         seconds: u64,
     },
-    /// The engine's answer began with something that is not acceptable HTTP.
+    /// The answer began with something that is not acceptable HTTP.
     UpstreamMalformed {
-        /// Namespace and name of the pool.
-        pool: String,
+        /// Who.
+        upstream: Upstream,
         /// What was wrong.
         why: HeadError,
     },
-    /// The engine broke off its answer, or broke its framing, after it had begun.
+    /// The upstream broke off its answer, or broke its framing, after it had begun.
     UpstreamCut {
-        /// Namespace and name of the pool.
-        pool: String,
+        /// Who.
+        upstream: Upstream,
         /// What was wrong.
         why: BodyError,
     },
-    /// The engine did not begin its answer in time, or fell silent within it.
+    /// The upstream did not begin its answer in time, or fell silent within it.
     UpstreamSilent {
-        /// Namespace and name of the pool.
-        pool: String,
+        /// Who.
+        upstream: Upstream,
         /// Seconds that it had.
         seconds: u64,
     },
+}
+
+/// Who was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upstream {
+    /// A replica of the pool of this namespace and name.
+    Pool(String),
+    /// The target of this name, which is no pool.
+    Target(String),
+}
+
+impl Upstream {
+    /// The name alone.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Pool(name) | Self::Target(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pool(name) => write!(f, "A replica of pool {name}"),
+            Self::Target(name) => write!(f, "Target {name}"),
+        }
+    }
 }
 
 /// What there is too much of.
@@ -173,19 +261,43 @@ impl Refusal {
         Self::NotRouted { path: shorten(path), why }
     }
 
+    /// The HTTP status for a client of this dialect. Only Anthropic's knows 529.
+    #[must_use]
+    pub fn status_for(&self, dialect: Dialect) -> StatusCode {
+        match self.status() {
+            status if status.as_u16() == OVERLOADED && dialect != Dialect::Anthropic => StatusCode::SERVICE_UNAVAILABLE,
+            status => status,
+        }
+    }
+
     /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
             Self::BadHead(why) => why.status(),
-            Self::Malformed(_) | Self::BadForm(_) | Self::MissingModel | Self::BrokenBody => StatusCode::BAD_REQUEST,
+            Self::Malformed(_)
+            | Self::BadForm(_)
+            | Self::MissingModel
+            | Self::BrokenBody
+            | Self::Unfit { .. } => StatusCode::BAD_REQUEST,
             Self::UnknownModel { .. } | Self::UnknownPath { .. } | Self::NotRouted { .. } => StatusCode::NOT_FOUND,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::EncodedBody => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody { .. } | Self::CrawlingBody { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::Overloaded(_) | Self::Starting | Self::NoReplica { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded(_) | Self::Starting | Self::NoReplica { .. } | Self::UpstreamResting { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::UpstreamLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            // A number within the range always makes a status, so the other is never seen.
+            Self::UpstreamOverloaded { .. } => {
+                StatusCode::from_u16(OVERLOADED).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+            }
             Self::Unreachable { .. }
+            | Self::Forbidden { .. }
+            | Self::Credentials { .. }
+            | Self::UpstreamRedirects { .. }
+            | Self::UpstreamStrange { .. }
             | Self::UpstreamBroke { .. }
             | Self::UpstreamFailed { .. }
             | Self::UpstreamMalformed { .. }
@@ -219,6 +331,16 @@ impl Refusal {
             Self::Starting => "router_starting",
             Self::NoReplica { .. } => "no_replica_ready",
             Self::Unreachable { .. } => "upstream_unreachable",
+            Self::Forbidden { .. } => "upstream_forbidden",
+            Self::Credentials { refused: false, .. } => "upstream_credentials_missing",
+            Self::Credentials { refused: true, .. } => "upstream_credentials_refused",
+            Self::Unfit { .. } => "unsupported_by_target",
+            Self::UpstreamLimited { money: false, .. } => "rate_limit_exceeded",
+            Self::UpstreamLimited { money: true, .. } => "insufficient_quota",
+            Self::UpstreamOverloaded { .. } => "upstream_overloaded",
+            Self::UpstreamResting { .. } => "upstream_resting",
+            Self::UpstreamRedirects { .. } => "upstream_redirects",
+            Self::UpstreamStrange { .. } => "upstream_strange",
             Self::UpstreamBroke { .. } => "upstream_broke",
             Self::UpstreamFailed { .. } => "upstream_failed",
             Self::UpstreamEndless { .. } => "upstream_total_timeout",
@@ -231,14 +353,20 @@ impl Refusal {
     /// OpenAI's class of error: the body's `type`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        let theirs = self.status().is_client_error() || matches!(self, Self::BadHead(_));
-        if theirs { "invalid_request_error" } else { "server_error" }
+        match self {
+            Self::UpstreamLimited { money: true, .. } => "insufficient_quota",
+            Self::UpstreamLimited { money: false, .. } => "rate_limit_error",
+            Self::BadHead(_) => "invalid_request_error",
+            _ if self.status().is_client_error() => "invalid_request_error",
+            _ => "server_error",
+        }
     }
 
     /// The field of the request at fault: the body's `param`.
     #[must_use]
-    pub fn param(&self) -> Option<&'static str> {
+    pub fn param(&self) -> Option<&str> {
         match self {
+            Self::Unfit { field, .. } => field.as_deref(),
             Self::MissingModel | Self::UnknownModel { .. } => Some("model"),
             Self::Malformed(why) => why.problem.field(),
             Self::BadForm(why) => why.field(),
@@ -252,8 +380,39 @@ impl Refusal {
         match self {
             Self::Starting | Self::Overloaded(_) => Some(1),
             Self::NoReplica { .. } => Some(RETRY_AFTER_NO_REPLICA),
+            Self::UpstreamLimited { seconds, .. } | Self::UpstreamResting { seconds, .. } => Some(*seconds),
+            Self::UpstreamOverloaded { .. } => Some(1),
             _ => None,
         }
+    }
+
+    /// Whether the same request can succeed soon, where the status would mislead clients that retry by themselves: the header
+    /// `x-should-retry`.
+    #[must_use]
+    pub fn should_retry(&self) -> Option<bool> {
+        matches!(self, Self::UpstreamLimited { money: true, .. }).then_some(false)
+    }
+
+    /// What kind of failure of a target it is; `None` for what no other target would do better.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        Some(match self {
+            Self::Unreachable { .. } => Reason::ConnectFailure,
+            Self::UpstreamSilent { .. } => Reason::Timeout,
+            Self::UpstreamLimited { .. } => Reason::RateLimited,
+            Self::UpstreamOverloaded { .. } => Reason::Overloaded,
+            Self::Unfit { .. } => Reason::Unfit,
+            Self::Forbidden { .. }
+            | Self::Credentials { .. }
+            | Self::UpstreamResting { .. }
+            | Self::UpstreamRedirects { .. }
+            | Self::UpstreamStrange { .. }
+            | Self::UpstreamBroke { .. }
+            | Self::UpstreamFailed { .. }
+            | Self::UpstreamMalformed { .. }
+            | Self::UpstreamCut { .. } => Reason::ServerError,
+            _ => return None,
+        })
     }
 
     /// The methods to use instead: the `Allow` header.
@@ -277,13 +436,13 @@ impl Refusal {
     /// The body that the client gets, as JSON, in the dialect that it speaks.
     #[must_use]
     pub fn body(&self, dialect: Dialect, request_id: &str) -> Vec<u8> {
-        self.told(|error| dialect.error_body(error, self.status(), request_id))
+        self.told(|error| dialect.error_body(error, self.status_for(dialect), request_id))
     }
 
     /// The event that ends a stream which had begun.
     #[must_use]
     pub fn event(&self, dialect: Dialect, request_id: &str) -> Bytes {
-        self.told(|error| dialect.error_event(error, self.status(), request_id))
+        self.told(|error| dialect.error_event(error, self.status_for(dialect), request_id))
     }
 
     fn told<T>(&self, tell: impl FnOnce(&ErrorBody<'_>) -> T) -> T {
@@ -321,23 +480,41 @@ impl fmt::Display for Refusal {
             Self::BrokenBody => f.write_str("The body broke off or is framed wrongly."),
             Self::Starting => f.write_str("The router is starting and knows no models yet."),
             Self::NoReplica { model, pools } => write_no_replica(f, model, pools),
-            Self::Unreachable { pool } => write!(f, "No replica of pool {pool} could be reached."),
-            Self::UpstreamBroke { pool } => {
-                write!(f, "A replica of pool {pool} closed the connection before it answered.")
+            Self::Unreachable { upstream: Upstream::Pool(pool) } => {
+                write!(f, "No replica of pool {pool} could be reached.")
             }
-            Self::UpstreamFailed { pool } => write!(f, "A replica of pool {pool} failed while it answered."),
-            Self::UpstreamEndless { pool, seconds } => {
-                write!(f, "A replica of pool {pool} did not finish its answer within {seconds} seconds.")
+            Self::Unreachable { upstream } => write!(f, "{upstream} could not be reached."),
+            Self::Forbidden { upstream, why } => {
+                write!(f, "{upstream} has {why}, which this router must not connect to.")
             }
-            Self::UpstreamMalformed { pool, why } => {
-                write!(f, "A replica of pool {pool} gave an answer that cannot be passed on: {why}.")
+            Self::Credentials { upstream, .. } => {
+                write!(f, "{upstream} cannot be used: its credentials need an administrator's attention.")
             }
-            Self::UpstreamCut { pool, why } => {
-                write!(f, "A replica of pool {pool} did not finish its answer: {why}.")
+            Self::Unfit { upstream, what, .. } => write!(f, "{upstream} cannot {what}."),
+            Self::UpstreamLimited { upstream, money: true, .. } => {
+                write!(f, "{upstream} takes no more requests: the quota of its key is used up.")
             }
-            Self::UpstreamSilent { pool, seconds } => {
-                write!(f, "A replica of pool {pool} sent nothing for {seconds} seconds.")
+            Self::UpstreamLimited { upstream, seconds, .. } => {
+                write!(f, "{upstream} takes no more requests for {seconds} seconds: its key was used too often.")
             }
+            Self::UpstreamOverloaded { upstream } => write!(f, "{upstream} is overloaded; ask again soon."),
+            Self::UpstreamResting { upstream, seconds } => {
+                write!(f, "{upstream} failed several times in a row and is left alone for {seconds} seconds.")
+            }
+            Self::UpstreamRedirects { upstream } => write!(f, "{upstream} sends elsewhere, which is not followed."),
+            Self::UpstreamStrange { upstream, why } => {
+                write!(f, "{upstream} gave an answer that cannot be understood: {why}.")
+            }
+            Self::UpstreamBroke { upstream } => write!(f, "{upstream} closed the connection before it answered."),
+            Self::UpstreamFailed { upstream } => write!(f, "{upstream} failed while it answered."),
+            Self::UpstreamEndless { upstream, seconds } => {
+                write!(f, "{upstream} did not finish its answer within {seconds} seconds.")
+            }
+            Self::UpstreamMalformed { upstream, why } => {
+                write!(f, "{upstream} gave an answer that cannot be passed on: {why}.")
+            }
+            Self::UpstreamCut { upstream, why } => write!(f, "{upstream} did not finish its answer: {why}."),
+            Self::UpstreamSilent { upstream, seconds } => write!(f, "{upstream} sent nothing for {seconds} seconds."),
         }
     }
 }

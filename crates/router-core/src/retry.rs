@@ -8,11 +8,9 @@ const SLICE_MILLIS: u64 = 1000;
 /// Retries that the window always has room for: ten a second. When a replica dies, all that it had in hand fails at once, and
 /// a router that was quiet before must be able to try all of that again.
 const FLOOR: u64 = 100;
-/// One retry for so many requests beyond that.
-const REQUESTS_PER_RETRY: u64 = 10;
 
-/// Counts requests and retries of the last ten seconds, and says whether one more retry fits: at most one for ten requests,
-/// and a hundred in any case.
+/// Counts requests and retries of the last ten seconds, and says whether one more retry fits: at most so many for a hundred
+/// requests, and a hundred in any case.
 #[derive(Debug, Default)]
 pub struct RetryBudget {
     slices: [Slice; SLICES],
@@ -32,13 +30,13 @@ impl RetryBudget {
         self.slice(now).requests += 1;
     }
 
-    /// Takes one retry out of the budget; `false` when there is none.
+    /// Takes one retry out of the budget of this many for a hundred requests; `false` when there is none.
     #[must_use]
-    pub fn take(&mut self, now: Moment) -> bool {
+    pub fn take(&mut self, now: Moment, percent: u64) -> bool {
         let newest = number(now);
         let live = self.slices.iter().filter(|slice| slice.number + SLICES as u64 > newest);
         let (requests, retries) = live.fold((0, 0), |(q, t), slice| (q + slice.requests, t + slice.retries));
-        if retries >= FLOOR.max(requests / REQUESTS_PER_RETRY) {
+        if retries >= FLOOR.max(requests.saturating_mul(percent) / 100) {
             return false;
         }
         self.slice(now).retries += 1;
@@ -68,13 +66,14 @@ mod tests {
     #[test]
     fn the_floor_then_a_tenth() {
         let mut budget = RetryBudget::default();
-        let taken = |budget: &mut RetryBudget, now: u64| (0..1000).take_while(|_| budget.take(Moment(now))).count();
+        let taken = |budget: &mut RetryBudget, now: u64| (0..1000).take_while(|_| budget.take(Moment(now), 10)).count();
         assert_eq!(taken(&mut budget, 0), 100);
         for i in 0..3000 {
             budget.offered(Moment(i));
         }
         assert_eq!(taken(&mut budget, 3_000), 200, "a tenth of 3,000, of which a hundred are gone");
         assert_eq!(taken(&mut budget, 9_999), 0);
+        assert!(budget.take(Moment(9_999), 11), "a larger part has room for more");
         // The first second is no longer in the window: 1,000 requests and a hundred retries fewer.
         assert_eq!(taken(&mut budget, 10_000), 0);
         assert_eq!(taken(&mut budget, 13_000), 100, "an idle window has its floor again");
@@ -89,12 +88,12 @@ mod tests {
                 if kind == 0 {
                     budget.offered(Moment(now));
                     log.push((now, true));
-                } else if budget.take(Moment(now)) {
+                } else if budget.take(Moment(now), 10) {
                     log.push((now, false));
                 }
                 // What the counts can still see is between nine and ten seconds old at most.
                 let count = |age: u64, request: bool| log.iter().filter(|(at, r)| at + age > now && *r == request).count() as u64;
-                prop_assert!(count(9_000, false) <= FLOOR.max(count(10_000, true) / REQUESTS_PER_RETRY) || kind != 1);
+                prop_assert!(count(9_000, false) <= FLOOR.max(count(10_000, true) / 10) || kind != 1);
             }
         }
     }

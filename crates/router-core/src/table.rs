@@ -7,7 +7,8 @@ use std::sync::Arc;
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
 
-use crate::{Health, Load, Moment, session_key};
+use crate::remote::{Remote, RemoteInput, Rest};
+use crate::{Health, Load, Moment, Resilience, session_key};
 
 /// A RoutePolicy, as far as routing needs it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,26 +25,47 @@ pub struct PolicyInput {
     pub targets: Vec<TargetInput>,
     /// The header whose value names a request's session.
     pub session_header: Option<String>,
+    /// What is done about targets that fail.
+    pub resilience: Resilience,
 }
 
-/// A target of a policy: a pool.
+/// A target of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetInput {
     /// Name of the target within its policy.
     pub name: String,
-    /// Namespace of the pool.
-    pub namespace: String,
-    /// Name of the pool.
-    pub pool: String,
-    /// The pool does not admit the policy's namespace: the target is as if there were no such pool.
-    pub withheld: bool,
+    /// What it is.
+    pub to: ToInput,
+}
+
+/// What a target is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToInput {
+    /// A pool.
+    Pool {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// It does not admit the policy's namespace: the target is as if there were no such pool.
+        withheld: bool,
+    },
+    /// Something else.
+    Remote(Box<RemoteInput>),
 }
 
 impl TargetInput {
     /// The target `name`: the pool of this namespace and name.
     #[must_use]
     pub fn new(name: impl Into<String>, namespace: impl Into<String>, pool: impl Into<String>) -> Self {
-        Self { name: name.into(), namespace: namespace.into(), pool: pool.into(), withheld: false }
+        let to = ToInput::Pool { namespace: namespace.into(), name: pool.into(), withheld: false };
+        Self { name: name.into(), to }
+    }
+
+    /// The target `name`, which is no pool.
+    #[must_use]
+    pub fn remote(name: impl Into<String>, remote: RemoteInput) -> Self {
+        Self { name: name.into(), to: ToInput::Remote(Box::new(remote)) }
     }
 }
 
@@ -82,6 +104,8 @@ pub struct Policy {
     pub targets: Vec<Target>,
     /// The header whose value names a request's session.
     pub session_header: Option<HeaderName>,
+    /// What is done about targets that fail.
+    pub resilience: Resilience,
 }
 
 /// A target in the table.
@@ -89,10 +113,32 @@ pub struct Policy {
 pub struct Target {
     /// Name of the target within its policy.
     pub name: Box<str>,
-    /// Name of the pool.
-    pub pool: Box<str>,
-    /// Its place in [`Table::pools`]; `None` when no such pool exists.
-    pub at: Option<usize>,
+    /// What it is.
+    pub to: To,
+}
+
+/// What a target in the table is.
+#[derive(Debug)]
+pub enum To {
+    /// A pool.
+    Pool {
+        /// Its namespace.
+        namespace: Box<str>,
+        /// Its name.
+        name: Box<str>,
+        /// Its place in [`Table::pools`]; `None` when no such pool exists.
+        at: Option<usize>,
+    },
+    /// Something else.
+    Remote(Box<Remote>),
+}
+
+impl Target {
+    /// What it is, if it is no pool.
+    #[must_use]
+    pub fn remote(&self) -> Option<&Remote> {
+        if let To::Remote(remote) = &self.to { Some(remote) } else { None }
+    }
 }
 
 /// A pool in the table.
@@ -110,10 +156,10 @@ pub struct Pool {
     pub not_ready: usize,
 }
 
-/// A replica's address with its load and its standing.
+/// A replica's address with its load and its standing; or a host's name with the same.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// Where the engine listens.
+    /// Where the engine listens. Unspecified for a host, whose addresses are asked for with each connection.
     pub address: SocketAddr,
     /// The same as text, for `Host` and logs.
     pub authority: Box<str>,
@@ -134,6 +180,13 @@ impl Endpoint {
         let authority: Box<str> = address.to_string().into();
         let seed = session_key(authority.as_bytes());
         Self { address, authority, ready_since: now, seed, load: Load::default(), health: Health::default() }
+    }
+
+    /// A host that nothing was sent to yet.
+    #[must_use]
+    pub fn named(authority: &str, now: Moment) -> Self {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self { authority: authority.into(), ..Self::new(nowhere, now) }
     }
 }
 
@@ -165,6 +218,7 @@ impl Table {
         // In the order in which policies win, the first to name a model has it.
         policies.sort_by(|a, b| (a.created, &a.namespace, &a.name).cmp(&(b.created, &b.namespace, &b.name)));
         let (mut exact, mut patterns) = (HashMap::new(), HashMap::new());
+        let mut rests = before.rests();
         let mut built = Vec::with_capacity(policies.len());
         for (at, policy) in policies.into_iter().enumerate() {
             for model in policy.models {
@@ -177,14 +231,27 @@ impl Table {
                     }
                 }
             }
-            let place = |t: &TargetInput| places.get(&(t.namespace.as_str(), t.pool.as_str())).copied();
-            let place = |t: &TargetInput| place(t).filter(|_| !t.withheld);
-            let target = |t: TargetInput| Target { at: place(&t), name: t.name.into(), pool: t.pool.into() };
-            let targets = policy.targets.into_iter().map(target).collect();
+            let known = before.policies.iter().find(|p| *p.namespace == policy.namespace && *p.name == policy.name);
+            let targets = policy.targets.into_iter().map(|target| {
+                let to = match target.to {
+                    ToInput::Pool { namespace, name, withheld } => {
+                        let at = places.get(&(namespace.as_str(), name.as_str())).copied().filter(|_| !withheld);
+                        To::Pool { namespace: namespace.into(), name: name.into(), at }
+                    }
+                    ToInput::Remote(input) => {
+                        let known = known.and_then(|p| p.targets.iter().find(|t| *t.name == target.name)?.remote());
+                        let remote = Remote::new(*input, known, &rests, now);
+                        rests.push((remote.input.clone(), Arc::clone(&remote.rest)));
+                        To::Remote(Box::new(remote))
+                    }
+                };
+                Target { name: target.name.into(), to }
+            });
+            let targets = targets.collect();
             // The API takes only names that are valid.
             let session_header = policy.session_header.and_then(|name| name.parse().ok());
             let (namespace, name) = (policy.namespace.into(), policy.name.into());
-            built.push(Policy { namespace, name, targets, session_header });
+            built.push(Policy { namespace, name, targets, session_header, resilience: policy.resilience });
         }
         let mut patterns: Vec<(Box<str>, usize)> = patterns.into_iter().collect();
         patterns.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.0.cmp(&b.0)));
@@ -203,6 +270,12 @@ impl Table {
     /// What stands before the `*` of each pattern, longest first, and the place of the policy that has it.
     pub fn patterns(&self) -> impl Iterator<Item = (&str, usize)> {
         self.patterns.iter().map(|(start, at)| (&**start, *at))
+    }
+
+    /// The keys of all targets, and how long they rest.
+    fn rests(&self) -> Vec<(RemoteInput, Arc<Rest>)> {
+        let remotes = self.policies.iter().flat_map(|policy| policy.targets.iter().filter_map(Target::remote));
+        remotes.map(|remote| (remote.input.clone(), Arc::clone(&remote.rest))).collect()
     }
 
     /// All policies, in the order in which they win.

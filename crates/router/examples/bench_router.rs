@@ -10,7 +10,7 @@ use router::live::Live;
 use router::metrics::Metrics;
 use router::settings::Settings;
 use router::workers::Workers;
-use router_core::{EndpointInput, Moment, PolicyInput, PoolInput, Table, TargetInput};
+use router_core::{EndpointInput, Moment, PolicyInput, PoolInput, Resilience, Table, TargetInput};
 use telemetry::log::{LogFormat, init};
 
 type Error = Box<dyn std::error::Error>;
@@ -41,6 +41,7 @@ fn table(models: &[(String, SocketAddr)]) -> Table {
         models: vec![model.clone()],
         targets: vec![TargetInput::new(model, namespace(), model)],
         session_header: None,
+        resilience: Resilience::default(),
     });
     let pools = models.iter().map(|(model, _)| PoolInput {
         namespace: namespace(),

@@ -4,13 +4,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{Request, Response};
-use router_core::{Overload, Refusal, choose};
+use router_core::{Overload, Refusal};
 
 use crate::live::Live;
 use crate::respond;
 use crate::stage::body::RequestBody;
 use crate::stage::parse::parse;
-use crate::stage::send::{Reply, send};
+use crate::stage::pass;
+use crate::stage::send::Reply;
 use crate::stage::settle::Record;
 use crate::stage::stream::{Body, stream};
 use crate::surface::{Route, Surface};
@@ -46,7 +47,7 @@ pub(crate) async fn answer(worker: &Rc<Worker>, request: Request<RequestBody<'_>
     }
 }
 
-/// The steps up to the point where an engine has begun its answer.
+/// The steps up to the point where somebody has begun an answer.
 async fn pass(
     worker: &Worker,
     live: &Arc<Live>,
@@ -57,7 +58,5 @@ async fn pass(
     let (parts, body) = request.into_parts();
     let (ask, _held) = parse(surface, parts, body, worker).await?;
     record.understood(&ask);
-    let choice = choose(&live.table, &ask.model)?;
-    record.chosen(live, choice);
-    send(worker, live, choice, &ask, record).await
+    pass::pass(worker, live, surface, &ask, record).await
 }

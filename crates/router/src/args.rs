@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use router_core::{Allowed, Reach};
 use telemetry::log::LogFormat;
 
+use crate::outbound::{Outbound, OutboundError};
 use crate::request_log::LineFormat;
 use crate::settings::Settings;
 use crate::tls::TlsFiles;
@@ -82,6 +84,13 @@ pub struct Args {
     /// How long a client may take nothing of an answer that is there for it.
     #[arg(long, env = "QUARTERMASTER_WRITE_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub write_timeout: Duration,
+    /// Ranges of addresses (10.0.0.0/8), hosts and domains (*.example.com), with commas between them, that the providers of
+    /// policies may be at although they are not public, or may be spoken to in clear text. Default: none.
+    #[arg(long, env = "QUARTERMASTER_ALLOW_TARGETS", value_delimiter = ',')]
+    pub allow_targets: Vec<Allowed>,
+    /// File with the certificates of authorities, as PEM, that providers may be certified by beside the usual ones.
+    #[arg(long, env = "QUARTERMASTER_PROVIDER_CA_FILE")]
+    pub provider_ca_file: Option<PathBuf>,
     /// How long a connection to a replica may take.
     #[arg(long, env = "QUARTERMASTER_CONNECT_TIMEOUT", default_value = "2s", value_parser = duration)]
     pub connect_timeout: Duration,
@@ -141,6 +150,19 @@ impl Args {
     pub fn tls_files(&self) -> Option<TlsFiles> {
         let (certificate, key) = (self.tls_cert_file.clone()?, self.tls_key_file.clone()?);
         Some(TlsFiles { certificate, key })
+    }
+
+    /// How providers and services are reached.
+    ///
+    /// # Errors
+    ///
+    /// When the file of authorities cannot be used.
+    pub fn outbound(&self) -> Result<Outbound, OutboundError> {
+        let reach = Reach::new(self.allow_targets.clone());
+        match &self.provider_ca_file {
+            Some(file) => Outbound::read(reach, file),
+            None => Outbound::new(reach, Vec::new()),
+        }
     }
 
     /// What the data plane needs of it, but for what must be read from files.

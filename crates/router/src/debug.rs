@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use router_core::{Endpoint, Pool, Standing, Table};
+use router_core::{Endpoint, Moment, Pool, Standing, Table, Target, To};
 use serde_json::{Value, json};
 use telemetry::admin::DebugPage;
 
@@ -32,12 +32,32 @@ fn config(live: &Shared) -> Vec<u8> {
         .patterns()
         .map(|(pattern, at)| json!({"model": format!("{pattern}*"), "policy": policy_name(table, at)}))
         .collect();
-    let target = |target: &router_core::Target| {
-        let pool = target.at.map(|at| pool_name(&table.pools()[at]));
-        json!({"name": &*target.name, "pool": pool, "missing": target.at.is_none().then_some(&*target.pool)})
+    let target = |policy: usize, place: usize, target: &Target| match &target.to {
+        To::Pool { name, at, .. } => {
+            let pool = at.map(|at| pool_name(&table.pools()[at]));
+            json!({"name": &*target.name, "pool": pool, "missing": at.is_none().then_some(&**name)})
+        }
+        To::Remote(remote) => {
+            let key = match &live.keys[policy][place] {
+                Ok(None) => "none needed".to_owned(),
+                Ok(Some(_)) => "known".to_owned(),
+                Err(fault) => fault.to_string(),
+            };
+            let now = clock::now();
+            json!({
+                "name": &*target.name,
+                "host": remote.input.authority,
+                "model": remote.input.model,
+                "key": key,
+                "in_flight": remote.endpoint.load.in_flight(),
+                "standing": standing(&remote.endpoint, now),
+                "rests_seconds": remote.rest.left(now).map(|(left, _)| left.as_secs()),
+            })
+        }
     };
     let policy = |at: usize| {
-        let targets: Vec<Value> = table.policies()[at].targets.iter().map(target).collect();
+        let targets = table.policies()[at].targets.iter().enumerate();
+        let targets: Vec<Value> = targets.map(|(place, t)| target(at, place, t)).collect();
         json!({"policy": policy_name(table, at), "targets": targets})
     };
     let pool = |pool: &Pool| {
@@ -66,16 +86,20 @@ fn endpoints(live: &Shared) -> Vec<u8> {
             "ready": true,
             "in_flight": endpoint.load.in_flight(),
             "in_flight_tokens": endpoint.load.tokens(),
-            "standing": match endpoint.health.standing(now) {
-                Standing::Serving => "serving",
-                Standing::Ejected(_) => "ejected",
-                Standing::Due => "due for a trial",
-                Standing::OnTrial(_) => "on trial",
-            },
+            "standing": standing(endpoint, now),
         })
     };
     let all = live.table.pools().iter().flat_map(|pool| pool.ready.iter().map(move |endpoint| of(pool, endpoint)));
     page(&json!({"endpoints": all.collect::<Vec<_>>()}))
+}
+
+fn standing(endpoint: &Endpoint, now: Moment) -> &'static str {
+    match endpoint.health.standing(now) {
+        Standing::Serving => "serving",
+        Standing::Ejected(_) => "ejected",
+        Standing::Due => "due for a trial",
+        Standing::OnTrial(_) => "on trial",
+    }
 }
 
 fn policy_name(table: &Table, at: usize) -> String {
@@ -100,7 +124,7 @@ mod tests {
     use super::*;
     use crate::live::Live;
     use crate::metrics::Metrics;
-    use router_core::{EndpointInput, Moment, PolicyInput, PoolInput, TargetInput};
+    use router_core::{EndpointInput, PolicyInput, PoolInput, Resilience, TargetInput};
 
     #[test]
     fn the_pages_tell_the_table() {
@@ -112,6 +136,7 @@ mod tests {
             models: vec![text("m"), text("x-*")],
             targets: vec![TargetInput::new("local", "ml", "p"), TargetInput::new("other", "ml", "gone")],
             session_header: None,
+            resilience: Resilience::default(),
         };
         let pool = PoolInput { namespace: text("ml"), name: text("p"), served_model: text("inner") };
         let endpoint = |address: &str, ready| EndpointInput {

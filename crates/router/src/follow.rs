@@ -7,8 +7,10 @@
 
 mod cache;
 mod read;
+mod secrets;
 mod world;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Config, Resource};
+use router_core::SecretKey;
 use telemetry::admin::Readiness;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -32,6 +35,7 @@ use self::world::{Kept, World};
 use crate::clock;
 use crate::live::{Live, Shared};
 use crate::metrics::Metrics;
+use crate::secrets::Secrets;
 
 /// How long further changes are waited for before a table is built, because changes come in bursts: a replica that turns
 /// ready is a change of its pool and of its slice.
@@ -95,6 +99,9 @@ pub struct Follow {
 pub async fn follow(client: Client, how: &Follow, live: &Shared, metrics: &Metrics, ready: &Readiness) {
     let namespace = how.namespace.as_deref();
     let changes = changes(&client, namespace);
+    let (wanted, wants) = watch::channel(BTreeSet::new());
+    let (read, secrets) = watch::channel(Arc::new(Secrets::default()));
+    let reading = secrets::keep(client, wants, read);
     let mut world = World { namespaces: namespace.is_none().then(Kept::default), ..World::default() };
     let cache = how.cache_dir.as_deref().map(|folder| Cache::within(folder, namespace));
     let mut stand_in = None;
@@ -113,8 +120,10 @@ pub async fn follow(client: Client, how: &Follow, live: &Shared, metrics: &Metri
             None => std::future::pending().await,
         }
     };
-    let follower = Follower { live, metrics, ready, cache: cache.as_ref(), texts, world, said: false };
+    let follower =
+        Follower { live, metrics, ready, cache: cache.as_ref(), texts, wanted, secrets, world, said: false };
     tokio::select! {
+        () = reading => {}
         () = follower.run(changes, stand_in) => {}
         () = keeping => {}
     }
@@ -128,6 +137,9 @@ struct Follower<'a> {
     cache: Option<&'a Cache>,
     /// What the cache is to hold next.
     texts: watch::Sender<Vec<u8>>,
+    /// The keys that policies name, and what is known of them.
+    wanted: watch::Sender<BTreeSet<SecretKey>>,
+    secrets: watch::Receiver<Arc<Secrets>>,
     world: World,
     /// Readiness was told. Once: a router that drains has taken it back for good.
     said: bool,
@@ -145,6 +157,9 @@ impl Follower<'_> {
                     if take(&mut self.world, change, self.metrics) && (self.world.synced() || standing_in) {
                         due.get_or_insert_with(|| Instant::now() + SETTLE);
                     }
+                }
+                Ok(()) = self.secrets.changed() => {
+                    due.get_or_insert_with(Instant::now);
                 }
                 () = at(due) => {
                     due = None;
@@ -167,14 +182,25 @@ impl Follower<'_> {
     }
 
     fn put_to_use(&mut self, standing_in: bool) {
-        let table = self.world.table(&self.live.load().table, clock::now());
+        let named = self.world.secrets();
+        let secrets = Arc::clone(&self.secrets.borrow_and_update());
+        // Keys are looked for at once when they are named first. Readiness waits for that; serving others does not.
+        let looked_for = named.iter().all(|key| secrets.0.contains_key(key));
+        self.wanted.send_if_modified(|wanted| {
+            let changed = *wanted != named;
+            if changed {
+                *wanted = named;
+            }
+            changed
+        });
+        let table = self.world.table(&self.live.load().table, &secrets, clock::now());
         tracing::info!(
             policies = table.policies().len(),
             pools = table.pools().len(),
             standing_in,
             "new routing table"
         );
-        self.live.store(Arc::new(Live::new(table, self.metrics)));
+        self.live.store(Arc::new(Live::new(table, self.metrics).with(&secrets)));
         self.metrics.table_changes.inc();
         self.metrics.table_changed.set(seconds_since_1970());
         self.metrics.table_from_cache.set(i64::from(standing_in));
@@ -183,7 +209,7 @@ impl Follower<'_> {
         } else {
             ""
         });
-        if !std::mem::replace(&mut self.said, true) {
+        if looked_for && !std::mem::replace(&mut self.said, true) {
             self.ready.set(true);
         }
     }

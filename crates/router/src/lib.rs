@@ -1,4 +1,5 @@
-//! The router: takes OpenAI-shaped requests in, and passes each to a replica of the pool that a RoutePolicy names.
+//! The router: takes OpenAI-shaped requests in, and passes each to a target that a RoutePolicy names:
+//! a replica of a pool, or the API of a provider.
 //!
 //! Decisions are made in `router-core`, bytes are framed in `wire`; this crate holds the sockets, the clock and the watch
 //! on the cluster. It never buffers a stream, never hands a token from one task to another, and never writes a body or a
@@ -10,8 +11,10 @@ pub mod debug;
 pub mod follow;
 pub mod live;
 pub mod metrics;
+pub mod outbound;
 pub mod request_log;
 pub mod run;
+pub mod secrets;
 pub mod settings;
 pub mod tls;
 pub mod traces;

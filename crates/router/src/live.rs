@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use router_core::Table;
+use router_core::{Choice, Table, Target};
 use wire::openai::{ListedModel, model_entry, model_list};
 
 use crate::metrics::{Metrics, RouteHandles};
+use crate::secrets::{Key, KeyFault, Secrets};
 
 /// Who owns every model in the list, as far as clients are told.
 const OWNER: &str = "quartermaster";
@@ -21,6 +22,8 @@ pub struct Live {
     pub synced: bool,
     /// Handles for each target of each policy, by their places in the table.
     pub(crate) routes: Vec<Vec<RouteHandles>>,
+    /// The key of each target of each policy, if it needs one, by the same places.
+    pub(crate) keys: Vec<Vec<Result<Option<Key>, KeyFault>>>,
     /// The answer of `GET /v1/models`.
     pub(crate) models: Bytes,
 }
@@ -32,7 +35,7 @@ impl Live {
     /// The view before anything is known.
     #[must_use]
     pub fn unknown() -> Self {
-        Self { table: Table::default(), synced: false, routes: Vec::new(), models: Bytes::new() }
+        Self { table: Table::default(), synced: false, routes: Vec::new(), keys: Vec::new(), models: Bytes::new() }
     }
 
     /// A view of this table. Looks up each metric once, so that no request has to.
@@ -45,7 +48,21 @@ impl Live {
             .collect();
         let listed = table.models().into_iter().map(|(id, created)| ListedModel { id, created });
         let models = model_list(listed, OWNER).into();
-        Self { table, synced: true, routes, models }
+        let keys = Vec::new();
+        Self { table, synced: true, routes, keys, models }.with(&Secrets::default())
+    }
+
+    /// The same view, with these keys.
+    #[must_use]
+    pub fn with(mut self, secrets: &Secrets) -> Self {
+        let key = |target: &Target| target.remote().map_or(Ok(None), |remote| secrets.for_target(&remote.input));
+        self.keys = self.table.policies().iter().map(|policy| policy.targets.iter().map(key).collect()).collect();
+        self
+    }
+
+    /// The key of a target; `None` where it needs none.
+    pub(crate) fn key(&self, choice: Choice) -> Result<Option<&Key>, KeyFault> {
+        self.keys[choice.policy][choice.target].as_ref().map(Option::as_ref).map_err(|fault| *fault)
     }
 
     /// The answer of `GET /v1/models/{id}`; `None` when nobody offers that model. One that only a pattern covers was

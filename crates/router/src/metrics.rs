@@ -9,10 +9,10 @@ use prometheus::proto::MetricFamily;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
-use router_core::{Endpoint, Policy, Standing, Target};
+use router_core::{Endpoint, Moment, Policy, Standing, Target, To};
 
 use crate::clock;
-use crate::live::Shared;
+use crate::live::{Live, Shared};
 use crate::surface::Surface;
 
 /// Upper bounds in seconds, from an answer out of a cache to one of many minutes.
@@ -37,6 +37,8 @@ pub struct Metrics {
     retries: IntCounterVec,
     cut: IntCounterVec,
     ejections: IntCounterVec,
+    fallbacks: IntCounterVec,
+    timeouts: IntCounterVec,
     pub(crate) retries_refused: IntCounter,
     pub(crate) connections: IntGauge,
     pub(crate) shed_connections: IntCounter,
@@ -116,6 +118,10 @@ impl Metrics {
         let help =
             "Replicas left alone for a while because they failed several times in a row, or said that they stop.";
         let ejections = kept(r, IntCounterVec::new(Opts::new("ejections_total", help), &["pool"])?)?;
+        let help = "Requests that went on to their policy's next target, by the one that failed and why.";
+        let fallbacks = kept(r, IntCounterVec::new(Opts::new("fallbacks_total", help), &["policy", "pool", "reason"])?)?;
+        let help = "Attempts and answers that were too slow, by the timeout that they missed.";
+        let timeouts = kept(r, IntCounterVec::new(Opts::new("timeouts_total", help), &["policy", "pool", "timeout"])?)?;
         let help =
             "Attempts on a further replica that were not made because they would have been too much of the load.";
         let retries_refused = kept(r, IntCounter::new("retries_refused_total", help)?)?;
@@ -162,6 +168,8 @@ impl Metrics {
             retries,
             cut,
             ejections,
+            fallbacks,
+            timeouts,
             retries_refused,
             connections,
             shed_connections,
@@ -193,7 +201,10 @@ impl Metrics {
 
     /// Handles for one target of a policy.
     pub(crate) fn route(&self, policy: &Policy, target: &Target) -> RouteHandles {
-        let pool = format!("{}/{}", policy.namespace, target.pool);
+        let pool = match &target.to {
+            To::Pool { namespace, name, .. } => format!("{namespace}/{name}"),
+            To::Remote(_) => target.name.to_string(),
+        };
         let policy = format!("{}/{}", policy.namespace, policy.name);
         let labels = [policy.as_str(), pool.as_str()];
         let tokens = |kind| self.tokens.with_label_values(&[labels[0], labels[1], kind]);
@@ -212,6 +223,16 @@ impl Metrics {
             policy,
             pool,
         }
+    }
+
+    /// Counts a request that went on to the next target.
+    pub(crate) fn count_fallback(&self, route: &RouteHandles, reason: &'static str) {
+        self.fallbacks.with_label_values(&[route.policy.as_str(), &route.pool, reason]).inc();
+    }
+
+    /// Counts a timeout that was missed.
+    pub(crate) fn count_timeout(&self, route: &RouteHandles, timeout: &'static str) {
+        self.timeouts.with_label_values(&[route.policy.as_str(), &route.pool, timeout]).inc();
     }
 
     /// Tells which objects of this kind cannot be read, by namespace and name.
@@ -333,6 +354,8 @@ struct TableFigures {
     in_flight: IntGaugeVec,
     tokens: IntGaugeVec,
     replicas: IntGaugeVec,
+    usable: IntGaugeVec,
+    targets_in_flight: IntGaugeVec,
 }
 
 impl TableFigures {
@@ -343,19 +366,41 @@ impl TableFigures {
         let tokens = IntGaugeVec::new(Opts::new("in_flight_tokens", help), &["pool"])?;
         let help = "Replicas of a pool that this router knows; those that are ejected are also ready.";
         let replicas = IntGaugeVec::new(Opts::new("replicas", help), &["pool", "state"])?;
-        Ok(Self { live: live.clone(), in_flight, tokens, replicas })
+        let help = "1 if a target that is no pool can be used: its key is known, and it is neither left alone nor at rest.";
+        let usable = IntGaugeVec::new(Opts::new("target_usable", help), &["policy", "pool"])?;
+        let help = "Requests under way at a target that is no pool.";
+        let targets_in_flight = IntGaugeVec::new(Opts::new("target_in_flight", help), &["policy", "pool"])?;
+        Ok(Self { live: live.clone(), in_flight, tokens, replicas, usable, targets_in_flight })
+    }
+
+    fn collect_targets(&self, live: &Live, now: Moment) {
+        for (policy, keys) in live.table.policies().iter().zip(&live.keys) {
+            let name = format!("{}/{}", policy.namespace, policy.name);
+            for (target, key) in policy.targets.iter().zip(keys) {
+                let Some(remote) = target.remote() else { continue };
+                let labels = [name.as_str(), &target.name];
+                let serves = remote.endpoint.health.standing(now) == Standing::Serving;
+                let usable = key.is_ok() && serves && remote.rest.left(now).is_none();
+                self.usable.with_label_values(&labels).set(i64::from(usable));
+                let in_flight = i64::try_from(remote.endpoint.load.in_flight()).unwrap_or(i64::MAX);
+                self.targets_in_flight.with_label_values(&labels).set(in_flight);
+            }
+        }
     }
 }
 
 impl Collector for TableFigures {
     fn desc(&self) -> Vec<&Desc> {
-        [self.in_flight.desc(), self.tokens.desc(), self.replicas.desc()].into_iter().flatten().collect()
+        let all = [&self.in_flight, &self.tokens, &self.replicas, &self.usable, &self.targets_in_flight];
+        all.into_iter().flat_map(Collector::desc).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
         self.in_flight.reset();
         self.tokens.reset();
         self.replicas.reset();
+        self.usable.reset();
+        self.targets_in_flight.reset();
         let (live, now) = (self.live.load(), clock::now());
         for pool in live.table.pools() {
             let name = format!("{}/{}", pool.namespace, pool.name);
@@ -370,7 +415,9 @@ impl Collector for TableFigures {
                 self.replicas.with_label_values(&[name.as_str(), state]).set(figure(count as u64));
             }
         }
-        [self.in_flight.collect(), self.tokens.collect(), self.replicas.collect()].into_iter().flatten().collect()
+        self.collect_targets(&live, now);
+        let all = [&self.in_flight, &self.tokens, &self.replicas, &self.usable, &self.targets_in_flight];
+        all.into_iter().flat_map(Collector::collect).collect()
     }
 }
 

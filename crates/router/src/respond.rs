@@ -42,10 +42,13 @@ pub(crate) fn methods(allow: &'static str, mut record: Record) -> Response<Body>
 /// A refusal in the dialect of its path.
 pub(crate) fn refuse(refusal: Refusal, mut record: Record) -> Response<Body> {
     let body = refusal.body(record.dialect(), record.request_id());
-    let mut response = json(refusal.status(), body.into(), &record);
+    let mut response = json(refusal.status_for(record.dialect()), body.into(), &record);
     let headers = response.headers_mut();
     if let Some(seconds) = refusal.retry_after() {
         headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    if let Some(should) = refusal.should_retry() {
+        headers.insert("x-should-retry", HeaderValue::from_static(if should { "true" } else { "false" }));
     }
     if let Some(allow) = refusal.allow() {
         headers.insert(header::ALLOW, HeaderValue::from_static(allow));

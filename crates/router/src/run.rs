@@ -17,6 +17,7 @@ use crate::debug;
 use crate::follow::{ClientError, Follow, client, follow};
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::outbound::OutboundError;
 use crate::tls::{Tls, TlsError};
 use crate::traces::Traces;
 use crate::workers::Workers;
@@ -41,6 +42,9 @@ pub enum Error {
     /// Certificate and key for clients cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The certificates of providers' authorities cannot be used.
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
     /// The API server cannot be reached even in principle.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -82,6 +86,7 @@ async fn serve(args: Args) -> Result<(), Error> {
         TcpListener::bind(args.debug_listen).await.map_err(doing(format!("listening on {}", args.debug_listen)))?;
     let debug_pages = tokio::spawn(admin::serve_debug(debug_listener, debug::pages(&live), ended.clone()));
     let mut settings = args.settings();
+    settings.outbound = args.outbound()?;
     if let Some(files) = args.tls_files() {
         let tls = Tls::read(&files, args.http2)?;
         tokio::spawn(tls.clone().follow(files, metrics.clone()));

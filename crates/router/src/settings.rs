@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use router_core::EjectionRules;
 
+use crate::outbound::Outbound;
 use crate::request_log::LineFormat;
 use crate::tls::Tls;
 use crate::traces::Traces;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub body_grace: Duration,
     /// How long a client may take nothing of an answer that is there for it.
     pub write_timeout: Duration,
+    /// How providers and services are reached.
+    pub outbound: Outbound,
     /// How long a connection to an engine may take.
     pub connect_timeout: Duration,
     /// How long an engine may take until its answer begins. A plain answer begins when it is finished.
@@ -81,6 +84,7 @@ impl Default for Settings {
             min_body_rate: 1024,
             body_grace: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
+            outbound: Outbound::default(),
             connect_timeout: Duration::from_secs(2),
             first_byte_timeout: Duration::from_secs(300),
             silence_timeout: Duration::from_secs(60),

@@ -2,7 +2,10 @@
 
 pub(crate) mod ask;
 pub(crate) mod body;
+mod limits;
 pub(crate) mod parse;
+pub(crate) mod pass;
+mod remote;
 pub(crate) mod send;
 pub(crate) mod settle;
 pub(crate) mod stream;

@@ -1,7 +1,7 @@
 //! Which paths are served, with which method.
 
 use http::Method;
-use router_core::Refusal;
+use router_core::{Operation, Refusal};
 use wire::Dialect;
 
 /// A part of an API that the router serves.
@@ -129,6 +129,26 @@ impl Surface {
         match self {
             Self::Transcriptions | Self::Translations => Form::Multipart,
             _ => Form::Json,
+        }
+    }
+
+    /// What a target must be able to do for it.
+    pub(crate) fn operation(self) -> Operation {
+        match self {
+            Self::ChatCompletions => Operation::Chat,
+            Self::Completions | Self::Embeddings => Operation::OpenAi,
+            Self::Responses => Operation::Responses,
+            Self::Messages => Operation::Messages,
+            Self::CountTokens => Operation::CountTokens,
+            Self::Transcriptions | Self::Translations => Operation::Audio,
+            Self::Rerank
+            | Self::Score
+            | Self::Classify
+            | Self::Pooling
+            | Self::Tokenize
+            | Self::Detokenize
+            | Self::Models
+            | Self::Model => Operation::Engine,
         }
     }
 

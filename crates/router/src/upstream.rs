@@ -1,9 +1,14 @@
-//! Connections to engines: made, kept, and spoken over.
+//! Connections to engines and providers: made, kept, and spoken over.
 
 mod conn;
+mod dial;
+mod first_token;
 mod kept;
 mod opening;
+mod stream;
 
-pub(crate) use conn::{AskError, Conn};
-pub(crate) use kept::KeptConns;
+pub(crate) use conn::{AskError, Conn, Home};
+pub(crate) use dial::{DialError, dial, home};
+pub(crate) use first_token::Begun;
+pub(crate) use kept::{HOST_REST, KeptConns};
 pub(crate) use opening::{Answer, Opening, is_events};

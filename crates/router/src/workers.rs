@@ -20,6 +20,7 @@ use crate::live::Shared;
 use crate::load::Load;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
+use crate::upstream::HOST_REST;
 use crate::worker::{Common, Open, Worker};
 
 /// Connections that the kernel queues for a worker.
@@ -181,7 +182,7 @@ async fn tend(worker: Rc<Worker>) {
             worker.kept.keep_only(|address| known.contains(address));
             last = live;
         }
-        worker.kept.sweep(worker.settings.idle_timeout);
+        worker.kept.sweep(worker.settings.idle_timeout, HOST_REST);
         worker.log.flush();
         let figure = |count| i64::try_from(count).unwrap_or(i64::MAX);
         worker.metrics.requests_under_way.set(figure(worker.load.requests()));

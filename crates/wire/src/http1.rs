@@ -20,4 +20,4 @@ pub use head::{Framing, Head, HeadError, HeadReader, MAX_INTERIM};
 pub use hop::ConnectionTokens;
 pub use lines::{MAX_HEAD, MAX_HEADERS};
 pub use received::{MAX_TARGET, Received, RequestError, RequestReader};
-pub use request::{RequestHead, write_head};
+pub use request::{BareHead, RequestHead, write_bare_head, write_head};

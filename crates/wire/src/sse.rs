@@ -1,11 +1,15 @@
 //! Server-sent events on their way through: which bytes form whole events.
 
+mod opening;
+
 use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem::Finder;
 
 use crate::Dialect;
+
+pub use opening::{StreamOpening, stream_opening};
 
 /// Longest unfinished event that is held back. A longer one passes on in pieces.
 const MOST_HELD: usize = 64 * 1024;

@@ -73,7 +73,7 @@ pub struct CredentialsRef {
     pub key: Option<String>,
 }
 
-/// A key of a Secret or ConfigMap of the pool's namespace.
+/// A key of a Secret or ConfigMap of the object's own namespace.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyRef {

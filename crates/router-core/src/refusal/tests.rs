@@ -2,7 +2,8 @@ use super::*;
 use wire::openai::ScanProblem;
 
 fn every_refusal() -> Vec<Refusal> {
-    let pool = || "ml/llama".to_owned();
+    let pool = || Upstream::Pool("ml/llama".to_owned());
+    let target = || Upstream::Target("gpt".to_owned());
     vec![
         Refusal::BadHead(RequestError::BothLengths),
         Refusal::BadHead(RequestError::BadVersion),
@@ -25,13 +26,24 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::BrokenBody,
         Refusal::Starting,
         Refusal::no_replica("m", vec![("a".to_owned(), Idle::Missing)]),
-        Refusal::Unreachable { pool: pool() },
-        Refusal::UpstreamBroke { pool: pool() },
-        Refusal::UpstreamFailed { pool: pool() },
-        Refusal::UpstreamMalformed { pool: pool(), why: HeadError::BothLengths },
-        Refusal::UpstreamCut { pool: pool(), why: BodyError::Cut },
-        Refusal::UpstreamSilent { pool: pool(), seconds: 60 },
-        Refusal::UpstreamEndless { pool: pool(), seconds: 900 },
+        Refusal::Unreachable { upstream: pool() },
+        Refusal::UpstreamBroke { upstream: pool() },
+        Refusal::UpstreamFailed { upstream: pool() },
+        Refusal::UpstreamMalformed { upstream: pool(), why: HeadError::BothLengths },
+        Refusal::UpstreamCut { upstream: pool(), why: BodyError::Cut },
+        Refusal::UpstreamSilent { upstream: pool(), seconds: 60 },
+        Refusal::UpstreamEndless { upstream: pool(), seconds: 900 },
+        Refusal::Unreachable { upstream: target() },
+        Refusal::Forbidden { upstream: target(), why: "a loopback address" },
+        Refusal::Credentials { upstream: target(), refused: false },
+        Refusal::Credentials { upstream: target(), refused: true },
+        Refusal::Unfit { upstream: target(), field: None, what: "count tokens".to_owned() },
+        Refusal::UpstreamLimited { upstream: target(), seconds: 7, money: false },
+        Refusal::UpstreamLimited { upstream: target(), seconds: 300, money: true },
+        Refusal::UpstreamOverloaded { upstream: target() },
+        Refusal::UpstreamResting { upstream: target(), seconds: 3 },
+        Refusal::UpstreamRedirects { upstream: target() },
+        Refusal::UpstreamStrange { upstream: target(), why: "it is no JSON".to_owned() },
     ]
 }
 
@@ -71,7 +83,18 @@ fn maps_to_http() {
 502 server_error upstream_malformed 0 - 0
 502 server_error upstream_cut 0 - 0
 504 server_error upstream_timeout 0 - 0
-504 server_error upstream_total_timeout 0 - 0";
+504 server_error upstream_total_timeout 0 - 0
+502 server_error upstream_unreachable 0 - 2
+502 server_error upstream_forbidden 0 - 0
+502 server_error upstream_credentials_missing 0 - 0
+502 server_error upstream_credentials_refused 0 - 0
+400 invalid_request_error unsupported_by_target 0 - 0
+429 rate_limit_error rate_limit_exceeded 7 - 0
+429 insufficient_quota insufficient_quota 300 - 0
+529 server_error upstream_overloaded 1 - 0
+503 server_error upstream_resting 3 - 0
+502 server_error upstream_redirects 0 - 0
+502 server_error upstream_strange 0 - 0";
     assert_eq!(table.join("\n"), want);
 }
 
@@ -100,4 +123,14 @@ fn says_it_in_a_sentence() {
 fn repeats_no_endless_text() {
     let message = Refusal::unknown_model(&"é".repeat(100_000)).to_string();
     assert!(message.chars().count() < 250, "{}", message.len());
+}
+
+#[test]
+fn only_messages_know_529() {
+    let refusal = Refusal::UpstreamOverloaded { upstream: Upstream::Target("a".to_owned()) };
+    for (dialect, status) in [(Dialect::Anthropic, 529), (Dialect::OpenAi, 503), (Dialect::Responses, 503)] {
+        assert_eq!(refusal.status_for(dialect).as_u16(), status);
+    }
+    let body = String::from_utf8(refusal.body(Dialect::Anthropic, "r")).unwrap();
+    assert!(body.contains("overloaded_error"), "{body}");
 }

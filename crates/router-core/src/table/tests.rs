@@ -1,4 +1,6 @@
 use super::*;
+use crate::remote::Pause;
+use crate::remote::tests::remote;
 use crate::pick::tests::want;
 use crate::{Attempt, Want};
 
@@ -13,6 +15,7 @@ pub(crate) fn policy(path: &str, created: i64, models: &[&str], pools: &[&str]) 
         models: models.iter().map(|m| (*m).to_owned()).collect(),
         targets: pools.iter().map(target).collect(),
         session_header: None,
+        resilience: Resilience::default(),
     }
 }
 
@@ -84,7 +87,8 @@ fn endpoints_find_their_pool_once() {
     assert_eq!(ready(0), ["10.0.0.1:8000", "10.0.0.2:8000"]);
     assert!(ready(1).is_empty());
     assert_eq!(ready(2), ["10.0.0.4:8000"]);
-    let places: Vec<_> = table.policies()[0].targets.iter().map(|t| t.at).collect();
+    let place = |target: &Target| if let To::Pool { at, .. } = target.to { at } else { None };
+    let places: Vec<_> = table.policies()[0].targets.iter().map(place).collect();
     assert_eq!(places, [Some(0), None]);
 }
 
@@ -104,4 +108,37 @@ fn load_and_age_survive_a_new_table() {
     assert_eq!(endpoint.load.in_flight(), 0);
     let gone = Table::build(vec![], vec![pool("a/p")], vec![], &new, Moment(4));
     assert_eq!(build(&gone, 5).pools()[0].ready[0].ready_since, Moment(5), "one that comes back is new");
+}
+
+#[test]
+fn a_remote_keeps_its_record_until_it_changes_and_its_key_is_shared() {
+    let build = |before: &Table, change: &dyn Fn(&mut RemoteInput)| {
+        let mut one = remote("a.example", Some("s"));
+        change(&mut one);
+        let other = RemoteInput { model: Some("other".to_owned()), ..one.clone() };
+        let stranger = remote("b.example", Some("s"));
+        let mut policy = policy("ml/r", 1, &["m"], &[]);
+        policy.targets = vec![
+            TargetInput::remote("one", one),
+            TargetInput::remote("other", other),
+            TargetInput::remote("stranger", stranger),
+        ];
+        Table::build(vec![policy], vec![], vec![], before, Moment(0))
+    };
+    let at = |table: &Table, target: usize| {
+        let remote = table.policies()[0].targets[target].remote().unwrap();
+        (Arc::clone(&remote.endpoint), remote.rest.left(Moment(0)).is_some())
+    };
+    let old = build(&Table::default(), &|_| {});
+    old.policies()[0].targets[0].remote().unwrap().rest.until(Moment(9), Pause::Pace);
+    for (change, keeps) in [
+        (&(|_: &mut RemoteInput| {}) as &dyn Fn(&mut RemoteInput), true),
+        (&|r: &mut RemoteInput| r.path = "/v2".to_owned(), false),
+        (&|r: &mut RemoteInput| r.key_version = 2, false),
+    ] {
+        let new = build(&old, change);
+        assert_eq!(Arc::ptr_eq(&at(&old, 0).0, &at(&new, 0).0), keeps);
+        let same_key = new.policies()[0].targets[0].remote().unwrap().input.key_version == 1;
+        assert_eq!((at(&new, 0).1, at(&new, 1).1, at(&new, 2).1), (same_key, same_key, false));
+    }
 }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::world::World;
 
 /// Grows with each change of what the file holds. A file of another version is left alone: it is soon replaced.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Least time between two writes.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
 

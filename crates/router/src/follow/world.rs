@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
-use router_core::{EndpointInput, Moment, PolicyInput, Table};
+use router_core::{EndpointInput, Moment, PolicyInput, SecretKey, Table, ToInput};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::read::Known;
+use crate::secrets::Secrets;
 
 /// All that a routing table is built from.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -29,11 +30,21 @@ impl World {
             && self.namespaces.as_ref().is_none_or(|namespaces| namespaces.synced)
     }
 
+    /// The keys that policies name.
+    pub(crate) fn secrets(&self) -> BTreeSet<SecretKey> {
+        let targets = self.policies.objects.values().flat_map(|policy| &policy.targets);
+        let named = targets.filter_map(|target| match &target.to {
+            ToInput::Remote(remote) => remote.secret.clone(),
+            ToInput::Pool { .. } => None,
+        });
+        named.collect()
+    }
+
     /// The table of what exists.
-    pub(crate) fn table(&self, before: &Table, now: Moment) -> Table {
+    pub(crate) fn table(&self, before: &Table, secrets: &Secrets, now: Moment) -> Table {
         let slices = self.slices.objects.values().flatten().cloned().collect();
         Table::build(
-            self.policies.objects.values().map(|policy| self.admitted(policy)).collect(),
+            self.policies.objects.values().map(|policy| self.admitted(policy, secrets)).collect(),
             self.pools.objects.values().map(|pool| pool.input.clone()).collect(),
             slices,
             before,
@@ -43,15 +54,23 @@ impl World {
 }
 
 impl World {
-    /// The policy, with the pools withheld from it that do not admit its namespace.
-    fn admitted(&self, policy: &PolicyInput) -> PolicyInput {
+    /// The policy, with the pools withheld from it that do not admit its namespace, and with the versions of its keys.
+    fn admitted(&self, policy: &PolicyInput, secrets: &Secrets) -> PolicyInput {
         let labels =
             self.namespaces.as_ref().and_then(|all| all.objects.get(&(String::new(), policy.namespace.clone())));
         let mut policy = policy.clone();
-        for target in policy.targets.iter_mut().filter(|target| target.namespace != policy.namespace) {
-            let pool = self.pools.objects.get(&(target.namespace.clone(), target.pool.clone()));
-            let admits = |pool: &Known| pool.exposure.admits(&target.namespace, &policy.namespace, labels);
-            target.withheld = !pool.is_some_and(admits);
+        for target in &mut policy.targets {
+            match &mut target.to {
+                ToInput::Pool { namespace, name, withheld } if *namespace != policy.namespace => {
+                    let pool = self.pools.objects.get(&(namespace.clone(), name.clone()));
+                    let admits = |pool: &Known| pool.exposure.admits(namespace, &policy.namespace, labels);
+                    *withheld = !pool.is_some_and(admits);
+                }
+                ToInput::Pool { .. } => {}
+                ToInput::Remote(remote) => {
+                    remote.key_version = remote.secret.as_ref().map_or(0, |secret| secrets.version(secret));
+                }
+            }
         }
         policy
     }
@@ -164,6 +183,7 @@ fn key<K: Resource<DynamicType = ()>>(object: &DeserializeGuard<K>) -> Key {
 mod tests {
     use super::*;
     use api::InferencePool;
+    use router_core::To;
     use serde_json::json;
 
     use crate::follow::read;
@@ -232,8 +252,9 @@ mod tests {
             });
             world.pools.take(Event::Apply(serde_json::from_value(pool).unwrap()), read::pool);
             world.namespaces.as_mut().unwrap().take(Event::Apply(labelled(team)), read::labels);
-            let table = world.table(&Table::default(), Moment(0));
-            assert_eq!(table.policies()[0].targets[0].at.is_some(), answers, "{exposure} {team}");
+            let table = world.table(&Table::default(), &Secrets::default(), Moment(0));
+            let found = matches!(table.policies()[0].targets[0].to, To::Pool { at: Some(_), .. });
+            assert_eq!(found, answers, "{exposure} {team}");
         };
         check(&json!({}), "a", false);
         check(&json!({"namespaces": {"from": "All"}}), "a", true);

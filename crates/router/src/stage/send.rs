@@ -1,19 +1,23 @@
-//! Third step: the request goes to a replica, until one has begun its answer.
+//! A target that is a pool: the request goes to one of its replicas, and to another where that can help.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use http::HeaderValue;
-use router_core::{Attempt, Choice, Endpoint, Policy, Refusal, Verdict, Want, Work, session_key};
+use router_core::{
+    Attempt, Choice, Endpoint, Policy, Reason, Refusal, Upstream, Verdict, Want, Work, session_key,
+};
 use tokio::time::Instant;
 use wire::http1::{Head, RequestHead, write_head};
 use wire::vllm::Trouble;
 
 use super::ask::{Ask, Sent};
+use super::limits::Limits;
 use super::settle::Record;
 use crate::clock;
 use crate::live::Live;
-use crate::upstream::{Answer, AskError, Conn, Opening};
+use crate::upstream::{Answer, AskError, Conn, Home, Opening};
 use crate::worker::Worker;
 
 /// An answer that has begun.
@@ -24,8 +28,20 @@ pub(crate) struct Reply {
     pub(crate) conn: Conn,
     /// Counts the request at its endpoint for as long as the answer lasts.
     pub(crate) attempt: Attempt,
-    /// When the answer must be over.
-    pub(crate) until: Instant,
+    /// How long it may take.
+    pub(crate) limits: Limits,
+    pub(crate) passage: Passage,
+    /// For which reason another target could be asked instead.
+    pub(crate) failed: Option<Reason>,
+}
+
+/// How an answer passes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passage {
+    /// From an engine of ours, whose framing tells whether it is whole.
+    Engine,
+    /// From somewhere else: a stream without its last event is not whole, whatever its framing says.
+    Remote,
 }
 
 /// Sends to a replica of the chosen pool, and to another one where that can help and the client has got nothing yet.
@@ -34,41 +50,45 @@ pub(crate) async fn send(
     live: &Live,
     choice: Choice,
     ask: &Ask,
+    limits: &Limits,
     record: &mut Record,
 ) -> Result<Reply, Refusal> {
-    let until = Instant::now() + worker.settings.total_timeout;
-    let pool = &live.table.pools()[choice.pool];
+    let table = &live.table;
+    let policy = &table.policies()[choice.policy];
+    let Some(pool) = choice.pool.map(|at| &table.pools()[at]) else {
+        return Err(Refusal::Unreachable { upstream: record.upstream() });
+    };
     let body = ask.body_for(&pool.served_model);
     let mut want = Want {
         work: Work::estimate(ask.wants.prompt_bytes, ask.wants.most_tokens),
-        session: session(&live.table.policies()[choice.policy], ask),
+        session: session(policy, ask),
         now: clock::now(),
         slow_start: worker.settings.slow_start,
         luck: rand::random(),
     };
-    worker.retries.borrow_mut().offered(want.now);
     let mut tried: Vec<Arc<Endpoint>> = Vec::new();
     loop {
         let Some(mut attempt) = Attempt::begin(&pool.ready, &tried, &want) else {
-            return Err(Refusal::Unreachable { pool: record.pool() });
+            return Err(Refusal::Unreachable { upstream: record.upstream() });
         };
         record.sent_to(attempt.endpoint());
-        let outcome = exchange(worker, attempt.endpoint(), ask, &body, until, record).await;
+        let outcome = exchange(worker, attempt.endpoint(), ask, &body, limits, record).await;
         let (verdict, tries) = judged(&outcome);
+        let tries = tries.min(policy.resilience.attempts);
         if verdict != Verdict::Well {
             judge(worker, record, &mut attempt, verdict);
         }
-        if tried.len() < tries && tried.len() + 1 < pool.ready.len() && may_retry(worker, &outcome) {
+        if tried.len() < tries && tried.len() + 1 < pool.ready.len() && may_retry(worker, policy, &outcome) {
             record.retried();
             tried.push(Arc::clone(attempt.endpoint()));
             (want.now, want.luck) = (clock::now(), rand::random());
             continue;
         }
-        let Answer { head, conn, .. } = outcome?;
+        let Answer { head, conn, opening } = outcome?;
         if verdict == Verdict::Well {
             attempt.answers();
         }
-        return Ok(Reply { head, conn, attempt, until });
+        return Ok(Reply { head, conn, attempt, limits: *limits, passage: Passage::Engine, failed: failed(opening) });
     }
 }
 
@@ -86,12 +106,21 @@ fn judged(outcome: &Result<Answer, Refusal>) -> (Verdict, usize) {
     }
 }
 
+/// For which reason another target could do better than an engine whose answer opens so.
+fn failed(opening: Opening) -> Option<Reason> {
+    match opening {
+        Opening::Well => None,
+        Opening::Trouble(Trouble::Full) => Some(Reason::Overloaded),
+        Opening::Trouble(_) | Opening::Failed => Some(Reason::ServerError),
+    }
+}
+
 /// Takes a retry out of the budget, if there is one. An attempt that reached no engine needs none: it was no load to any.
-fn may_retry(worker: &Worker, outcome: &Result<Answer, Refusal>) -> bool {
+fn may_retry(worker: &Worker, policy: &Policy, outcome: &Result<Answer, Refusal>) -> bool {
     if matches!(outcome, Err(Refusal::Unreachable { .. })) {
         return true;
     }
-    let may = worker.retries.borrow_mut().take(clock::now());
+    let may = worker.retries.borrow_mut().take(clock::now(), policy.resilience.budget_percent);
     if !may {
         worker.metrics.retries_refused.inc();
     }
@@ -100,10 +129,14 @@ fn may_retry(worker: &Worker, outcome: &Result<Answer, Refusal>) -> bool {
 
 /// Passes a verdict on an attempt's endpoint, and tells if that is ejected for it.
 pub(crate) fn judge(worker: &Worker, record: &Record, attempt: &mut Attempt, verdict: Verdict) {
-    if attempt.judge(verdict, clock::now(), &worker.settings.ejection) {
+    let rules = record.breaker().unwrap_or(worker.settings.ejection);
+    if attempt.judge(verdict, clock::now(), &rules) {
         record.ejected();
         let endpoint = &attempt.endpoint().authority;
-        tracing::warn!(%endpoint, pool = record.pool(), ?verdict, "replica ejected");
+        match record.upstream() {
+            Upstream::Pool(pool) => tracing::warn!(%endpoint, pool, ?verdict, "replica ejected"),
+            Upstream::Target(target) => tracing::warn!(host = %endpoint, target, ?verdict, "target left alone"),
+        }
     }
 }
 
@@ -121,41 +154,50 @@ async fn exchange(
     endpoint: &Endpoint,
     ask: &Ask,
     body: &Sent<'_>,
-    until: Instant,
+    limits: &Limits,
     record: &Record,
 ) -> Result<Answer, Refusal> {
     let head = request_head(endpoint, ask, body, record);
     let settings = &worker.settings;
-    if let Some(conn) = worker.kept.take(endpoint.address, settings.idle_timeout) {
-        match on(conn, &head, body.rest, until, worker).await {
+    if let Some(conn) = worker.kept.take(&Home::Engine(endpoint.address), settings.idle_timeout) {
+        match on(conn, &head, body.rest, limits).await {
             Err(AskError::Stale) => worker.metrics.stale_connections.inc(),
-            other => return other.map_err(|error| refusal(&error, until, worker, record)),
+            other => return other.map_err(|error| refusal(&error, limits, record)),
         }
     }
-    let conn = Conn::open(endpoint.address, settings.connect_timeout).await.map_err(|error| {
-        tracing::warn!(endpoint = %endpoint.authority, pool = record.pool(), %error, "replica not reached");
-        Refusal::Unreachable { pool: record.pool() }
+    let conn = Conn::open(endpoint.address, limits.connect).await.map_err(|error| {
+        let upstream = record.upstream();
+        tracing::warn!(endpoint = %endpoint.authority, pool = upstream.name(), %error, "replica not reached");
+        if error.kind() == ErrorKind::TimedOut {
+            record.timed_out("connect");
+        }
+        Refusal::Unreachable { upstream }
     })?;
     worker.metrics.upstream_connects.inc();
-    on(conn, &head, body.rest, until, worker).await.map_err(|error| refusal(&error, until, worker, record))
+    on(conn, &head, body.rest, limits).await.map_err(|error| refusal(&error, limits, record))
 }
 
 /// The beginning of the answer, within the time that an engine has for it.
-async fn on(conn: Conn, head: &[u8], body: &[u8], until: Instant, worker: &Worker) -> Result<Answer, AskError> {
-    let until = until.min(Instant::now() + worker.settings.first_byte_timeout);
+async fn on(conn: Conn, head: &[u8], body: &[u8], limits: &Limits) -> Result<Answer, AskError> {
+    let until = limits.until.min(Instant::now() + limits.first);
     tokio::time::timeout_at(until, conn.answer(head, body)).await.unwrap_or(Err(AskError::Silent))
 }
 
-fn refusal(error: &AskError, until: Instant, worker: &Worker, record: &Record) -> Refusal {
-    let pool = record.pool();
+/// What is said of an upstream that gave no answer.
+pub(super) fn refusal(error: &AskError, limits: &Limits, record: &Record) -> Refusal {
+    let upstream = record.upstream();
     match error {
-        AskError::Stale | AskError::Closed => Refusal::UpstreamBroke { pool },
-        AskError::Silent if until <= Instant::now() => {
-            Refusal::UpstreamEndless { pool, seconds: worker.settings.total_timeout.as_secs() }
+        AskError::Stale | AskError::Closed => Refusal::UpstreamBroke { upstream },
+        AskError::Silent if limits.until <= Instant::now() => {
+            record.timed_out("total");
+            Refusal::UpstreamEndless { upstream, seconds: limits.total.as_secs() }
         }
-        AskError::Silent => Refusal::UpstreamSilent { pool, seconds: worker.settings.first_byte_timeout.as_secs() },
-        AskError::Malformed(why) => Refusal::UpstreamMalformed { pool, why: *why },
-        AskError::BadBody(why) => Refusal::UpstreamCut { pool, why: *why },
+        AskError::Silent => {
+            record.timed_out("first_token");
+            Refusal::UpstreamSilent { upstream, seconds: limits.first.as_secs() }
+        }
+        AskError::Malformed(why) => Refusal::UpstreamMalformed { upstream, why: *why },
+        AskError::BadBody(why) => Refusal::UpstreamCut { upstream, why: *why },
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
-use router_core::{Choice, Endpoint, Refusal};
+use router_core::{Choice, EjectionRules, Endpoint, Reason, Refusal, Upstream};
 use wire::Dialect;
 use wire::trace::SpanValue;
 use wire::usage::UsageReader;
@@ -51,6 +51,8 @@ pub(crate) struct Record {
     hides_usage: bool,
     usage: UsageReader,
     retries: u32,
+    /// Targets that failed, each with why.
+    failures: Vec<(usize, &'static str)>,
     trace: Option<Box<Trace>>,
     /// When the first bytes of the answer's body came, and the last ones.
     first_token: Option<Instant>,
@@ -90,6 +92,7 @@ impl Record {
             hides_usage: false,
             usage: UsageReader::default(),
             retries: 0,
+            failures: Vec::new(),
             trace: worker.settings.traces.as_ref().and_then(|traces| Trace::begin(traces, headers)),
             first_token: None,
             last_token: None,
@@ -130,6 +133,32 @@ impl Record {
         }
     }
 
+    /// The chosen target did not answer, for this reason.
+    pub(crate) fn failed(&mut self, reason: Reason, refusal: Option<&Refusal>) {
+        let Some((_, choice)) = &self.route else { return };
+        self.failures.push((choice.target, refusal.map_or_else(|| reason.name(), Refusal::code)));
+    }
+
+    /// The next target is asked, for this reason.
+    pub(crate) fn fell_back(&self, reason: Reason) {
+        if let Some(route) = self.handles() {
+            self.worker.metrics.count_fallback(route, reason.name());
+        }
+    }
+
+    /// The chosen target was too slow, by the timeout of this name.
+    pub(crate) fn timed_out(&self, timeout: &'static str) {
+        if let Some(route) = self.handles() {
+            self.worker.metrics.count_timeout(route, timeout);
+        }
+    }
+
+    /// When the chosen target is left alone, if it is no pool.
+    pub(crate) fn breaker(&self) -> Option<EjectionRules> {
+        let (live, choice) = self.route.as_ref().filter(|(_, choice)| choice.pool.is_none())?;
+        Some(live.table.policies()[choice.policy].resilience.breaker())
+    }
+
     /// The endpoint was ejected for what became of this request.
     pub(crate) fn ejected(&self) {
         if let Some(route) = self.handles() {
@@ -160,7 +189,7 @@ impl Record {
 
     /// The answer is this refusal, or ended in it.
     pub(crate) fn refused(&mut self, refusal: Refusal) {
-        self.status = self.status.or_else(|| Some(refusal.status()));
+        self.status = self.status.or_else(|| Some(refusal.status_for(self.dialect)));
         self.outcome = Outcome::Refused(refusal);
     }
 
@@ -189,9 +218,24 @@ impl Record {
         self.request_id.clone()
     }
 
-    /// Namespace and name of the chosen pool.
-    pub(crate) fn pool(&self) -> String {
-        self.handles().map(|route| route.pool.clone()).unwrap_or_default()
+    /// The chosen target, as far as clients may know.
+    pub(crate) fn upstream(&self) -> Upstream {
+        let name = self.handles().map(|route| route.pool.clone()).unwrap_or_default();
+        let is_pool = self.route.as_ref().is_none_or(|(_, choice)| choice.pool.is_some());
+        if is_pool { Upstream::Pool(name) } else { Upstream::Target(name) }
+    }
+
+    /// Targets that failed, each with why: `local=no_replica_ready gpt=RateLimited`.
+    fn failures(&self) -> Option<String> {
+        let (live, choice) = self.route.as_ref().filter(|_| !self.failures.is_empty())?;
+        let targets = &live.table.policies()[choice.policy].targets;
+        let each = self.failures.iter().map(|(target, why)| format!("{}={why}", targets[*target].name));
+        Some(each.collect::<Vec<_>>().join(" "))
+    }
+
+    fn target(&self) -> Option<&str> {
+        let (live, choice) = self.route.as_ref()?;
+        Some(&live.table.policies()[choice.policy].targets[choice.target].name)
     }
 
     fn handles(&self) -> Option<&RouteHandles> {
@@ -284,7 +328,9 @@ impl Record {
         line.text("reason", reason.as_deref());
         line.text("model", (!self.model.is_empty()).then_some(&self.model));
         line.text("policy", route.map(|route| route.policy.as_str()));
-        line.text("pool", route.map(|route| route.pool.as_str()));
+        line.text("target", self.target());
+        line.text("pool", route.map(|route| route.pool.as_str()).filter(|_| self.breaker().is_none()));
+        line.text("failed", self.failures().as_deref());
         line.text("endpoint", self.endpoint.as_deref().map(|endpoint| &*endpoint.authority));
         line.flag("stream", self.stream);
         line.number("max_tokens", self.max_tokens);

@@ -1,4 +1,4 @@
-//! Fourth step: the answer's body, read from the engine by the very task that writes it to the client.
+//! Third step: the answer's body, read from the engine or provider by the very task that writes it to the client.
 //!
 //! A frame is what one read from the engine brought. Nothing lies between the two sockets: no queue, no task, no timer
 //! that is set for each token. A client that reads slowly stops the reading here, and thereby the engine's writing; a
@@ -17,7 +17,8 @@ use wire::http1::{BodyDecoder, BodyError, Framing, Step};
 use wire::sse::{WholeEvents, without_usage};
 use wire::vllm::{has_error_event, is_aborted};
 
-use super::send::{Reply, judge};
+use super::limits::Limits;
+use super::send::{Passage, Reply, judge};
 use super::settle::{REQUEST_ID, Record};
 use crate::upstream::{Conn, is_events};
 use crate::worker::Worker;
@@ -55,8 +56,10 @@ pub(crate) struct Relay {
     cut: Option<Cut>,
     /// The engine said within its answer that it failed. `[DONE]` may follow all the same.
     failed: bool,
-    /// When the answer must be over.
-    until: Instant,
+    /// How long it may take.
+    limits: Limits,
+    /// Only the last event of a stream says that it is whole.
+    strict: bool,
     record: Record,
     attempt: Attempt,
     worker: Rc<Worker>,
@@ -64,7 +67,7 @@ pub(crate) struct Relay {
 
 /// The client's answer to an engine's.
 pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> Response<Body> {
-    let Reply { head, conn, attempt, until } = reply;
+    let Reply { head, conn, attempt, limits, passage, .. } = reply;
     record.answers_with(head.status);
     let mut headers = head.headers;
     headers.insert(REQUEST_ID, record.request_id_header());
@@ -77,11 +80,12 @@ pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> R
         reusable: head.reusable,
         hides_usage: events && record.hides_usage(),
         events: events.then(|| WholeEvents::new(record.dialect())),
-        silence: Box::pin(tokio::time::sleep_until(until.min(now + worker.settings.silence_timeout))),
+        silence: Box::pin(tokio::time::sleep_until(limits.until.min(now + limits.idle))),
         heard: now,
         cut: None,
         failed: false,
-        until,
+        limits,
+        strict: events && passage == Passage::Remote,
         record,
         attempt,
         worker: Rc::clone(worker),
@@ -109,6 +113,13 @@ impl Relay {
                     }
                     if self.decoder.ended() {
                         data = self.rest_after(data);
+                        if self.ends_too_soon() {
+                            // What came before the cut leaves first.
+                            if data.is_empty() {
+                                return self.break_off(&self.cut_off(), cx);
+                            }
+                            return Poll::Ready(Some(Ok(self.frame(data))));
+                        }
                         self.end();
                     }
                     if !data.is_empty() {
@@ -117,6 +128,12 @@ impl Relay {
                 }
                 Ok(Step::End) => {
                     let data = self.rest_after(Bytes::new());
+                    if self.ends_too_soon() {
+                        if data.is_empty() {
+                            return self.break_off(&self.cut_off(), cx);
+                        }
+                        return Poll::Ready(Some(Ok(self.frame(data))));
+                    }
                     self.end();
                     return Poll::Ready((!data.is_empty()).then(|| Ok(self.frame(data))));
                 }
@@ -124,7 +141,7 @@ impl Relay {
                     Poll::Ready(Ok(count)) if count > 0 => {
                         self.heard = Instant::now();
                         // One that always has more to say never comes to where the timer is looked at.
-                        if self.heard >= self.until {
+                        if self.heard >= self.limits.until {
                             return self.break_off(&self.overdue(), cx);
                         }
                     }
@@ -138,8 +155,8 @@ impl Relay {
                     }
                 },
                 Err(why) => {
-                    let pool = self.record.pool();
-                    return self.break_off(&Refusal::UpstreamCut { pool, why }, cx);
+                    let upstream = self.record.upstream();
+                    return self.break_off(&Refusal::UpstreamCut { upstream, why }, cx);
                 }
             }
         }
@@ -153,7 +170,7 @@ impl Relay {
 
     /// The engine closed the connection: in order, or by a reset.
     fn closed(&mut self, in_order: bool) -> Result<(), Refusal> {
-        let cut = |why| Refusal::UpstreamCut { pool: self.record.pool(), why };
+        let cut = |why| Refusal::UpstreamCut { upstream: self.record.upstream(), why };
         if !in_order {
             return Err(cut(BodyError::Cut));
         }
@@ -162,6 +179,15 @@ impl Relay {
             return Err(cut(BodyError::Cut));
         }
         self.decoder.close().map_err(cut)
+    }
+
+    /// Whether a stream whose framing ends in order lacks the event that says so.
+    fn ends_too_soon(&self) -> bool {
+        self.strict && self.events.as_ref().is_some_and(|events| !events.done())
+    }
+
+    fn cut_off(&self) -> Refusal {
+        Refusal::UpstreamCut { upstream: self.record.upstream(), why: BodyError::Cut }
     }
 
     /// What was held back as an unfinished event belongs to the stream after all when that ended in order.
@@ -187,7 +213,7 @@ impl Relay {
         let verdict = if self.failed { Verdict::Failed } else { Verdict::Well };
         judge(&self.worker, &self.record, &mut self.attempt, verdict);
         if self.failed {
-            self.record.refused(Refusal::UpstreamFailed { pool: self.record.pool() });
+            self.record.refused(Refusal::UpstreamFailed { upstream: self.record.upstream() });
         } else {
             self.record.finished();
         }
@@ -213,11 +239,13 @@ impl Relay {
 
     /// Which of the times is over.
     fn overdue(&self) -> Refusal {
-        let (pool, settings) = (self.record.pool(), &self.worker.settings);
-        if Instant::now() >= self.until {
-            Refusal::UpstreamEndless { pool, seconds: settings.total_timeout.as_secs() }
+        let upstream = self.record.upstream();
+        if Instant::now() >= self.limits.until {
+            self.record.timed_out("total");
+            Refusal::UpstreamEndless { upstream, seconds: self.limits.total.as_secs() }
         } else {
-            Refusal::UpstreamSilent { pool, seconds: settings.silence_timeout.as_secs() }
+            self.record.timed_out("idle");
+            Refusal::UpstreamSilent { upstream, seconds: self.limits.idle.as_secs() }
         }
     }
 
@@ -225,7 +253,7 @@ impl Relay {
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.silence.as_mut().poll(cx));
-            let until = self.until.min(self.heard + self.worker.settings.silence_timeout);
+            let until = self.limits.until.min(self.heard + self.limits.idle);
             if until <= Instant::now() {
                 return Poll::Ready(());
             }

@@ -1,9 +1,10 @@
-//! One connection to an engine.
+//! One connection to an engine or a provider.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,16 +13,27 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use wire::http1::{BodyDecoder, BodyError, Head, HeadError, HeadReader, Step};
 
+use super::stream::Stream;
+
 /// Room that a read finds at least, and what is added when there is less.
 const LEAST_ROOM: usize = 2 * 1024;
 const ROOM: usize = 16 * 1024;
 
-/// A connection to an engine, with the bytes of its answer that came but were not used yet.
+/// Where a connection leads to, so that it can be found again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Home {
+    /// An engine.
+    Engine(SocketAddr),
+    /// A host, known by its name and how it is spoken to.
+    Host { secure: bool, authority: Arc<str> },
+}
+
+/// A connection, with the bytes of its answer that came but were not used yet.
 #[derive(Debug)]
 pub(crate) struct Conn {
-    stream: TcpStream,
+    stream: Stream,
     buffer: BytesMut,
-    address: SocketAddr,
+    home: Home,
     /// It has served a request before, so the engine may have closed it meanwhile.
     reused: bool,
     /// The request in hand was not sent to its end.
@@ -49,22 +61,25 @@ pub(crate) enum AskError {
 }
 
 impl Conn {
-    /// Connects within `deadline`.
+    /// Connects to an engine within `deadline`.
     pub(crate) async fn open(address: SocketAddr, deadline: Duration) -> io::Result<Self> {
         let stream = tokio::time::timeout(deadline, TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: BytesMut::new(), address, reused: false, unsent: false })
+        Ok(Self::new(Stream::Plain(stream), Home::Engine(address)))
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    /// A connection that was just made.
+    pub(crate) fn new(stream: Stream, home: Home) -> Self {
+        Self { stream, buffer: BytesMut::new(), home, reused: false, unsent: false }
     }
 
-    /// Whether the engine has neither closed the connection nor said anything unasked, as far as is known without a
-    /// system call in the usual case.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let mut none = [0; 1];
-        matches!(self.stream.try_read(&mut none), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Whether the other side has neither closed the connection nor said anything unasked.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.stream.is_quiet()
     }
 
     /// Sends a request and reads the head of its answer. Reads while it writes: an engine may refuse a body before it has
@@ -82,6 +97,10 @@ impl Conn {
                     Poll::Ready(Err(_)) => deaf = true,
                     Poll::Pending => break,
                 }
+            }
+            if !deaf && sent == head.len() + body.len() {
+                // TLS may still hold the end of what it took. It is pushed out whenever this is polled, until it is gone.
+                let _ = Pin::new(&mut self.stream).poll_flush(cx);
             }
             loop {
                 let count = ready!(self.poll_read(cx)).unwrap_or(0);

@@ -88,7 +88,7 @@ impl Conn {
     }
 
     /// The start of the body, out of at most `most` bytes, and whether that is all of it.
-    fn peek(&self, framing: Framing, most: usize) -> Result<(Cow<'_, [u8]>, bool), AskError> {
+    pub(super) fn peek(&self, framing: Framing, most: usize) -> Result<(Cow<'_, [u8]>, bool), AskError> {
         let raw = &self.buffer()[..self.buffer().len().min(most)];
         match framing {
             Framing::Length(length) => {

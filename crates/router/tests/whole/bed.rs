@@ -11,7 +11,7 @@ use router::live::{Live, Shared};
 use router::metrics::Metrics;
 use router::settings::Settings;
 use router::workers::Workers;
-use router_core::{EndpointInput, Moment, PolicyInput, PoolInput, Table, TargetInput};
+use router_core::{EndpointInput, Moment, PolicyInput, PoolInput, Resilience, Table, TargetInput};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -248,6 +248,7 @@ pub(crate) fn serving(served_model: &str, engine: SocketAddr, before: &Table) ->
         models: vec!["alias".to_owned()],
         targets: vec![TargetInput::new(served_model, "ml", served_model)],
         session_header: None,
+        resilience: Resilience::default(),
     };
     let name = || served_model.to_owned();
     let pool = PoolInput { namespace: "ml".to_owned(), name: name(), served_model: name() };
@@ -264,6 +265,7 @@ pub(crate) fn table(engines: &[SocketAddr], before: &Table) -> Table {
         models: models.iter().map(|m| (*m).to_owned()).collect(),
         targets: vec![target(pool)],
         session_header: Some("x-session".to_owned()),
+        resilience: Resilience::default(),
     };
     let pool =
         |name: &str| PoolInput { namespace: "ml".to_owned(), name: name.to_owned(), served_model: "m".to_owned() };

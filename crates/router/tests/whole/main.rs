@@ -11,6 +11,7 @@ mod framing;
 mod http2;
 mod pass;
 mod refuse;
+mod remote;
 mod replicas;
 mod retry;
 mod stops;

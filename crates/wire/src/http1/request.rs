@@ -76,6 +76,35 @@ pub fn write_head(out: &mut BytesMut, head: &RequestHead<'_>) {
     out.put_slice(b"\r\n");
 }
 
+/// What the head of a request to a provider is made of: nothing but what is given here.
+#[derive(Clone, Copy, Debug)]
+pub struct BareHead<'a> {
+    /// Path and query.
+    pub target: &'a str,
+    /// Value of `Host`.
+    pub host: &'a str,
+    /// Bytes of body that follow.
+    pub length: usize,
+    /// All other headers.
+    pub headers: &'a HeaderMap,
+}
+
+/// Appends the head of a POST to `out`.
+pub fn write_bare_head(out: &mut BytesMut, head: &BareHead<'_>) {
+    for part in ["POST ", head.target, " HTTP/1.1\r\nhost: ", head.host, "\r\ncontent-length: "] {
+        out.put_slice(part.as_bytes());
+    }
+    put_number(out, head.length as u64);
+    out.put_slice(b"\r\n");
+    for (name, value) in head.headers {
+        out.put_slice(name.as_str().as_bytes());
+        out.put_slice(b": ");
+        out.put_slice(value.as_bytes());
+        out.put_slice(b"\r\n");
+    }
+    out.put_slice(b"\r\n");
+}
+
 pub(super) fn put_number(out: &mut BytesMut, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
@@ -140,6 +169,16 @@ mod tests {
         write_head(&mut out, &RequestHead { traceparent: Some("00-3-4-01"), ..head });
         let text = std::str::from_utf8(&out).unwrap();
         assert!(text.contains("\r\ntraceparent: 00-3-4-01\r\n") && !text.contains("00-1-2-01"), "{text}");
+    }
+
+    #[test]
+    fn a_bare_head_has_nothing_of_its_own() {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", HeaderValue::from_static("Bearer k"));
+        let mut out = BytesMut::new();
+        write_bare_head(&mut out, &BareHead { target: "/v1/x", host: "a.example", length: 7, headers: &headers });
+        let want = "POST /v1/x HTTP/1.1\r\nhost: a.example\r\ncontent-length: 7\r\nauthorization: Bearer k\r\n\r\n";
+        assert_eq!(std::str::from_utf8(&out).unwrap(), want);
     }
 
     #[test]

@@ -1,0 +1,214 @@
+//! What a provider's answer says of the provider: whose fault an error is, and when to come again.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::{Pause, Reason, Verdict};
+
+/// Whose fault an answer tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The request's own. No other target would take it.
+    Client,
+    /// The key is not known, or may not do this.
+    Credentials,
+    /// The money behind the key is spent. Waiting does not help.
+    Money,
+    /// The key was used too often.
+    Pace,
+    /// The provider has too much to do.
+    Overloaded,
+    /// The provider failed.
+    Server,
+    /// The provider knows no such model or path.
+    Lost,
+    /// The provider gave up waiting.
+    Late,
+    /// The answer is elsewhere.
+    Elsewhere,
+}
+
+/// Words by which providers say that money is the matter, whatever the status.
+const MONEY: [&[u8]; 8] = [
+    b"insufficient_quota",
+    b"billing_hard_limit_reached",
+    b"billing_not_active",
+    b"billing_error",
+    b"enforced_spend_limit_reached",
+    b"contract_spend_limit_reached",
+    b"credit balance is too low",
+    b"exceeded your current quota, please check your plan and billing",
+];
+/// Words of errors within a stream.
+const OVERLOADED: [&[u8]; 3] = [b"overloaded_error", b"server_overloaded", b"serviceUnavailableException"];
+const PACE: [&[u8]; 4] = [b"rate_limit_error", b"rate_limit_exceeded", b"throttlingException", b"too_many_requests"];
+
+fn says(text: &[u8], words: &[&[u8]]) -> bool {
+    words.iter().any(|word| text.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word)))
+}
+
+impl Fault {
+    /// Whose fault an answer with this status and body tells of; `None` for one that is none.
+    #[must_use]
+    pub fn of_answer(status: u16, body: &[u8]) -> Option<Self> {
+        Some(match status {
+            200..=299 => return None,
+            300..=399 => Self::Elsewhere,
+            402 => Self::Money,
+            400 | 403 | 429 if says(body, &MONEY) => Self::Money,
+            401 | 403 => Self::Credentials,
+            404 | 405 => Self::Lost,
+            408 => Self::Late,
+            429 => Self::Pace,
+            503 | 529 => Self::Overloaded,
+            500.. => Self::Server,
+            _ => Self::Client,
+        })
+    }
+
+    /// Whose fault an error within a stream tells of.
+    #[must_use]
+    pub fn of_event(event: &[u8]) -> Self {
+        if says(event, &MONEY) {
+            Self::Money
+        } else if says(event, &OVERLOADED) {
+            Self::Overloaded
+        } else if says(event, &PACE) {
+            Self::Pace
+        } else {
+            Self::Server
+        }
+    }
+
+    /// For which reason another target is asked, if it is.
+    #[must_use]
+    pub fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Client => None,
+            Self::Money | Self::Pace => Some(Reason::RateLimited),
+            Self::Overloaded => Some(Reason::Overloaded),
+            Self::Late => Some(Reason::Timeout),
+            Self::Credentials | Self::Server | Self::Lost | Self::Elsewhere => Some(Reason::ServerError),
+        }
+    }
+
+    /// What it says of the target as a whole.
+    #[must_use]
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Self::Client | Self::Lost => Verdict::Well,
+            // The key rests; the provider is as well as before.
+            Self::Money | Self::Pace => Verdict::Full,
+            Self::Overloaded | Self::Server | Self::Late | Self::Credentials | Self::Elsewhere => Verdict::Failed,
+        }
+    }
+
+    /// Why the key rests, and for how long where the provider does not say.
+    #[must_use]
+    pub fn pause(self) -> Option<(Pause, Duration)> {
+        match self {
+            Self::Pace => Some((Pause::Pace, Duration::from_secs(1))),
+            // Long enough to spare the provider, short enough that somebody who has just paid need not wait.
+            Self::Money => Some((Pause::Money, Duration::from_secs(60))),
+            _ => None,
+        }
+    }
+}
+
+/// Longest time that a provider's word is taken for. One that asks for more is asked again after this.
+const MOST: Duration = Duration::from_secs(3600);
+
+/// When to come again, as the headers say: `retry-after-ms`, else `retry-after` in seconds or as a date, of which `now` is the
+/// time since 1970.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap, now: Duration) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+    let seconds = |number: f64| Duration::try_from_secs_f64(number).unwrap_or(MOST).min(MOST);
+    if let Some(millis) = text("retry-after-ms").and_then(number) {
+        return Some(seconds(millis / 1000.0));
+    }
+    let after = text("retry-after")?;
+    if let Some(number) = number(after) {
+        return Some(seconds(number));
+    }
+    let date = httpdate::parse_http_date(after).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(date.saturating_sub(now).min(MOST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderName, HeaderValue};
+
+    #[test]
+    fn tells_whose_fault_it_is() {
+        let quota = r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#;
+        let spend = r#"{"type":"error","error":{"type":"rate_limit_error","message":"enforced_spend_limit_reached"}}"#;
+        let credit = r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the API"}}"#;
+        let pace = r#"{"error":{"message":"Rate limit reached","type":"tokens","code":"rate_limit_exceeded"}}"#;
+        let cases = [
+            (200, "", None),
+            (302, "", Some(Fault::Elsewhere)),
+            (400, "{}", Some(Fault::Client)),
+            (400, credit, Some(Fault::Money)),
+            (401, "", Some(Fault::Credentials)),
+            (402, "", Some(Fault::Money)),
+            (403, "", Some(Fault::Credentials)),
+            (404, "", Some(Fault::Lost)),
+            (408, "", Some(Fault::Late)),
+            (409, "", Some(Fault::Client)),
+            (413, "", Some(Fault::Client)),
+            (422, "", Some(Fault::Client)),
+            (429, pace, Some(Fault::Pace)),
+            (429, quota, Some(Fault::Money)),
+            (429, spend, Some(Fault::Money)),
+            (500, quota, Some(Fault::Server)),
+            (502, "", Some(Fault::Server)),
+            (503, "", Some(Fault::Overloaded)),
+            (504, "", Some(Fault::Server)),
+            (529, "", Some(Fault::Overloaded)),
+        ];
+        for (status, body, want) in cases {
+            assert_eq!(Fault::of_answer(status, body.as_bytes()), want, "{status} {body}");
+        }
+        let events = [
+            (r#"data: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#, Fault::Overloaded),
+            (r#"data: {"error":{"code":"rate_limit_exceeded"}}"#, Fault::Pace),
+            (r#"data: {"error":{"code":"insufficient_quota"}}"#, Fault::Money),
+            (r#"data: {"error":{"message":"The server had an error"}}"#, Fault::Server),
+        ];
+        for (event, want) in events {
+            assert_eq!(Fault::of_event(event.as_bytes()), want, "{event}");
+        }
+    }
+
+    #[test]
+    fn reads_when_to_come_again() {
+        // Sat, 21 Nov 2026 22:00:00 GMT.
+        let now = Duration::from_secs(1_795_298_400);
+        let cases: [(&[(&str, &str)], Option<u64>); 13] = [
+            (&[], None),
+            (&[("retry-after", "0")], Some(0)),
+            (&[("retry-after", "7")], Some(7_000)),
+            (&[("retry-after", " 1.5 ")], Some(1_500)),
+            (&[("retry-after-ms", "250"), ("retry-after", "7")], Some(250)),
+            (&[("retry-after-ms", "x"), ("retry-after", "7")], Some(7_000)),
+            (&[("retry-after", "Sat, 21 Nov 2026 22:00:30 GMT")], Some(30_000)),
+            (&[("retry-after", "Sat, 21 Nov 2026 21:00:00 GMT")], Some(0)),
+            (&[("retry-after", "Sun, 21 Nov 2027 21:00:00 GMT")], Some(3_600_000)),
+            (&[("retry-after", "2592000")], Some(3_600_000)),
+            (&[("retry-after", "-1")], None),
+            (&[("retry-after", "soon")], None),
+            (&[("retry-after", "NaN")], None),
+        ];
+        for (headers, want) in cases {
+            let map: HeaderMap = headers
+                .iter()
+                .map(|(name, value)| (HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap()))
+                .collect();
+            assert_eq!(retry_after(&map, now).map(|after| after.as_millis()), want.map(u128::from), "{headers:?}");
+        }
+    }
+}

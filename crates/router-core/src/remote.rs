@@ -1,0 +1,232 @@
+//! A target that is no pool: the API of a provider, or a Service with engines that others run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use wire::Dialect;
+
+use crate::{Endpoint, Moment};
+
+/// Whose API a target speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Api {
+    /// Anthropic's Messages.
+    Anthropic,
+    /// OpenAI's.
+    OpenAi,
+    /// OpenAI's chat completions, completions and embeddings, and no more for certain.
+    OpenAiCompatible,
+    /// All that vLLM speaks.
+    Engine,
+}
+
+/// A part of an API, as far as targets differ in whether they have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Chat completions.
+    Chat,
+    /// Completions, embeddings: what OpenAI has and those who follow it.
+    OpenAi,
+    /// Audio, which OpenAI has.
+    Audio,
+    /// Responses.
+    Responses,
+    /// Messages.
+    Messages,
+    /// Counting the tokens of messages.
+    CountTokens,
+    /// What only engines have: rerank, score, tokenize.
+    Engine,
+}
+
+/// Whether a target can serve an operation, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// As it comes.
+    Same,
+    /// By translation into this dialect.
+    Translated(Dialect),
+    /// Not at all.
+    Unfit,
+}
+
+impl Api {
+    /// Whether this API has the operation.
+    #[must_use]
+    pub fn fit(self, operation: Operation) -> Fit {
+        use Operation::{Audio, Chat, CountTokens, Messages, OpenAi, Responses};
+        match (self, operation) {
+            (Self::Engine, _)
+            | (Self::Anthropic, Messages | CountTokens)
+            | (Self::OpenAi | Self::OpenAiCompatible, Chat | OpenAi)
+            | (Self::OpenAi, Responses | Audio) => Fit::Same,
+            (Self::Anthropic, Chat | Responses) => Fit::Translated(Dialect::Anthropic),
+            (Self::OpenAi | Self::OpenAiCompatible, Messages) | (Self::OpenAiCompatible, Responses) => {
+                Fit::Translated(Dialect::OpenAi)
+            }
+            _ => Fit::Unfit,
+        }
+    }
+}
+
+/// The key of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SecretKey {
+    /// Namespace of the Secret: the policy's own.
+    pub namespace: String,
+    /// Name of the Secret.
+    pub name: String,
+    /// Key in it.
+    pub key: String,
+}
+
+/// A target that is no pool, as far as routing needs it. No secret is in here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteInput {
+    /// Whose API it is.
+    pub api: Api,
+    /// Spoken to over TLS.
+    pub secure: bool,
+    /// Host: a name in lower case, or an address without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Host, and the port if it does not go without saying: the header `Host`.
+    pub authority: String,
+    /// What stands before the API's paths; no slash at its end.
+    pub path: String,
+    /// The name by which it knows the model; `None` for the one that the client asked for.
+    pub model: Option<String>,
+    /// Where its key is, if it needs one.
+    pub secret: Option<SecretKey>,
+    /// The host comes from the policy, not from the provider's kind, so the Secret has a say in it.
+    pub host_is_chosen: bool,
+    /// Version of Azure's API.
+    pub api_version: Option<String>,
+    /// Who is billed.
+    pub organization: Option<String>,
+    /// Which project is billed.
+    pub project: Option<String>,
+    /// Tells two values of the key apart. A new key begins with a clean record.
+    #[serde(skip)]
+    pub key_version: u64,
+}
+
+/// Why a key rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// It came too often.
+    Pace,
+    /// The money behind it is spent.
+    Money,
+}
+
+/// How long a key is not used, because its provider said so. Targets with the same key and host share one.
+#[derive(Debug, Default)]
+pub struct Rest(AtomicU64);
+
+impl Rest {
+    /// Nothing is sent with this key until then. Of several words the latest moment counts.
+    pub fn until(&self, moment: Moment, why: Pause) {
+        self.0.fetch_max(moment.0 << 1 | u64::from(why == Pause::Money), Ordering::Relaxed);
+    }
+
+    /// How long it still rests at `now`, and why; `None` when it does not.
+    #[must_use]
+    pub fn left(&self, now: Moment) -> Option<(Duration, Pause)> {
+        let word = self.0.load(Ordering::Relaxed);
+        let left = Moment(word >> 1).since(now);
+        let why = if word & 1 == 1 { Pause::Money } else { Pause::Pace };
+        (left > 0).then(|| (Duration::from_millis(left), why))
+    }
+}
+
+/// A target that is no pool, in the table.
+#[derive(Debug)]
+pub struct Remote {
+    /// What it is.
+    pub input: RemoteInput,
+    /// What it carries, and whether it is left alone for its failures.
+    pub endpoint: Arc<Endpoint>,
+    /// Whether its key rests.
+    pub rest: Arc<Rest>,
+}
+
+impl Remote {
+    /// A target that nothing was sent to yet, or `before`, if that is the same.
+    #[must_use]
+    pub(crate) fn new(input: RemoteInput, before: Option<&Self>, others: &[(RemoteInput, Arc<Rest>)], now: Moment) -> Self {
+        // A changed model or key may work where the former did not.
+        let same = before.filter(|before| before.input == input);
+        let endpoint = same.map_or_else(|| Arc::new(Endpoint::named(&input.authority, now)), |b| Arc::clone(&b.endpoint));
+        let shared = others.iter().find(|(other, _)| input.shares_key_with(other)).map(|(_, rest)| Arc::clone(rest));
+        Self { rest: shared.unwrap_or_default(), endpoint, input }
+    }
+}
+
+impl RemoteInput {
+    /// Whether what a provider says of the one's key is true of the other's.
+    pub(crate) fn shares_key_with(&self, other: &Self) -> bool {
+        let who = |input: &Self| (input.host.clone(), input.port, input.secret.clone(), input.key_version);
+        // Without a key nobody is told apart, but nobody is held back for another's model either.
+        who(self) == who(other) && (self.secret.is_some() || self.model == other.model)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn remote(host: &str, secret: Option<&str>) -> RemoteInput {
+        let key = |name: &str| SecretKey { namespace: "ml".to_owned(), name: name.to_owned(), key: "k".to_owned() };
+        RemoteInput {
+            api: Api::OpenAi,
+            secure: true,
+            host: host.to_owned(),
+            port: 443,
+            authority: host.to_owned(),
+            path: "/v1".to_owned(),
+            model: Some("gpt".to_owned()),
+            secret: secret.map(key),
+            host_is_chosen: false,
+            api_version: None,
+            organization: None,
+            project: None,
+            key_version: 1,
+        }
+    }
+
+    #[test]
+    fn a_rest_lasts_until_the_latest_moment() {
+        let rest = Rest::default();
+        assert_eq!(rest.left(Moment(0)), None);
+        for (until, why, left) in [(100, Pause::Pace, 100), (50, Pause::Money, 100), (300, Pause::Money, 300)] {
+            rest.until(Moment(until), why);
+            assert_eq!(rest.left(Moment(0)).unwrap().0.as_millis(), left);
+        }
+        assert_eq!(rest.left(Moment(299)), Some((Duration::from_millis(1), Pause::Money)));
+        assert_eq!(rest.left(Moment(300)), None);
+    }
+
+    #[test]
+    fn each_api_has_its_operations() {
+        use Operation as O;
+        let all = [O::Chat, O::OpenAi, O::Audio, O::Responses, O::Messages, O::CountTokens, O::Engine];
+        let letter = |fit| match fit {
+            Fit::Same => '=',
+            Fit::Translated(_) => '~',
+            Fit::Unfit => '-',
+        };
+        let cases = [
+            (Api::Anthropic, "~--~==-"),
+            (Api::OpenAi, "====~--"),
+            (Api::OpenAiCompatible, "==-~~--"),
+            (Api::Engine, "======="),
+        ];
+        for (api, want) in cases {
+            assert_eq!(all.map(|operation| letter(api.fit(operation))).iter().collect::<String>(), want, "{api:?}");
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! A target that is no pool: the request goes to it, with its key, and its answer is read up to the first token.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use router_core::{
+    Api, Attempt, Fault, Fit, Pause, Policy, Reason, Refusal, Remote, Standing, Verdict, Work, retry_after,
+};
+use tokio::time::{Instant, timeout_at};
+use wire::Dialect;
+use wire::http1::{BareHead, Head, RequestHead, write_bare_head, write_head};
+
+use super::ask::{Ask, Sent};
+use super::limits::Limits;
+use super::send::{Passage, Reply, judge, refusal};
+use super::settle::Record;
+use crate::request_log;
+use crate::clock;
+use crate::secrets::{Key, KeyFault};
+use crate::surface::Surface;
+use crate::upstream::{AskError, Begun, Conn, DialError, HOST_REST, dial, home};
+use crate::worker::Worker;
+
+/// Version of Anthropic's API that is asked for where the client does not say.
+const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+/// By what name providers know the router.
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("quartermaster/", env!("CARGO_PKG_VERSION")));
+/// First pause before a request is sent again, and the longest. A random part of it is waited, so that those whom one failure
+/// sent away do not come back as one.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// A provider that asks for more time than this is not waited for; the client is told when to come again.
+const MOST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a target is asked, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) ask: &'a Ask,
+    pub(crate) surface: Surface,
+    pub(crate) limits: &'a Limits,
+    pub(crate) policy: &'a Policy,
+    pub(crate) target: &'a Remote,
+    pub(crate) key: Result<Option<&'a Key>, KeyFault>,
+    /// No other target is left.
+    pub(crate) last: bool,
+}
+
+/// How one attempt ended.
+struct Tried {
+    outcome: Result<Reply, Refusal>,
+    /// What the provider said about coming again.
+    after: Option<Duration>,
+}
+
+/// Sends to the target; where no other is left, several times if that can help.
+pub(crate) async fn send(worker: &Worker, asked: &Asked<'_>, record: &mut Record) -> Result<Reply, Refusal> {
+    let upstream = || record.upstream();
+    let fit = asked.target.input.api.fit(asked.surface.operation());
+    let dialect = match fit {
+        Fit::Same => Surface::dialect_at(asked.ask.parts.uri.path()),
+        // Translation is not there yet.
+        Fit::Translated(_) | Fit::Unfit => {
+            let what = format!("answer {}", asked.surface.label());
+            return Err(Refusal::Unfit { upstream: upstream(), field: None, what });
+        }
+    };
+    let key = asked.key.map_err(|_| Refusal::Credentials { upstream: upstream(), refused: false })?;
+    let body = asked.ask.body_for(asked.target.input.model.as_deref().unwrap_or(&asked.ask.model));
+    let mut tries = 0;
+    loop {
+        let tried = attempt(worker, asked, key, dialect, &body, record).await;
+        let pause = pause(&tried, tries, rand::random());
+        let again = asked.last
+            && tries < asked.policy.resilience.attempts
+            && pause.is_some_and(|pause| Instant::now() + pause < asked.limits.until)
+            && may_retry(worker, asked.policy);
+        let (Some(pause), true) = (pause, again) else { return tried.outcome };
+        drop(tried);
+        tries += 1;
+        record.retried();
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// How long to wait before the request is sent again; `None` where that cannot help.
+fn pause(tried: &Tried, tries: usize, luck: f64) -> Option<Duration> {
+    let reason = match &tried.outcome {
+        Ok(reply) => reply.failed?,
+        // These say themselves when to come again, or that nothing changes by itself.
+        Err(
+            Refusal::UpstreamResting { .. }
+            | Refusal::Credentials { .. }
+            | Refusal::Forbidden { .. }
+            | Refusal::UpstreamRedirects { .. }
+            | Refusal::UpstreamLimited { .. },
+        ) => return None,
+        Err(refusal) => refusal.reason()?,
+    };
+    if !matches!(reason, Reason::ConnectFailure | Reason::RateLimited | Reason::Overloaded | Reason::ServerError) {
+        return None;
+    }
+    let most = FIRST_PAUSE.saturating_mul(1 << tries.min(8)).min(LONGEST_PAUSE);
+    let pause = most.mul_f64(luck).max(tried.after.unwrap_or_default());
+    (pause <= MOST_PATIENCE).then_some(pause)
+}
+
+fn may_retry(worker: &Worker, policy: &Policy) -> bool {
+    let may = worker.retries.borrow_mut().take(clock::now(), policy.resilience.budget_percent);
+    if !may {
+        worker.metrics.retries_refused.inc();
+    }
+    may
+}
+
+/// One attempt, and what it says of the target and its key.
+async fn attempt(
+    worker: &Worker,
+    asked: &Asked<'_>,
+    key: Option<&Key>,
+    dialect: Dialect,
+    body: &Sent<'_>,
+    record: &mut Record,
+) -> Tried {
+    let (target, now) = (asked.target, clock::now());
+    let refused = |refusal| Tried { outcome: Err(refusal), after: None };
+    if let Some((left, why)) = target.rest.left(now) {
+        let (upstream, seconds) = (record.upstream(), whole_seconds(left));
+        return refused(Refusal::UpstreamLimited { upstream, seconds, money: why == Pause::Money });
+    }
+    let work = Work::estimate(asked.ask.wants.prompt_bytes, asked.ask.wants.most_tokens);
+    let Some(mut attempt) = Attempt::alone(&target.endpoint, work, now) else {
+        let left = match target.endpoint.health.standing(now) {
+            Standing::Ejected(until) => Duration::from_millis(until.since(now)),
+            _ => Duration::from_secs(1),
+        };
+        return refused(Refusal::UpstreamResting { upstream: record.upstream(), seconds: whole_seconds(left) });
+    };
+    record.sent_to(&target.endpoint);
+    let (head, begun, conn) = match exchange(worker, asked, key, dialect, body, record).await {
+        Ok(answer) => answer,
+        Err(refusal) => {
+            // An address that is not let is no fault of who lives there.
+            if !matches!(refusal, Refusal::Forbidden { .. }) {
+                judge(worker, record, &mut attempt, Verdict::Failed);
+            }
+            return refused(refusal);
+        }
+    };
+    let after = retry_after(&head.headers, request_log::now());
+    let (fault, body) = match &begun {
+        Begun::Well => (None, None),
+        Begun::Error(body) => (Fault::of_answer(head.status.as_u16(), body), Some(body)),
+        Begun::ErrorEvent(event) => (Some(Fault::of_event(event)), None),
+    };
+    let Some(fault) = fault else {
+        attempt.answers();
+        let outcome = reply(head, conn, attempt, asked, None);
+        return Tried { outcome: Ok(outcome), after };
+    };
+    let after = match fault.pause() {
+        None => after,
+        Some((why, usual)) => {
+            let rest = after.unwrap_or(usual);
+            target.rest.until(clock::now().after(rest), why);
+            // Money does not come by waiting.
+            Some(if why == Pause::Money { Duration::MAX } else { rest })
+        }
+    };
+    if fault.verdict() != Verdict::Well {
+        judge(worker, record, &mut attempt, fault.verdict());
+    }
+    let shows_key = key.is_some_and(|key| body.is_some_and(|body| key.is_in(body)));
+    let outcome = match (body, shows_key) {
+        (Some(_), false) if !matches!(fault, Fault::Credentials | Fault::Elsewhere) => {
+            Ok(reply(head, conn, attempt, asked, fault.reason()))
+        }
+        _ => Err(told(fault, after, shows_key, record)),
+    };
+    Tried { outcome, after }
+}
+
+/// What the client is told in our own words, where it cannot have the provider's.
+fn told(fault: Fault, after: Option<Duration>, shows_key: bool, record: &Record) -> Refusal {
+    let upstream = record.upstream();
+    match fault {
+        Fault::Credentials => {
+            tracing::warn!(target = upstream.name(), "the provider does not take the key, or not for this");
+            Refusal::Credentials { upstream, refused: true }
+        }
+        Fault::Elsewhere => Refusal::UpstreamRedirects { upstream },
+        Fault::Overloaded => Refusal::UpstreamOverloaded { upstream },
+        Fault::Money | Fault::Pace => {
+            let usual = fault.pause().map_or(Duration::ZERO, |(_, usual)| usual);
+            let seconds = whole_seconds(after.filter(|after| *after < Duration::MAX).unwrap_or(usual));
+            Refusal::UpstreamLimited { upstream, seconds, money: fault == Fault::Money }
+        }
+        _ if shows_key => Refusal::UpstreamStrange { upstream, why: "it is not fit to be shown".to_owned() },
+        _ => Refusal::UpstreamFailed { upstream },
+    }
+}
+
+/// Rounded up, since whoever comes too early is sent away again.
+fn whole_seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+}
+
+fn reply(mut head: Head, conn: Conn, attempt: Attempt, asked: &Asked<'_>, failed: Option<Reason>) -> Reply {
+    let messages = Surface::dialect_at(asked.ask.parts.uri.path()) == Dialect::Anthropic;
+    if head.status.as_u16() == 529 && !messages {
+        head.status = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    if asked.target.input.api != Api::Engine {
+        let mut passed = HeaderMap::with_capacity(head.headers.len());
+        passed.extend(head.headers.drain().filter_map(|(name, value)| name.filter(passes).map(|name| (name, value))));
+        head.headers = passed;
+    }
+    Reply { head, conn, attempt, limits: *asked.limits, passage: Passage::Remote, failed }
+}
+
+/// Which headers of a provider's answer the client gets. The rest tells of our account there.
+fn passes(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(
+        name,
+        "content-type"
+            | "content-encoding"
+            | "cache-control"
+            | "retry-after"
+            | "retry-after-ms"
+            | "x-should-retry"
+            | "request-id"
+            | "openai-processing-ms"
+            | "openai-version"
+    ) || ["x-ratelimit-", "anthropic-ratelimit-"].iter().any(|start| name.starts_with(start))
+}
+
+/// Sends the request and reads how its answer begins.
+async fn exchange(
+    worker: &Worker,
+    asked: &Asked<'_>,
+    key: Option<&Key>,
+    dialect: Dialect,
+    body: &Sent<'_>,
+    record: &Record,
+) -> Result<(Head, Begun, Conn), Refusal> {
+    let limits = asked.limits;
+    let head = request_head(asked, key, body, record);
+    // A plain answer begins when it is finished.
+    let first = if asked.ask.stream { limits.until.min(Instant::now() + limits.first) } else { limits.until };
+    if let Some(conn) = worker.kept.take(&home(&asked.target.input), HOST_REST) {
+        match on(conn, &head, body.rest, dialect, first).await {
+            Err(AskError::Stale) => worker.metrics.stale_connections.inc(),
+            other => return other.map_err(|error| refusal(&error, limits, record)),
+        }
+    }
+    let until = limits.until.min(Instant::now() + limits.connect);
+    let conn = dial(&asked.target.input, &worker.settings.outbound, until).await.map_err(|error| {
+        let upstream = record.upstream();
+        tracing::warn!(host = %asked.target.input.authority, target = upstream.name(), %error, "target not reached");
+        match error {
+            DialError::Forbidden(why) => Refusal::Forbidden { upstream, why },
+            DialError::Late => {
+                record.timed_out("connect");
+                Refusal::Unreachable { upstream }
+            }
+            DialError::Io(_) => Refusal::Unreachable { upstream },
+        }
+    })?;
+    worker.metrics.upstream_connects.inc();
+    on(conn, &head, body.rest, dialect, first).await.map_err(|error| refusal(&error, limits, record))
+}
+
+async fn on(
+    mut conn: Conn,
+    head: &[u8],
+    body: &[u8],
+    dialect: Dialect,
+    until: Instant,
+) -> Result<(Head, Begun, Conn), AskError> {
+    let (head, begun) =
+        timeout_at(until, conn.begin(head, body, dialect)).await.unwrap_or(Err(AskError::Silent))?;
+    Ok((head, begun, conn))
+}
+
+/// The head of the request, and as much of its body as had to be changed.
+fn request_head(asked: &Asked<'_>, key: Option<&Key>, body: &Sent<'_>, record: &Record) -> BytesMut {
+    let (input, parts) = (&asked.target.input, &asked.ask.parts);
+    let length = body.changed.len() + body.rest.len();
+    let mut out = BytesMut::new();
+    if input.api == Api::Engine {
+        let traceparent = record.traceparent();
+        write_head(
+            &mut out,
+            &RequestHead {
+                method: parts.method.as_str(),
+                target: parts.uri.path_and_query().map_or_else(|| parts.uri.path(), |target| target.as_str()),
+                host: &input.authority,
+                request_id: record.request_id(),
+                length,
+                headers: &parts.headers,
+                traceparent: traceparent.as_deref(),
+            },
+        );
+    } else {
+        let headers = provider_headers(asked, key);
+        let target = provider_target(asked);
+        write_bare_head(&mut out, &BareHead { target: &target, host: &input.authority, length, headers: &headers });
+    }
+    out.extend_from_slice(&body.changed);
+    out
+}
+
+/// Path and query at the provider.
+fn provider_target(asked: &Asked<'_>) -> String {
+    let (input, uri) = (&asked.target.input, &asked.ask.parts.uri);
+    // Base URLs of OpenAI's kind hold the version, those of Anthropic's do not, but some write it all the same.
+    let path = uri.path().strip_prefix("/v1").unwrap_or_else(|| uri.path());
+    let version = if input.api == Api::Anthropic && !input.path.ends_with("/v1") { "/v1" } else { "" };
+    let base = format!("{}{version}{path}", input.path);
+    match (&input.api_version, uri.query()) {
+        (Some(version), _) => format!("{base}?api-version={version}"),
+        (None, Some(query)) => format!("{base}?{query}"),
+        (None, None) => base,
+    }
+}
+
+/// The headers of a request to a provider. Of the client's only those pass that belong to the provider's API.
+fn provider_headers(asked: &Asked<'_>, key: Option<&Key>) -> HeaderMap {
+    let (input, theirs) = (&asked.target.input, &asked.ask.parts.headers);
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(header::USER_AGENT, USER_AGENT);
+    headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    // What is compressed cannot be looked at on its way.
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let json = || HeaderValue::from_static("application/json");
+    headers.insert(header::CONTENT_TYPE, theirs.get(header::CONTENT_TYPE).cloned().unwrap_or_else(json));
+    let mut put = |name: &'static str, value: Option<HeaderValue>| {
+        if let Some(value) = value {
+            headers.append(HeaderName::from_static(name), value);
+        }
+    };
+    let own = |text: &Option<String>| text.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
+    match input.api {
+        Api::Anthropic => {
+            put("x-api-key", key.and_then(|key| key.header("")));
+            let version = theirs.get("anthropic-version").cloned();
+            put("anthropic-version", Some(version.unwrap_or(ANTHROPIC_VERSION)));
+            for beta in theirs.get_all("anthropic-beta") {
+                put("anthropic-beta", Some(beta.clone()));
+            }
+        }
+        Api::OpenAi if input.api_version.is_some() => put("api-key", key.and_then(|key| key.header(""))),
+        Api::OpenAi | Api::OpenAiCompatible | Api::Engine => {
+            put("authorization", key.and_then(|key| key.header("Bearer ")));
+            put("openai-organization", own(&input.organization));
+            put("openai-project", own(&input.project));
+            put("openai-beta", theirs.get("openai-beta").cloned());
+        }
+    }
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_rounded_up() {
+        for (millis, seconds) in [(0, 0), (1, 1), (1000, 1), (1001, 2)] {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds);
+        }
+    }
+
+    #[test]
+    fn pauses_grow_and_obey() {
+        let tried = |outcome, after| Tried { outcome: Err(outcome), after };
+        let broke = || Refusal::UpstreamBroke { upstream: router_core::Upstream::Target("t".to_owned()) };
+        let millis = |tried: &Tried, tries, luck| pause(tried, tries, luck).map(|pause| pause.as_millis());
+        for (tries, after, luck, want) in [
+            (0, None, 0.0, Some(0)),
+            (0, None, 1.0, Some(250)),
+            (1, None, 1.0, Some(500)),
+            (9, None, 1.0, Some(4000)),
+            (0, Some(3), 0.5, Some(3000)),
+            (0, Some(6), 0.5, None),
+        ] {
+            let tried = tried(broke(), after.map(Duration::from_secs));
+            assert_eq!(millis(&tried, tries, luck), want, "{tries} {after:?} {luck}");
+        }
+        let silent = Refusal::UpstreamSilent { upstream: router_core::Upstream::Target("t".to_owned()), seconds: 1 };
+        assert_eq!(pause(&tried(silent, None), 0, 0.5), None, "whoever was slow once is not waited for again");
+    }
+}
