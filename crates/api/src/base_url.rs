@@ -69,12 +69,19 @@ impl BaseUrl {
                 (address.to_string(), port)
             }
             None => {
-                let (host, port) = authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
+                let (host, port) =
+                    authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
                 (name_or_v4(host)?, port)
             }
         };
         let port = match port {
-            None => if secure { 443 } else { 80 },
+            None => {
+                if secure {
+                    443
+                } else {
+                    80
+                }
+            }
             Some(port) => number(port).ok_or(BadUrl::Port)?,
         };
         Ok(Self { secure, host, port, path: plain_path(path)?.to_owned() })
@@ -100,10 +107,7 @@ impl BaseUrl {
 fn name_or_v4(host: &str) -> Result<String, BadUrl> {
     let is_label = |label: &str| {
         let inside = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-        (1..=63).contains(&label.len())
-            && label.bytes().all(inside)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
+        (1..=63).contains(&label.len()) && label.bytes().all(inside) && !label.starts_with('-') && !label.ends_with('-')
     };
     if host.len() > 253 || !host.split('.').all(is_label) {
         return Err(BadUrl::Host);
@@ -164,11 +168,19 @@ mod tests {
             ("http://10.0.0.1:80", (false, "10.0.0.1", 80, ""), "10.0.0.1"),
             ("https://[2001:DB8::1]:8443/a/b", (true, "2001:db8::1", 8443, "/a/b"), "[2001:db8::1]:8443"),
             ("https://[::1]", (true, "::1", 443, ""), "[::1]"),
-            ("https://x.openai.azure.com/openai/deployments/d", (true, "x.openai.azure.com", 443, "/openai/deployments/d"), "x.openai.azure.com"),
+            (
+                "https://x.openai.azure.com/openai/deployments/d",
+                (true, "x.openai.azure.com", 443, "/openai/deployments/d"),
+                "x.openai.azure.com",
+            ),
         ];
         for (text, (secure, host, port, path), authority) in cases {
             let url = BaseUrl::parse(text).unwrap();
-            assert_eq!((url.secure, url.host.as_str(), url.port, url.path.as_str()), (secure, host, port, path), "{text}");
+            assert_eq!(
+                (url.secure, url.host.as_str(), url.port, url.path.as_str()),
+                (secure, host, port, path),
+                "{text}"
+            );
             assert_eq!(url.authority(), authority, "{text}");
         }
     }
@@ -176,22 +188,74 @@ mod tests {
     /// S21: whatever two readers could read in two ways.
     #[test]
     fn refuses_what_can_be_read_in_two_ways() {
-        let scheme = ["", "api.example.com", "ftp://a", "HTTPS://a", "//a", "file:///etc/passwd", "gopher://a", " https://a"];
+        let scheme =
+            ["", "api.example.com", "ftp://a", "HTTPS://a", "//a", "file:///etc/passwd", "gopher://a", " https://a"];
         let user = ["https://user@a", "https://user:pass@a", "https://a@b@c", "https://:@a"];
         let host = [
-            "https://", "https:///v1", "https://a..b", "https://.a", "https://a.", "https://localhost.", "https://-a",
-            "https://a_b", "https://a b", "https://a%2eb", "https://ä.example", "https://a\u{0}b", "https://a\tb",
-            "https://0", "https://127.1", "https://2130706433", "https://0x7f000001", "https://0x7f.0.0.1",
-            "https://0177.0.0.1", "https://127.0.0.01", "https://127.0.0.1.", "https://256.0.0.1", "https://1.2.3.4.5",
-            "https://a.0x1", "https://[::1", "https://::1", "https://[::1]x", "https://[fe80::1%25eth0]", "https://[1.2.3.4]",
-            "https://[::ffff:1.2.3.4.5]", "https://①.example",
+            "https://",
+            "https:///v1",
+            "https://a..b",
+            "https://.a",
+            "https://a.",
+            "https://localhost.",
+            "https://-a",
+            "https://a_b",
+            "https://a b",
+            "https://a%2eb",
+            "https://ä.example",
+            "https://a\u{0}b",
+            "https://a\tb",
+            "https://0",
+            "https://127.1",
+            "https://2130706433",
+            "https://0x7f000001",
+            "https://0x7f.0.0.1",
+            "https://0177.0.0.1",
+            "https://127.0.0.01",
+            "https://127.0.0.1.",
+            "https://256.0.0.1",
+            "https://1.2.3.4.5",
+            "https://a.0x1",
+            "https://[::1",
+            "https://::1",
+            "https://[::1]x",
+            "https://[fe80::1%25eth0]",
+            "https://[1.2.3.4]",
+            "https://[::ffff:1.2.3.4.5]",
+            "https://①.example",
         ];
-        let port = ["https://a:", "https://a:0", "https://a:080", "https://a:65536", "https://a:x", "https://a:+1", "https://a:1:2"];
+        let port = [
+            "https://a:",
+            "https://a:0",
+            "https://a:080",
+            "https://a:65536",
+            "https://a:x",
+            "https://a:+1",
+            "https://a:1:2",
+        ];
         let path = [
-            "https://a?x=1", "https://a#x", "https://a/?x", "https://a/#x", "https://a\\b", "https://a/b\\c", "https://a/..",
-            "https://a/../b", "https://a/./b", "https://a/b c", "https://a/\u{7f}", "https://a/é", "https://a/<b>", "https://a/\r\nx",
+            "https://a?x=1",
+            "https://a#x",
+            "https://a/?x",
+            "https://a/#x",
+            "https://a\\b",
+            "https://a/b\\c",
+            "https://a/..",
+            "https://a/../b",
+            "https://a/./b",
+            "https://a/b c",
+            "https://a/\u{7f}",
+            "https://a/é",
+            "https://a/<b>",
+            "https://a/\r\nx",
         ];
-        let all = [(&scheme[..], BadUrl::Scheme), (&user, BadUrl::User), (&host, BadUrl::Host), (&port, BadUrl::Port), (&path, BadUrl::Path)];
+        let all = [
+            (&scheme[..], BadUrl::Scheme),
+            (&user, BadUrl::User),
+            (&host, BadUrl::Host),
+            (&port, BadUrl::Port),
+            (&path, BadUrl::Path),
+        ];
         for (texts, why) in all {
             for text in texts {
                 assert_eq!(BaseUrl::parse(text), Err(why), "{text:?}");

@@ -95,7 +95,8 @@ pub fn pools(policy: &RoutePolicy) -> Vec<(String, String)> {
 #[must_use]
 pub fn secrets(policy: &RoutePolicy) -> Vec<String> {
     let providers = policy.spec.targets.iter().filter_map(|target| target.provider.as_ref());
-    let all: BTreeSet<_> = providers.filter_map(|p| p.credentials_secret_ref.as_ref()).map(|r| r.name.clone()).collect();
+    let all: BTreeSet<_> =
+        providers.filter_map(|p| p.credentials_secret_ref.as_ref()).map(|r| r.name.clone()).collect();
     all.into_iter().collect()
 }
 
@@ -141,9 +142,10 @@ fn unresolved(
     for (i, target) in policy.spec.targets.iter().enumerate() {
         found.extend(match target.destination() {
             Some(Destination::Pool(pool)) => pool_fault(i, pool, own, &access),
-            Some(Destination::Provider(provider)) => {
-                provider.credentials_secret_ref.as_ref().and_then(|r| secret_fault(i, provider, r, own, &secret(&r.name)))
-            }
+            Some(Destination::Provider(provider)) => provider
+                .credentials_secret_ref
+                .as_ref()
+                .and_then(|r| secret_fault(i, provider, r, own, &secret(&r.name))),
             Some(Destination::Service(_)) | None => None,
         });
     }
@@ -169,7 +171,9 @@ fn pool_fault(
         )),
         Access::Refused => Some((
             reason::POOL_NOT_EXPOSED,
-            format!("spec.targets[{i}].pool: {place} has no InferencePool {name:?} whose spec.exposure admits this one"),
+            format!(
+                "spec.targets[{i}].pool: {place} has no InferencePool {name:?} whose spec.exposure admits this one"
+            ),
         )),
     }
 }

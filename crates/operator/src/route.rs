@@ -140,19 +140,13 @@ async fn reconcile_policy(policy: &RoutePolicy, ctx: &Context) -> Result<(), Err
 }
 
 /// What is known of the Secrets that the policy names. Only their metadata are asked for, each by its name.
-async fn secrets(
-    policy: &RoutePolicy,
-    namespace: &str,
-    ctx: &Context,
-) -> Result<BTreeMap<String, SecretState>, Error> {
+async fn secrets(policy: &RoutePolicy, namespace: &str, ctx: &Context) -> Result<BTreeMap<String, SecretState>, Error> {
     let api = Api::<Secret>::namespaced(ctx.client.clone(), namespace);
     let mut all = BTreeMap::new();
     for name in route::secrets(policy) {
         let what = format!("look at Secret {namespace}/{name}");
         let state = match call(&what, api.get_metadata_opt(&name)).await {
-            Ok(Some(secret)) => {
-                SecretState::with_hosts(secret.annotations().get(HOSTS_ANNOTATION).map(String::as_str))
-            }
+            Ok(Some(secret)) => SecretState::with_hosts(secret.annotations().get(HOSTS_ANNOTATION).map(String::as_str)),
             Ok(None) => SecretState::Missing,
             Err(error) if error.is_forbidden() => SecretState::Denied,
             Err(error) => return Err(error),

@@ -144,9 +144,9 @@ const SPECIAL: [(&str, u8, &str); 30] = [
 /// What kind of address it is, if it is not public. The narrower range says more than the one that it lies in.
 fn special(address: IpAddr) -> Option<&'static str> {
     let address = plain(address);
-    let matching = SPECIAL.iter().filter(|(range, length, _)| {
-        range.parse::<IpAddr>().is_ok_and(|range| within(address, range, *length))
-    });
+    let matching = SPECIAL
+        .iter()
+        .filter(|(range, length, _)| range.parse::<IpAddr>().is_ok_and(|range| within(address, range, *length)));
     matching.max_by_key(|(_, length, _)| *length).map(|(_, _, what)| *what)
 }
 
@@ -196,16 +196,53 @@ mod tests {
 
     #[test]
     fn only_public_addresses_by_default() {
-        let public = ["1.1.1.1", "104.18.7.192", "172.15.0.1", "172.32.0.1", "192.169.0.1", "100.128.0.1", "2606:4700::1", "64:ff9b::101:101", "2002:101:101::1"];
+        let public = [
+            "1.1.1.1",
+            "104.18.7.192",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.169.0.1",
+            "100.128.0.1",
+            "2606:4700::1",
+            "64:ff9b::101:101",
+            "2002:101:101::1",
+        ];
         for address in public {
             assert_eq!(Reach::default().forbids("a.example", address.parse().unwrap()), None, "{address}");
         }
         let hidden = [
-            "0.0.0.0", "10.1.2.3", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.255.255.255", "168.63.129.16",
-            "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.8", "192.168.1.1", "198.18.0.1", "203.0.113.9",
-            "224.0.0.1", "255.255.255.255", "::", "::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1",
-            "64:ff9b::a9fe:a9fe", "64:ff9b:1::7f00:1", "2002:7f00:1::", "fd00:ec2::254", "fd12::1", "fe80::1", "fec0::1",
-            "ff02::1", "2001:db8::1", "2001::1", "100::1",
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "100.100.100.200",
+            "127.0.0.1",
+            "127.255.255.255",
+            "168.63.129.16",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.8",
+            "192.168.1.1",
+            "198.18.0.1",
+            "203.0.113.9",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "::127.0.0.1",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::7f00:1",
+            "2002:7f00:1::",
+            "fd00:ec2::254",
+            "fd12::1",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "2001:db8::1",
+            "2001::1",
+            "100::1",
         ];
         for address in hidden {
             assert!(Reach::default().forbids("a.example", address.parse().unwrap()).is_some(), "{address}");
@@ -240,16 +277,36 @@ mod tests {
 
     #[test]
     fn services_may_have_the_addresses_of_a_cluster_and_no_others() {
-        for (address, may) in
-            [("10.1.2.3", true), ("fd12::1", true), ("1.1.1.1", true), ("127.0.0.1", false), ("169.254.169.254", false), ("fd00:ec2::254", false), ("::1", false)]
-        {
+        for (address, may) in [
+            ("10.1.2.3", true),
+            ("fd12::1", true),
+            ("1.1.1.1", true),
+            ("127.0.0.1", false),
+            ("169.254.169.254", false),
+            ("fd00:ec2::254", false),
+            ("::1", false),
+        ] {
             assert_eq!(Reach::default().forbids_service(address.parse().unwrap()).is_none(), may, "{address}");
         }
     }
 
     #[test]
     fn refuses_what_is_written_wrongly() {
-        for text in ["", "10.0.0.0/33", "::/129", "10.0.0.0/x", "10.0.0", "10.0.0.300", "*", "*.", "a b", "a/8", ".a", "http://a", "a:80"] {
+        for text in [
+            "",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/x",
+            "10.0.0",
+            "10.0.0.300",
+            "*",
+            "*.",
+            "a b",
+            "a/8",
+            ".a",
+            "http://a",
+            "a:80",
+        ] {
             assert!(text.parse::<Allowed>().is_err(), "{text:?}");
         }
     }

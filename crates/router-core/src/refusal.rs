@@ -275,11 +275,9 @@ impl Refusal {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::BadHead(why) => why.status(),
-            Self::Malformed(_)
-            | Self::BadForm(_)
-            | Self::MissingModel
-            | Self::BrokenBody
-            | Self::Unfit { .. } => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::BadForm(_) | Self::MissingModel | Self::BrokenBody | Self::Unfit { .. } => {
+                StatusCode::BAD_REQUEST
+            }
             Self::UnknownModel { .. } | Self::UnknownPath { .. } | Self::NotRouted { .. } => StatusCode::NOT_FOUND,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::EncodedBody => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -356,8 +354,7 @@ impl Refusal {
         match self {
             Self::UpstreamLimited { money: true, .. } => "insufficient_quota",
             Self::UpstreamLimited { money: false, .. } => "rate_limit_error",
-            Self::BadHead(_) => "invalid_request_error",
-            _ if self.status().is_client_error() => "invalid_request_error",
+            _ if self.status().is_client_error() || matches!(self, Self::BadHead(_)) => "invalid_request_error",
             _ => "server_error",
         }
     }

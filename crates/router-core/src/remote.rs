@@ -157,10 +157,16 @@ pub struct Remote {
 impl Remote {
     /// A target that nothing was sent to yet, or `before`, if that is the same.
     #[must_use]
-    pub(crate) fn new(input: RemoteInput, before: Option<&Self>, others: &[(RemoteInput, Arc<Rest>)], now: Moment) -> Self {
+    pub(crate) fn new(
+        input: RemoteInput,
+        before: Option<&Self>,
+        others: &[(RemoteInput, Arc<Rest>)],
+        now: Moment,
+    ) -> Self {
         // A changed model or key may work where the former did not.
         let same = before.filter(|before| before.input == input);
-        let endpoint = same.map_or_else(|| Arc::new(Endpoint::named(&input.authority, now)), |b| Arc::clone(&b.endpoint));
+        let endpoint =
+            same.map_or_else(|| Arc::new(Endpoint::named(&input.authority, now)), |b| Arc::clone(&b.endpoint));
         let shared = others.iter().find(|(other, _)| input.shares_key_with(other)).map(|(_, rest)| Arc::clone(rest));
         Self { rest: shared.unwrap_or_default(), endpoint, input }
     }

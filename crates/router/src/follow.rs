@@ -120,8 +120,7 @@ pub async fn follow(client: Client, how: &Follow, live: &Shared, metrics: &Metri
             None => std::future::pending().await,
         }
     };
-    let follower =
-        Follower { live, metrics, ready, cache: cache.as_ref(), texts, wanted, secrets, world, said: false };
+    let follower = Follower { live, metrics, ready, cache: cache.as_ref(), texts, wanted, secrets, world, said: false };
     tokio::select! {
         () = reading => {}
         () = follower.run(changes, stand_in) => {}

@@ -119,7 +119,8 @@ impl Metrics {
             "Replicas left alone for a while because they failed several times in a row, or said that they stop.";
         let ejections = kept(r, IntCounterVec::new(Opts::new("ejections_total", help), &["pool"])?)?;
         let help = "Requests that went on to their policy's next target, by the one that failed and why.";
-        let fallbacks = kept(r, IntCounterVec::new(Opts::new("fallbacks_total", help), &["policy", "pool", "reason"])?)?;
+        let fallbacks =
+            kept(r, IntCounterVec::new(Opts::new("fallbacks_total", help), &["policy", "pool", "reason"])?)?;
         let help = "Attempts and answers that were too slow, by the timeout that they missed.";
         let timeouts = kept(r, IntCounterVec::new(Opts::new("timeouts_total", help), &["policy", "pool", "timeout"])?)?;
         let help =
@@ -366,7 +367,8 @@ impl TableFigures {
         let tokens = IntGaugeVec::new(Opts::new("in_flight_tokens", help), &["pool"])?;
         let help = "Replicas of a pool that this router knows; those that are ejected are also ready.";
         let replicas = IntGaugeVec::new(Opts::new("replicas", help), &["pool", "state"])?;
-        let help = "1 if a target that is no pool can be used: its key is known, and it is neither left alone nor at rest.";
+        let help =
+            "1 if a target that is no pool can be used: its key is known, and it is neither left alone nor at rest.";
         let usable = IntGaugeVec::new(Opts::new("target_usable", help), &["policy", "pool"])?;
         let help = "Requests under way at a target that is no pool.";
         let targets_in_flight = IntGaugeVec::new(Opts::new("target_in_flight", help), &["policy", "pool"])?;

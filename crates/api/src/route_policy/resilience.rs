@@ -28,14 +28,7 @@ impl FallbackReason {
     /// All of them.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        vec![
-            Self::ConnectFailure,
-            Self::Timeout,
-            Self::RateLimited,
-            Self::Overloaded,
-            Self::ServerError,
-            Self::Cold,
-        ]
+        vec![Self::ConnectFailure, Self::Timeout, Self::RateLimited, Self::Overloaded, Self::ServerError, Self::Cold]
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
+use crate::pick::tests::want;
 use crate::remote::Pause;
 use crate::remote::tests::remote;
-use crate::pick::tests::want;
 use crate::{Attempt, Want};
 
 /// A policy `namespace/name` of some age with one target for each pool.

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use api::{
-    Destination, Exposure, FallbackReason, InferencePool, POOL_LABEL, Provider, ProviderKind, RoutePolicy, RoutePolicySpec,
-    ServiceRef,
+    Destination, Exposure, FallbackReason, InferencePool, POOL_LABEL, Provider, ProviderKind, RoutePolicy,
+    RoutePolicySpec, ServiceRef,
 };
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
@@ -42,11 +42,8 @@ fn target(target: &api::Target, namespace: &str) -> Option<TargetInput> {
 fn of_provider(provider: &Provider, namespace: &str) -> Option<RemoteInput> {
     let base = provider.base().ok()?;
     let named = provider.credentials_secret_ref.as_ref();
-    let secret = |r: &api::KeyRef| SecretKey {
-        namespace: namespace.to_owned(),
-        name: r.name.clone(),
-        key: r.key.clone(),
-    };
+    let secret =
+        |r: &api::KeyRef| SecretKey { namespace: namespace.to_owned(), name: r.name.clone(), key: r.key.clone() };
     Some(RemoteInput {
         api: match provider.kind {
             ProviderKind::Anthropic => Api::Anthropic,

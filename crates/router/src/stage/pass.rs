@@ -35,7 +35,8 @@ pub(crate) async fn pass(
         let outcome = match policy.targets[choice.target].remote() {
             None => send(worker, live, choice, ask, &limits, record).await,
             Some(target) => {
-                let asked = remote::Asked { ask, surface, limits: &limits, policy, target, key: live.key(choice), last };
+                let asked =
+                    remote::Asked { ask, surface, limits: &limits, policy, target, key: live.key(choice), last };
                 Box::pin(remote::send(worker, &asked, record)).await
             }
         };

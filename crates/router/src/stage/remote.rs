@@ -15,8 +15,8 @@ use super::ask::{Ask, Sent};
 use super::limits::Limits;
 use super::send::{Passage, Reply, judge, refusal};
 use super::settle::Record;
-use crate::request_log;
 use crate::clock;
+use crate::request_log;
 use crate::secrets::{Key, KeyFault};
 use crate::surface::Surface;
 use crate::upstream::{AskError, Begun, Conn, DialError, HOST_REST, dial, home};
@@ -278,8 +278,7 @@ async fn on(
     dialect: Dialect,
     until: Instant,
 ) -> Result<(Head, Begun, Conn), AskError> {
-    let (head, begun) =
-        timeout_at(until, conn.begin(head, body, dialect)).await.unwrap_or(Err(AskError::Silent))?;
+    let (head, begun) = timeout_at(until, conn.begin(head, body, dialect)).await.unwrap_or(Err(AskError::Silent))?;
     Ok((head, begun, conn))
 }
 

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use http::HeaderValue;
-use router_core::{
-    Attempt, Choice, Endpoint, Policy, Reason, Refusal, Upstream, Verdict, Want, Work, session_key,
-};
+use router_core::{Attempt, Choice, Endpoint, Policy, Reason, Refusal, Upstream, Verdict, Want, Work, session_key};
 use tokio::time::Instant;
 use wire::http1::{Head, RequestHead, write_head};
 use wire::vllm::Trouble;

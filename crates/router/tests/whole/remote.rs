@@ -159,11 +159,8 @@ async fn a_provider_answers_where_the_pool_is_cold() {
     assert_eq!((status(&head), header(&head, "x-request-id")), (200, Some("abc")));
     assert_eq!(client.read_to("0\r\n\r\n").await, stream_of(&[ROLE, TOKEN, DONE]).split_once("\r\n\r\n").unwrap().1);
     let (head, body) = asked.recv().await.unwrap();
-    let want = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n",
-        engine.address,
-        body.len()
-    );
+    let want =
+        format!("POST /v1/chat/completions HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n", engine.address, body.len());
     assert!(head.starts_with(&want), "{head}");
     assert_eq!(header(&head, "authorization"), Some(format!("Bearer {KEY}").as_str()));
     assert_eq!(header(&head, "openai-beta"), Some("x=y"));
@@ -208,7 +205,14 @@ async fn each_api_is_asked_in_its_own_way() {
             "POST /openai/deployments/d/embeddings?api-version=2024-10-21 HTTP/1.1",
             &[("api-key", Some(KEY)), ("authorization", None)],
         ),
-        (Api::OpenAi, org, "/v1/responses", ASK, "POST /v1/responses HTTP/1.1", &[("openai-organization", Some("org"))]),
+        (
+            Api::OpenAi,
+            org,
+            "/v1/responses",
+            ASK,
+            "POST /v1/responses HTTP/1.1",
+            &[("openai-organization", Some("org"))],
+        ),
         (
             Api::Engine,
             open,
@@ -274,7 +278,11 @@ async fn the_reasons_that_are_listed_lead_to_the_next_target() {
         (format!("{STREAM}{}", chunk(ROLE)), Some(Reason::ServerError), 502),
         ("HTTP/1.1 200 OK\r\n".to_owned(), Some(Reason::ServerError), 502),
         ("not HTTP at all\r\n\r\n".to_owned(), Some(Reason::ServerError), 502),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n".to_owned(), Some(Reason::ServerError), 502),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n".to_owned(),
+            Some(Reason::ServerError),
+            502,
+        ),
     ];
     for (text, reason, alone) in cases {
         // Each answers once and closes.
@@ -336,11 +344,7 @@ async fn a_pool_that_fails_is_stood_in_for() {
     let failing = Engine::answering(answer("500 Error", "", "{}")).await;
     let full = Engine::answering(answer("503 Full", "", "{}")).await;
     for address in [dead.address(), dying.await.address, failing.address, full.address] {
-        let world = World {
-            pool: true,
-            engines: vec![address],
-            ..World::of(vec![far(Api::OpenAi, good.address)])
-        };
+        let world = World { pool: true, engines: vec![address], ..World::of(vec![far(Api::OpenAi, good.address)]) };
         let bed = world.bed();
         for _ in 0..3 {
             let mut client = bed.asking(ASK_STREAM).await;
@@ -384,15 +388,19 @@ async fn a_stream_that_is_cut_after_its_first_token_ends_in_an_error_and_nothing
 
 #[tokio::test]
 async fn each_timeout_has_its_figure_and_leads_on_while_that_is_possible() {
-    let mute = || Engine::new(|_, mut wire: Wire| async move {
-        wire.asked().await;
-        std::future::pending::<()>().await;
-    });
-    let stalling = || Engine::new(|_, mut wire: Wire| async move {
-        wire.asked().await;
-        wire.send(format!("{STREAM}{}", chunk(ROLE))).await;
-        std::future::pending::<()>().await;
-    });
+    let mute = || {
+        Engine::new(|_, mut wire: Wire| async move {
+            wire.asked().await;
+            std::future::pending::<()>().await;
+        })
+    };
+    let stalling = || {
+        Engine::new(|_, mut wire: Wire| async move {
+            wire.asked().await;
+            wire.send(format!("{STREAM}{}", chunk(ROLE))).await;
+            std::future::pending::<()>().await;
+        })
+    };
     let good = Engine::answering(stream_of(&[ROLE, TOKEN, DONE])).await;
     let short = Some(Duration::from_millis(100));
     for slow in [mute().await, stalling().await] {
@@ -495,7 +503,8 @@ async fn a_target_that_keeps_failing_is_left_alone_and_found_again() {
 async fn the_last_target_is_asked_again_after_a_pause() {
     let flaky = Engine::new(|number, mut wire: Wire| async move {
         while wire.asked().await {
-            wire.send(if number < 2 { answer("500 Error", "connection: close\r\n", "{}") } else { plain("well") }).await;
+            wire.send(if number < 2 { answer("500 Error", "connection: close\r\n", "{}") } else { plain("well") })
+                .await;
             if number < 2 {
                 return;
             }
@@ -512,7 +521,8 @@ async fn the_last_target_is_asked_again_after_a_pause() {
 async fn keys_are_never_shown() {
     let echo = format!("{{\"error\":{{\"message\":\"bad key {KEY}\"}}}}");
     for code in ["400 Bad", "401 Unauthorized", "404 Gone", "429 Too Many", "500 Error", "529 Busy"] {
-        let engine = Engine::answering(answer(code, &format!("x-echo: {KEY}\r\nopenai-organization: acme\r\n"), &echo)).await;
+        let engine =
+            Engine::answering(answer(code, &format!("x-echo: {KEY}\r\nopenai-organization: acme\r\n"), &echo)).await;
         let bed = World::of(vec![far(Api::OpenAi, engine.address)]).bed();
         let (head, body) = ask(&bed, ASK).await;
         assert!(status(&head) >= 400 && !head.contains("canary") && !body.contains("canary"), "{code}: {head}{body}");
@@ -571,7 +581,13 @@ async fn hidden_addresses_are_not_connected_to() {
         ..far(api, engine.address)
     };
     let metrics = Metrics::new().unwrap();
-    let cases = [("127.0.0.1", Api::OpenAi), ("localhost", Api::OpenAi), ("::ffff:127.0.0.1", Api::OpenAi), ("127.0.0.1", Api::Engine), ("localhost", Api::Engine)];
+    let cases = [
+        ("127.0.0.1", Api::OpenAi),
+        ("localhost", Api::OpenAi),
+        ("::ffff:127.0.0.1", Api::OpenAi),
+        ("127.0.0.1", Api::Engine),
+        ("localhost", Api::Engine),
+    ];
     for (host, api) in cases {
         let world = World::of(vec![at(host, api)]);
         for secure in [false, true] {
@@ -579,7 +595,8 @@ async fn hidden_addresses_are_not_connected_to() {
             world.remotes[0].secure = secure;
             let live = world.live(&Table::default(), &metrics, &keys(KEY)).shared();
             let listen = "127.0.0.1:0".parse().unwrap();
-            let workers = Workers::start(listen, 1, &Settings::default(), &live, &metrics, Duration::from_secs(20)).unwrap();
+            let workers =
+                Workers::start(listen, 1, &Settings::default(), &live, &metrics, Duration::from_secs(20)).unwrap();
             let bed = Bed { workers, live, metrics: metrics.clone() };
             let (head, body) = ask(&bed, ASK).await;
             assert_eq!(status(&head), 502, "{host}");

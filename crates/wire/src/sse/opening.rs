@@ -58,7 +58,9 @@ fn speaks(dialect: Dialect, event: &[u8]) -> bool {
 
 /// Whether a value is an object, or a list that is not empty.
 fn is_filled(value: &[u8]) -> bool {
-    value.strip_prefix(b"[").map_or_else(|| value.starts_with(b"{"), |items| !items.trim_ascii_start().starts_with(b"]"))
+    value
+        .strip_prefix(b"[")
+        .map_or_else(|| value.starts_with(b"{"), |items| !items.trim_ascii_start().starts_with(b"]"))
 }
 
 /// What follows the colon behind each place of a key. Within a text its quotes would be escaped.
@@ -81,7 +83,8 @@ mod tests {
 
     const ROLE: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null},\
                         \"finish_reason\":null}],\"usage\":null}\n\n";
-    const FILTER: &str = "data: {\"choices\":[],\"prompt_filter_results\":[{\"content_filter_results\":{}}]}\n\n: ping\n\n";
+    const FILTER: &str =
+        "data: {\"choices\":[],\"prompt_filter_results\":[{\"content_filter_results\":{}}]}\n\n: ping\n\n";
     const START: &str = "event: message_start\ndata: {\"message\":{\"content\":[]}}\n\nevent: content_block_start\n\
                          data: {\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\nevent: ping\ndata: {}\n\n";
     const CREATED: &str = "event: response.created\ndata: {}\n\nevent: response.output_item.added\ndata: {}\n\n";

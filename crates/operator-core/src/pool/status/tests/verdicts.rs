@@ -12,7 +12,7 @@ use api::{RoutePolicy, RoutePolicyStatus};
 use serde_json::Value;
 
 use super::*;
-use crate::route::Access;
+use crate::route::{Access, SecretState};
 
 /// What a tool must say. In the words of kstatus, which Flux uses, and of Argo CD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,11 +177,16 @@ fn policies() -> Vec<State> {
     };
     let looked = |object: Value| {
         let policy: RoutePolicy = serde_json::from_value(object.clone()).unwrap();
-        let status: RoutePolicyStatus = crate::route::status(&now(), &policy, |_, name| match name {
-            "llama" => Access::Granted,
-            "theirs" => Access::Refused,
-            _ => Access::Missing,
-        });
+        let status: RoutePolicyStatus = crate::route::status(
+            &now(),
+            &policy,
+            |_, name| match name {
+                "llama" => Access::Granted,
+                "theirs" => Access::Refused,
+                _ => Access::Missing,
+            },
+            |_| SecretState::Missing,
+        );
         with_status(object, &status)
     };
     let found = looked(to("chat", "llama"));
