@@ -186,9 +186,10 @@ mod tests {
 
     #[test]
     fn reads_when_to_come_again() {
+        type Case = (&'static [(&'static str, &'static str)], Option<u64>);
         // Sat, 21 Nov 2026 22:00:00 GMT.
         let now = Duration::from_secs(1_795_298_400);
-        let cases: [(&[(&str, &str)], Option<u64>); 13] = [
+        let cases: [Case; 13] = [
             (&[], None),
             (&[("retry-after", "0")], Some(0)),
             (&[("retry-after", "7")], Some(7_000)),

@@ -73,10 +73,14 @@ mod tests {
         }
         assert_eq!(taken(&mut budget, 3_000), 200, "a tenth of 3,000, of which a hundred are gone");
         assert_eq!(taken(&mut budget, 9_999), 0);
-        assert!(budget.take(Moment(9_999), 11), "a larger part has room for more");
         // The first second is no longer in the window: 1,000 requests and a hundred retries fewer.
         assert_eq!(taken(&mut budget, 10_000), 0);
         assert_eq!(taken(&mut budget, 13_000), 100, "an idle window has its floor again");
+
+        let mut budget = RetryBudget::default();
+        (0..2000).for_each(|_| budget.offered(Moment(0)));
+        assert_eq!(taken(&mut budget, 0), 200);
+        assert!(budget.take(Moment(0), 11), "a larger part has room for more");
     }
 
     proptest! {

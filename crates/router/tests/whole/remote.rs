@@ -157,7 +157,8 @@ async fn a_provider_answers_where_the_pool_is_cold() {
     client.send(post("/v1/chat/completions", headers, ASK_STREAM)).await;
     let head = client.read_to("\r\n\r\n").await;
     assert_eq!((status(&head), header(&head, "x-request-id")), (200, Some("abc")));
-    assert_eq!(client.read_to("0\r\n\r\n").await, stream_of(&[ROLE, TOKEN, DONE]).split_once("\r\n\r\n").unwrap().1);
+    // What the engine wrote at once arrives at once.
+    assert_eq!(client.read_to("0\r\n\r\n").await, chunk(&[ROLE, TOKEN, DONE].concat()) + "0\r\n\r\n");
     let (head, body) = asked.recv().await.unwrap();
     let want =
         format!("POST /v1/chat/completions HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n", engine.address, body.len());
@@ -172,6 +173,15 @@ async fn a_provider_answers_where_the_pool_is_cold() {
 
 #[tokio::test]
 async fn each_api_is_asked_in_its_own_way() {
+    /// Whose API, what is special about the target, path and body, the line that is seen there, and headers.
+    type Case = (
+        Api,
+        fn(RemoteInput) -> RemoteInput,
+        &'static str,
+        &'static str,
+        &'static str,
+        &'static [(&'static str, Option<&'static str>)],
+    );
     let messages = r#"{"model":"m","max_tokens":5,"messages":[]}"#;
     let azure = |remote: RemoteInput| RemoteInput {
         path: "/openai/deployments/d".to_owned(),
@@ -181,8 +191,7 @@ async fn each_api_is_asked_in_its_own_way() {
     let org = |remote: RemoteInput| RemoteInput { organization: Some("org".to_owned()), ..remote };
     let open = |remote: RemoteInput| RemoteInput { secret: None, model: None, ..remote };
     let same = |remote: RemoteInput| remote;
-    type Change = fn(RemoteInput) -> RemoteInput;
-    let cases: [(Api, Change, &str, &str, &str, &[(&str, Option<&str>)]); 5] = [
+    let cases: [Case; 5] = [
         (
             Api::Anthropic,
             same,
