@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wire::Dialect;
+use wire::translate::Shape;
 
 use crate::{Endpoint, Moment};
 
@@ -46,8 +46,8 @@ pub enum Operation {
 pub enum Fit {
     /// As it comes.
     Same,
-    /// By translation into this dialect.
-    Translated(Dialect),
+    /// By translation into this shape.
+    Translated(Shape),
     /// Not at all.
     Unfit,
 }
@@ -62,9 +62,9 @@ impl Api {
             | (Self::Anthropic, Messages | CountTokens)
             | (Self::OpenAi | Self::OpenAiCompatible, Chat | OpenAi)
             | (Self::OpenAi, Responses | Audio) => Fit::Same,
-            (Self::Anthropic, Chat | Responses) => Fit::Translated(Dialect::Anthropic),
+            (Self::Anthropic, Chat | Responses) => Fit::Translated(Shape::Messages),
             (Self::OpenAi | Self::OpenAiCompatible, Messages) | (Self::OpenAiCompatible, Responses) => {
-                Fit::Translated(Dialect::OpenAi)
+                Fit::Translated(Shape::Chat)
             }
             _ => Fit::Unfit,
         }

@@ -9,3 +9,4 @@ mod remote;
 pub(crate) mod send;
 pub(crate) mod settle;
 pub(crate) mod stream;
+mod translated;

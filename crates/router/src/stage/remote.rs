@@ -15,6 +15,7 @@ use super::ask::{Ask, Sent};
 use super::limits::Limits;
 use super::send::{Passage, Reply, judge, refusal};
 use super::settle::Record;
+use super::translated::Back;
 use crate::clock;
 use crate::request_log;
 use crate::secrets::{Key, KeyFault};
@@ -46,6 +47,22 @@ pub(crate) struct Asked<'a> {
     pub(crate) last: bool,
 }
 
+/// What is sent, and what it takes to understand the answer.
+struct There<'a> {
+    body: Sent<'a>,
+    /// Where client and target speak different shapes.
+    back: Option<Back>,
+    key: Option<&'a Key>,
+}
+
+impl There<'_> {
+    /// The dialect that the target answers in.
+    fn dialect(&self, asked: &Asked<'_>) -> Dialect {
+        let own = || Surface::dialect_at(asked.ask.parts.uri.path());
+        self.back.as_ref().map_or_else(own, |back| back.from.dialect())
+    }
+}
+
 /// How one attempt ended.
 struct Tried {
     outcome: Result<Reply, Refusal>,
@@ -56,20 +73,23 @@ struct Tried {
 /// Sends to the target; where no other is left, several times if that can help.
 pub(crate) async fn send(worker: &Worker, asked: &Asked<'_>, record: &mut Record) -> Result<Reply, Refusal> {
     let upstream = || record.upstream();
-    let fit = asked.target.input.api.fit(asked.surface.operation());
-    let dialect = match fit {
-        Fit::Same => Surface::dialect_at(asked.ask.parts.uri.path()),
-        // Translation is not there yet.
-        Fit::Translated(_) | Fit::Unfit => {
+    let ask = asked.ask;
+    let (body, back) = match asked.target.input.api.fit(asked.surface.operation()) {
+        Fit::Same => (ask.body_for(asked.target.input.model.as_deref().unwrap_or(&ask.model)), None),
+        Fit::Translated(shape) => {
+            let (changed, back) = Back::prepare(asked, shape, record)?;
+            (Sent { changed, rest: &[] }, Some(back))
+        }
+        Fit::Unfit => {
             let what = format!("answer {}", asked.surface.label());
             return Err(Refusal::Unfit { upstream: upstream(), field: None, what });
         }
     };
     let key = asked.key.map_err(|_| Refusal::Credentials { upstream: upstream(), refused: false })?;
-    let body = asked.ask.body_for(asked.target.input.model.as_deref().unwrap_or(&asked.ask.model));
+    let there = There { body, back, key };
     let mut tries = 0;
     loop {
-        let tried = attempt(worker, asked, key, dialect, &body, record).await;
+        let tried = attempt(worker, asked, &there, record).await;
         let pause = pause(&tried, tries, rand::random());
         let again = asked.last
             && tries < asked.policy.resilience.attempts
@@ -114,14 +134,7 @@ fn may_retry(worker: &Worker, policy: &Policy) -> bool {
 }
 
 /// One attempt, and what it says of the target and its key.
-async fn attempt(
-    worker: &Worker,
-    asked: &Asked<'_>,
-    key: Option<&Key>,
-    dialect: Dialect,
-    body: &Sent<'_>,
-    record: &mut Record,
-) -> Tried {
+async fn attempt(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: &mut Record) -> Tried {
     let (target, now) = (asked.target, clock::now());
     let refused = |refusal| Tried { outcome: Err(refusal), after: None };
     if let Some((left, why)) = target.rest.left(now) {
@@ -137,7 +150,7 @@ async fn attempt(
         return refused(Refusal::UpstreamResting { upstream: record.upstream(), seconds: whole_seconds(left) });
     };
     record.sent_to(&target.endpoint);
-    let (head, begun, conn) = match exchange(worker, asked, key, dialect, body, record).await {
+    let (mut head, begun, mut conn) = match exchange(worker, asked, there, record).await {
         Ok(answer) => answer,
         Err(refusal) => {
             // An address that is not let is no fault of who lives there.
@@ -154,9 +167,21 @@ async fn attempt(
         Begun::ErrorEvent(event) => (Some(Fault::of_event(event)), None),
     };
     let Some(fault) = fault else {
-        attempt.answers();
-        let outcome = reply(head, conn, attempt, asked, None);
-        return Tried { outcome: Ok(outcome), after };
+        let passage = match &there.back {
+            None => Ok(Passage::Remote),
+            Some(back) => back.success(&mut head, &mut conn, asked.limits, record).await,
+        };
+        let outcome = match passage {
+            Ok(passage) => {
+                attempt.answers();
+                Ok(reply(head, conn, attempt, asked, passage, None))
+            }
+            Err(refusal) => {
+                judge(worker, record, &mut attempt, Verdict::Failed);
+                Err(refusal)
+            }
+        };
+        return Tried { outcome, after };
     };
     let after = match fault.pause() {
         None => after,
@@ -170,10 +195,12 @@ async fn attempt(
     if fault.verdict() != Verdict::Well {
         judge(worker, record, &mut attempt, fault.verdict());
     }
-    let shows_key = key.is_some_and(|key| body.is_some_and(|body| key.is_in(body)));
+    let shows_key = there.key.is_some_and(|key| body.is_some_and(|body| key.is_in(body)));
     let outcome = match (body, shows_key) {
-        (Some(_), false) if !matches!(fault, Fault::Credentials | Fault::Elsewhere) => {
-            Ok(reply(head, conn, attempt, asked, fault.reason()))
+        (Some(body), false) if !matches!(fault, Fault::Credentials | Fault::Elsewhere) => {
+            let back = there.back.as_ref();
+            let passage = back.map_or(Passage::Remote, |back| back.failure(&mut head, body, record));
+            Ok(reply(head, conn, attempt, asked, passage, fault.reason()))
         }
         _ => Err(told(fault, after, shows_key, record)),
     };
@@ -205,7 +232,14 @@ fn whole_seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
-fn reply(mut head: Head, conn: Conn, attempt: Attempt, asked: &Asked<'_>, failed: Option<Reason>) -> Reply {
+fn reply(
+    mut head: Head,
+    conn: Conn,
+    attempt: Attempt,
+    asked: &Asked<'_>,
+    passage: Passage,
+    failed: Option<Reason>,
+) -> Reply {
     let messages = Surface::dialect_at(asked.ask.parts.uri.path()) == Dialect::Anthropic;
     if head.status.as_u16() == 529 && !messages {
         head.status = StatusCode::SERVICE_UNAVAILABLE;
@@ -215,7 +249,7 @@ fn reply(mut head: Head, conn: Conn, attempt: Attempt, asked: &Asked<'_>, failed
         passed.extend(head.headers.drain().filter_map(|(name, value)| name.filter(passes).map(|name| (name, value))));
         head.headers = passed;
     }
-    Reply { head, conn, attempt, limits: *asked.limits, passage: Passage::Remote, failed }
+    Reply { head, conn, attempt, limits: *asked.limits, passage, failed }
 }
 
 /// Which headers of a provider's answer the client gets. The rest tells of our account there.
@@ -239,13 +273,11 @@ fn passes(name: &HeaderName) -> bool {
 async fn exchange(
     worker: &Worker,
     asked: &Asked<'_>,
-    key: Option<&Key>,
-    dialect: Dialect,
-    body: &Sent<'_>,
+    there: &There<'_>,
     record: &Record,
 ) -> Result<(Head, Begun, Conn), Refusal> {
-    let limits = asked.limits;
-    let head = request_head(asked, key, body, record);
+    let (limits, body, dialect) = (asked.limits, &there.body, there.dialect(asked));
+    let head = request_head(asked, there, record);
     // A plain answer begins when it is finished.
     let first = if asked.ask.stream { limits.until.min(Instant::now() + limits.first) } else { limits.until };
     if let Some(conn) = worker.kept.take(&home(&asked.target.input), HOST_REST) {
@@ -283,8 +315,8 @@ async fn on(
 }
 
 /// The head of the request, and as much of its body as had to be changed.
-fn request_head(asked: &Asked<'_>, key: Option<&Key>, body: &Sent<'_>, record: &Record) -> BytesMut {
-    let (input, parts) = (&asked.target.input, &asked.ask.parts);
+fn request_head(asked: &Asked<'_>, there: &There<'_>, record: &Record) -> BytesMut {
+    let (input, parts, body) = (&asked.target.input, &asked.ask.parts, &there.body);
     let length = body.changed.len() + body.rest.len();
     let mut out = BytesMut::new();
     if input.api == Api::Engine {
@@ -302,8 +334,8 @@ fn request_head(asked: &Asked<'_>, key: Option<&Key>, body: &Sent<'_>, record: &
             },
         );
     } else {
-        let headers = provider_headers(asked, key);
-        let target = provider_target(asked);
+        let headers = provider_headers(asked, there);
+        let target = provider_target(asked, there.back.as_ref());
         write_bare_head(&mut out, &BareHead { target: &target, host: &input.authority, length, headers: &headers });
     }
     out.extend_from_slice(&body.changed);
@@ -311,13 +343,14 @@ fn request_head(asked: &Asked<'_>, key: Option<&Key>, body: &Sent<'_>, record: &
 }
 
 /// Path and query at the provider.
-fn provider_target(asked: &Asked<'_>) -> String {
+fn provider_target(asked: &Asked<'_>, back: Option<&Back>) -> String {
     let (input, uri) = (&asked.target.input, &asked.ask.parts.uri);
     // Base URLs of OpenAI's kind hold the version, those of Anthropic's do not, but some write it all the same.
-    let path = uri.path().strip_prefix("/v1").unwrap_or_else(|| uri.path());
+    let own = uri.path().strip_prefix("/v1").unwrap_or_else(|| uri.path());
+    let path = back.and_then(|back| back.from.path()).unwrap_or(own);
     let version = if input.api == Api::Anthropic && !input.path.ends_with("/v1") { "/v1" } else { "" };
     let base = format!("{}{version}{path}", input.path);
-    match (&input.api_version, uri.query()) {
+    match (&input.api_version, uri.query().filter(|_| back.is_none())) {
         (Some(version), _) => format!("{base}?api-version={version}"),
         (None, Some(query)) => format!("{base}?{query}"),
         (None, None) => base,
@@ -325,8 +358,11 @@ fn provider_target(asked: &Asked<'_>) -> String {
 }
 
 /// The headers of a request to a provider. Of the client's only those pass that belong to the provider's API.
-fn provider_headers(asked: &Asked<'_>, key: Option<&Key>) -> HeaderMap {
-    let (input, theirs) = (&asked.target.input, &asked.ask.parts.headers);
+fn provider_headers(asked: &Asked<'_>, there: &There<'_>) -> HeaderMap {
+    let (input, key) = (&asked.target.input, there.key);
+    // Those of another API mean nothing here.
+    let none = HeaderMap::new();
+    let theirs = if there.back.is_none() { &asked.ask.parts.headers } else { &none };
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(header::USER_AGENT, USER_AGENT);
     headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));

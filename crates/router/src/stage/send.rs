@@ -3,11 +3,12 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use router_core::{Attempt, Choice, Endpoint, Policy, Reason, Refusal, Upstream, Verdict, Want, Work, session_key};
 use tokio::time::Instant;
 use wire::http1::{Head, RequestHead, write_head};
+use wire::translate::Stream;
 use wire::vllm::Trouble;
 
 use super::ask::{Ask, Sent};
@@ -34,12 +35,16 @@ pub(crate) struct Reply {
 }
 
 /// How an answer passes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Passage {
     /// From an engine of ours, whose framing tells whether it is whole.
     Engine,
     /// From somewhere else: a stream without its last event is not whole, whatever its framing says.
     Remote,
+    /// From somewhere else, event for event into the client's shape.
+    Translated(Box<Stream>),
+    /// It is here already, in the client's shape.
+    Whole(Bytes),
 }
 
 /// Sends to a replica of the chosen pool, and to another one where that can help and the client has got nothing yet.

@@ -14,7 +14,9 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use router_core::{Attempt, Refusal, Verdict};
 use tokio::time::{Instant, Sleep};
 use wire::http1::{BodyDecoder, BodyError, Framing, Step};
+use wire::openai::ErrorBody;
 use wire::sse::{WholeEvents, without_usage};
+use wire::translate::{End, Stream};
 use wire::vllm::{has_error_event, is_aborted};
 
 use super::limits::Limits;
@@ -47,6 +49,8 @@ pub(crate) struct Relay {
     reusable: bool,
     /// Present for a stream of events whose end can be told apart from a cut.
     events: Option<WholeEvents>,
+    /// Turns the stream into the client's shape; then there are no `events`.
+    translator: Option<Box<Stream>>,
     /// The stream's count of tokens is not for the client.
     hides_usage: bool,
     /// Runs out when the engine was silent for too long. It is moved only when it runs out, not for each token.
@@ -72,11 +76,28 @@ pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> R
     let mut headers = head.headers;
     headers.insert(REQUEST_ID, record.request_id_header());
     let now = Instant::now();
-    let events = is_events(&headers) && !matches!(head.framing, Framing::Length(_));
+    let (strict, translator) = match passage {
+        Passage::Engine => (false, None),
+        Passage::Remote => (true, None),
+        Passage::Translated(translator) => (false, Some(translator)),
+        Passage::Whole(body) => {
+            record.passed(body.len(), now.into_std());
+            record.finished();
+            if let Some(conn) = Some(conn).filter(|_| head.reusable).and_then(Conn::rest) {
+                worker.kept.put(conn);
+            }
+            let mut response = Response::new(Body::Whole(body));
+            (*response.status_mut(), *response.headers_mut()) = (head.status, headers);
+            return response;
+        }
+    };
+    let events = is_events(&headers) && !matches!(head.framing, Framing::Length(_)) && translator.is_none();
     let mut relay = Relay {
         conn: Some(conn),
         decoder: BodyDecoder::new(head.framing),
-        framing: head.framing,
+        // What leaves has another length.
+        framing: if translator.is_some() { Framing::Chunked } else { head.framing },
+        translator,
         reusable: head.reusable,
         hides_usage: events && record.hides_usage(),
         events: events.then(|| WholeEvents::new(record.dialect())),
@@ -85,7 +106,7 @@ pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> R
         cut: None,
         failed: false,
         limits,
-        strict: events && passage == Passage::Remote,
+        strict: strict && events,
         record,
         attempt,
         worker: Rc::clone(worker),
@@ -104,6 +125,16 @@ impl Relay {
         loop {
             let Some(conn) = &mut self.conn else { return Poll::Ready(self.cut.take().map(Err)) };
             match conn.decode(&mut self.decoder) {
+                Ok(Step::Data(data)) if self.translator.is_some() => {
+                    let data = self.translate(&data);
+                    if !data.is_empty() {
+                        return Poll::Ready(Some(Ok(self.frame(data))));
+                    }
+                }
+                Ok(Step::End) if self.translator.is_some() => {
+                    let data = self.translate(&[]);
+                    return Poll::Ready((!data.is_empty()).then(|| Ok(self.frame(data))));
+                }
                 Ok(Step::Data(data)) => {
                     let mut data = if let Some(events) = &mut self.events { events.pass(data) } else { data };
                     self.record.look(&data);
@@ -181,6 +212,24 @@ impl Relay {
         self.decoder.close().map_err(cut)
     }
 
+    /// The next bytes in the client's shape. What the target says ends the answer, or what its framing says.
+    fn translate(&mut self, data: &[u8]) -> Bytes {
+        self.record.look(data);
+        let mut out = Vec::new();
+        let Some(translator) = &mut self.translator else { return Bytes::new() };
+        translator.push(data, &mut out);
+        let ended = self.decoder.ended();
+        if ended {
+            translator.finish(End::Closed, &mut out);
+        }
+        self.failed = translator.failure().is_some();
+        if ended || self.failed {
+            self.reusable &= ended;
+            self.end();
+        }
+        out.into()
+    }
+
     /// Whether a stream whose framing ends in order lacks the event that says so.
     fn ends_too_soon(&self) -> bool {
         self.strict && self.events.as_ref().is_some_and(|events| !events.done())
@@ -226,8 +275,19 @@ impl Relay {
     /// an answer that ends in good order looks complete.
     fn break_off(&mut self, why: &Refusal, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         self.conn = None;
+        if self.translator.as_ref().is_some_and(|translator| translator.done()) {
+            // The client has the whole answer; that the connection goes on says nothing.
+            self.end();
+            return Poll::Ready(None);
+        }
         judge(&self.worker, &self.record, &mut self.attempt, Verdict::Failed);
         self.record.refused(why.clone());
+        if let Some(translator) = &mut self.translator {
+            let (message, status, mut out) = (why.to_string(), why.status_for(self.record.dialect()), Vec::new());
+            let error = ErrorBody { message: &message, kind: why.kind(), param: None, code: Some(why.code()) };
+            translator.finish(End::Broken { error: &error, status }, &mut out);
+            return Poll::Ready(Some(Ok(Frame::data(out.into()))));
+        }
         if self.events.as_ref().is_some_and(WholeEvents::between_events) {
             return Poll::Ready(Some(Ok(Frame::data(why.event(self.record.dialect(), self.record.request_id())))));
         }

@@ -12,6 +12,7 @@ mod http2;
 mod pass;
 mod refuse;
 mod remote;
+mod remote_tls;
 mod replicas;
 mod retry;
 mod stops;
