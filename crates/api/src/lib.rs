@@ -26,8 +26,8 @@ pub use inference_pool::{
     TolerationOperator, TopologySpread, WhenUnsatisfiable,
 };
 pub use route_policy::{
-    Breaker, Destination, FallbackReason, PoolRef, Provider, ProviderKind, Retries, RoutePolicy, RoutePolicySpec,
-    RoutePolicyStatus, ServiceRef, SessionAffinity, Target, Timeouts,
+    Access, Breaker, Destination, FallbackReason, KEYS_SECRET, PoolRef, Provider, ProviderKind, Retries, RoutePolicy,
+    RoutePolicySpec, RoutePolicyStatus, ServiceRef, SessionAffinity, Target, Timeouts,
 };
 
 /// API group of all our kinds.

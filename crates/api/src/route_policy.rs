@@ -85,7 +85,37 @@ pub struct RoutePolicySpec {
     )]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_affinity: Option<SessionAffinity>,
+    /// Who may call. Default: everybody. Where it is set, a caller shows an API key of the policy's namespace; the Secret
+    /// `quartermaster-api-keys` of that namespace holds what is kept of the keys.
+    #[x_kube(
+        validation = Rule::new("!(self.anonymous && size(self.allow) > 0)")
+            .message("spec.access.allow lists callers, but spec.access.anonymous lets everybody in; remove one of them")
+    )]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
 }
+
+/// Who may call.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Access {
+    /// Callers need no key. One that is shown all the same has to be right, so that no request goes by a name that is not its
+    /// own.
+    #[serde(default)]
+    pub anonymous: bool,
+    /// Names of the callers that are let in. A trailing `*` stands for any rest: `team-a-*`. Default: every caller that has a
+    /// key of the policy's namespace.
+    #[x_kube(
+        validation = Rule::new("self.all(n, !n.contains('*') || n.indexOf('*') == size(n) - 1)")
+            .message("spec.access.allow may hold '*' only as the last character of a name, for example team-a-*")
+    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
+    pub allow: Vec<String>,
+}
+
+/// Name of the Secret that holds what is kept of the keys of a namespace's callers.
+pub const KEYS_SECRET: &str = "quartermaster-api-keys";
 
 /// What tells the requests of one session from others.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]

@@ -5,6 +5,7 @@
 //! each endpoint carries and how it stands, in a few atomic words. Start with [`Table::build`], then [`Course`] and
 //! [`Attempt::begin`].
 
+mod access;
 mod attempt;
 mod choose;
 mod fault;
@@ -20,6 +21,7 @@ mod retry;
 mod table;
 mod word;
 
+pub use access::{Access, Caller, Denied, KeptKey, KeyError, Keys};
 pub use attempt::{Attempt, Verdict};
 pub use choose::{Choice, Course};
 pub use fault::{Fault, retry_after};

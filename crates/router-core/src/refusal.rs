@@ -42,6 +42,15 @@ pub enum Refusal {
         /// The name asked for, shortened.
         model: String,
     },
+    /// The policy of the model asks for a key, and none came, or a wrong one.
+    Unauthorized,
+    /// The policy of the model does not let this caller in.
+    NotAllowed {
+        /// Name of the caller.
+        caller: String,
+    },
+    /// The policy of the model asks for a key, and what is kept of the keys was not read yet.
+    KeysUnread,
     /// Nothing is served at this path.
     UnknownPath {
         /// The path asked for, shortened.
@@ -280,14 +289,18 @@ impl Refusal {
             Self::Malformed(_) | Self::BadForm(_) | Self::MissingModel | Self::BrokenBody | Self::Unfit { .. } => {
                 StatusCode::BAD_REQUEST
             }
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NotAllowed { .. } => StatusCode::FORBIDDEN,
             Self::UnknownModel { .. } | Self::UnknownPath { .. } | Self::NotRouted { .. } => StatusCode::NOT_FOUND,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::EncodedBody => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody { .. } | Self::CrawlingBody { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::Overloaded(_) | Self::Starting | Self::NoReplica { .. } | Self::UpstreamResting { .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Overloaded(_)
+            | Self::Starting
+            | Self::KeysUnread
+            | Self::NoReplica { .. }
+            | Self::UpstreamResting { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             // A number within the range always makes a status, so the other is never seen.
             Self::UpstreamOverloaded { .. } => {
@@ -320,6 +333,9 @@ impl Refusal {
             Self::BadForm(_) => "invalid_form",
             Self::MissingModel => "missing_model",
             Self::UnknownModel { .. } => "model_not_found",
+            Self::Unauthorized => "invalid_api_key",
+            Self::NotAllowed { .. } => "caller_not_allowed",
+            Self::KeysUnread => "keys_unread",
             Self::UnknownPath { .. } => "unknown_path",
             Self::NotRouted { .. } => "not_routed",
             Self::WrongMethod { .. } => "method_not_allowed",
@@ -378,7 +394,7 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<u32> {
         match self {
             Self::Starting | Self::Overloaded(_) | Self::UpstreamOverloaded { .. } => Some(1),
-            Self::NoReplica { .. } => Some(RETRY_AFTER_NO_REPLICA),
+            Self::NoReplica { .. } | Self::KeysUnread => Some(RETRY_AFTER_NO_REPLICA),
             Self::UpstreamLimited { seconds, .. } | Self::UpstreamResting { seconds, .. } => Some(*seconds),
             _ => None,
         }

@@ -8,7 +8,7 @@ use http::HeaderName;
 use serde::{Deserialize, Serialize};
 
 use crate::remote::{Remote, RemoteInput, Rest};
-use crate::{Health, Load, Moment, Resilience, session_key};
+use crate::{Access, Health, Load, Moment, Resilience, session_key};
 
 /// A RoutePolicy, as far as routing needs it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub struct PolicyInput {
     pub targets: Vec<TargetInput>,
     /// The header whose value names a request's session.
     pub session_header: Option<String>,
+    /// Who may call; absent: everybody.
+    #[serde(default)]
+    pub access: Option<Access>,
     /// What is done about targets that fail.
     pub resilience: Resilience,
 }
@@ -104,6 +107,8 @@ pub struct Policy {
     pub targets: Vec<Target>,
     /// The header whose value names a request's session.
     pub session_header: Option<HeaderName>,
+    /// Who may call; absent: everybody.
+    pub access: Option<Access>,
     /// What is done about targets that fail.
     pub resilience: Resilience,
 }
@@ -251,7 +256,14 @@ impl Table {
             // The API takes only names that are valid.
             let session_header = policy.session_header.and_then(|name| name.parse().ok());
             let (namespace, name) = (policy.namespace.into(), policy.name.into());
-            built.push(Policy { namespace, name, targets, session_header, resilience: policy.resilience });
+            built.push(Policy {
+                namespace,
+                name,
+                targets,
+                session_header,
+                access: policy.access,
+                resilience: policy.resilience,
+            });
         }
         let mut patterns: Vec<(Box<str>, usize)> = patterns.into_iter().collect();
         patterns.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.0.cmp(&b.0)));

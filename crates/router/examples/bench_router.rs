@@ -41,6 +41,7 @@ fn table(models: &[(String, SocketAddr)]) -> Table {
         models: vec![model.clone()],
         targets: vec![TargetInput::new(model, namespace(), model)],
         session_header: None,
+        access: None,
         resilience: Resilience::default(),
     });
     let pools = models.iter().map(|(model, _)| PoolInput {

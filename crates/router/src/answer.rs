@@ -8,6 +8,7 @@ use router_core::{Overload, Refusal};
 
 use crate::live::Live;
 use crate::respond;
+use crate::stage::authenticate::authenticate;
 use crate::stage::body::RequestBody;
 use crate::stage::parse::parse;
 use crate::stage::pass;
@@ -58,5 +59,6 @@ async fn pass(
     let (parts, body) = request.into_parts();
     let (ask, _held) = parse(surface, parts, body, worker).await?;
     record.understood(&ask);
+    record.called_by(authenticate(live, &ask.parts.headers, &ask.model)?);
     pass::pass(worker, live, surface, &ask, record).await
 }

@@ -136,6 +136,7 @@ mod tests {
             models: vec![text("m"), text("x-*")],
             targets: vec![TargetInput::new("local", "ml", "p"), TargetInput::new("other", "ml", "gone")],
             session_header: None,
+            access: None,
             resilience: Resilience::default(),
         };
         let pool = PoolInput { namespace: text("ml"), name: text("p"), served_model: text("inner") };

@@ -6,6 +6,7 @@
 //! storm of changes costs requests nothing.
 
 mod cache;
+mod callers;
 mod read;
 mod secrets;
 mod world;
@@ -25,7 +26,7 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Config, Resource};
-use router_core::SecretKey;
+use router_core::{Keys, SecretKey};
 use telemetry::admin::Readiness;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -101,7 +102,10 @@ pub async fn follow(client: Client, how: &Follow, live: &Shared, metrics: &Metri
     let changes = changes(&client, namespace);
     let (wanted, wants) = watch::channel(BTreeSet::new());
     let (read, secrets) = watch::channel(Arc::new(Secrets::default()));
-    let reading = secrets::keep(client, wants, read);
+    let reading = secrets::keep(client.clone(), wants, read);
+    let (gated, gates) = watch::channel(BTreeSet::new());
+    let (read, callers) = watch::channel(Arc::new(Keys::default()));
+    let reading_callers = callers::keep(client, gates, read);
     let mut world = World { namespaces: namespace.is_none().then(Kept::default), ..World::default() };
     let cache = how.cache_dir.as_deref().map(|folder| Cache::within(folder, namespace));
     let mut stand_in = None;
@@ -120,9 +124,22 @@ pub async fn follow(client: Client, how: &Follow, live: &Shared, metrics: &Metri
             None => std::future::pending().await,
         }
     };
-    let follower = Follower { live, metrics, ready, cache: cache.as_ref(), texts, wanted, secrets, world, said: false };
+    let follower = Follower {
+        live,
+        metrics,
+        ready,
+        cache: cache.as_ref(),
+        texts,
+        wanted,
+        secrets,
+        gated,
+        callers,
+        world,
+        said: false,
+    };
     tokio::select! {
         () = reading => {}
+        () = reading_callers => {}
         () = follower.run(changes, stand_in) => {}
         () = keeping => {}
     }
@@ -139,6 +156,9 @@ struct Follower<'a> {
     /// The keys that policies name, and what is known of them.
     wanted: watch::Sender<BTreeSet<SecretKey>>,
     secrets: watch::Receiver<Arc<Secrets>>,
+    /// The namespaces whose policies ask for callers' keys, and what is kept of these.
+    gated: watch::Sender<BTreeSet<String>>,
+    callers: watch::Receiver<Arc<Keys>>,
     world: World,
     /// Readiness was told. Once: a router that drains has taken it back for good.
     said: bool,
@@ -158,6 +178,9 @@ impl Follower<'_> {
                     }
                 }
                 Ok(()) = self.secrets.changed() => {
+                    due.get_or_insert_with(Instant::now);
+                }
+                Ok(()) = self.callers.changed() => {
                     due.get_or_insert_with(Instant::now);
                 }
                 () = at(due) => {
@@ -199,7 +222,14 @@ impl Follower<'_> {
             standing_in,
             "new routing table"
         );
-        self.live.store(Arc::new(Live::new(table, self.metrics).with(&secrets)));
+        let gated = self.world.gated();
+        self.gated.send_if_modified(|known| {
+            let changed = *known != gated;
+            *known = gated;
+            changed
+        });
+        let callers = Arc::clone(&self.callers.borrow_and_update());
+        self.live.store(Arc::new(Live::new(table, self.metrics).with(&secrets).with_callers(callers)));
         self.metrics.table_changes.inc();
         self.metrics.table_changed.set(seconds_since_1970());
         self.metrics.table_from_cache.set(i64::from(standing_in));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use router_core::{Choice, Table, Target};
+use router_core::{Choice, Keys, Table, Target};
 use wire::openai::{ListedModel, model_entry, model_list};
 
 use crate::metrics::{Metrics, RouteHandles};
@@ -18,6 +18,8 @@ const OWNER: &str = "quartermaster";
 pub struct Live {
     /// Where requests go.
     pub table: Table,
+    /// What is kept of callers' keys.
+    pub callers: Arc<Keys>,
     /// Whether the cluster's configuration was read at all. Until then nothing can be said about any model.
     pub synced: bool,
     /// Handles for each target of each policy, by their places in the table.
@@ -35,7 +37,14 @@ impl Live {
     /// The view before anything is known.
     #[must_use]
     pub fn unknown() -> Self {
-        Self { table: Table::default(), synced: false, routes: Vec::new(), keys: Vec::new(), models: Bytes::new() }
+        Self {
+            table: Table::default(),
+            callers: Arc::default(),
+            synced: false,
+            routes: Vec::new(),
+            keys: Vec::new(),
+            models: Bytes::new(),
+        }
     }
 
     /// A view of this table. Looks up each metric once, so that no request has to.
@@ -49,7 +58,7 @@ impl Live {
         let listed = table.models().into_iter().map(|(id, created)| ListedModel { id, created });
         let models = model_list(listed, OWNER).into();
         let keys = Vec::new();
-        Self { table, synced: true, routes, keys, models }.with(&Secrets::default())
+        Self { table, callers: Arc::default(), synced: true, routes, keys, models }.with(&Secrets::default())
     }
 
     /// The same view, with these keys.
@@ -58,6 +67,12 @@ impl Live {
         let key = |target: &Target| target.remote().map_or(Ok(None), |remote| secrets.for_target(&remote.input));
         self.keys = self.table.policies().iter().map(|policy| policy.targets.iter().map(key).collect()).collect();
         self
+    }
+
+    /// The same view, with what is kept of these callers' keys.
+    #[must_use]
+    pub fn with_callers(self, callers: Arc<Keys>) -> Self {
+        Self { callers, ..self }
     }
 
     /// The key of a target; `None` where it needs none.

@@ -50,6 +50,9 @@ pub(crate) fn refuse(refusal: Refusal, mut record: Record) -> Response<Body> {
     if let Some(should) = refusal.should_retry() {
         headers.insert("x-should-retry", HeaderValue::from_static(if should { "true" } else { "false" }));
     }
+    if refusal.status() == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     if let Some(allow) = refusal.allow() {
         headers.insert(header::ALLOW, HeaderValue::from_static(allow));
     }

@@ -23,6 +23,12 @@ impl fmt::Display for Refusal {
             Self::UnknownModel { model } => {
                 write!(f, "No model named {model:?} is offered here; GET /v1/models lists those that are.")
             }
+            Self::Unauthorized => f.write_str(
+                "This model asks for an API key of this service, and none came, or a wrong one: send it as \
+                 \"Authorization: Bearer qm_...\" or as \"x-api-key\".",
+            ),
+            Self::NotAllowed { caller } => write!(f, "The key of {caller} may not use this model."),
+            Self::KeysUnread => f.write_str("The keys of this service cannot be read for the moment; ask again soon."),
             Self::UnknownPath { path } => write!(f, "Nothing is served at {path:?}."),
             Self::NotRouted { path, why } => write!(f, "This router does not serve {path:?}. {why}."),
             Self::WrongMethod { allow } => write!(f, "This path takes {allow} only."),

@@ -15,6 +15,7 @@ pub(crate) fn policy(path: &str, created: i64, models: &[&str], pools: &[&str]) 
         models: models.iter().map(|m| (*m).to_owned()).collect(),
         targets: pools.iter().map(target).collect(),
         session_header: None,
+        access: None,
         resilience: Resilience::default(),
     }
 }

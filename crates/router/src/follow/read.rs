@@ -13,7 +13,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
 use router_core::{
-    Api, EndpointInput, PolicyInput, PoolInput, Reason, RemoteInput, Resilience, SecretKey, TargetInput,
+    Access, Api, EndpointInput, PolicyInput, PoolInput, Reason, RemoteInput, Resilience, SecretKey, TargetInput,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +26,13 @@ pub(crate) fn policy(policy: &RoutePolicy) -> PolicyInput {
         created: policy.creation_timestamp().map_or(0, |at| at.0.as_second()),
         models: policy.spec.models.clone(),
         session_header: policy.spec.session_affinity.as_ref().map(|affinity| affinity.header.clone()),
+        access: policy.spec.access.as_ref().map(access),
         namespace,
     }
+}
+
+fn access(access: &api::Access) -> Access {
+    Access { anonymous: access.anonymous, allow: access.allow.clone() }
 }
 
 /// A target. One that cannot be read is left out; the operator says so in the policy's status.

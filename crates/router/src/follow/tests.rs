@@ -13,7 +13,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use serde_json::{Value, json};
 
-const KINDS: [&str; 4] = ["routepolicies", "inferencepools", "endpointslices", "namespaces"];
+const KINDS: [&str; 5] = ["routepolicies", "inferencepools", "endpointslices", "secrets", "namespaces"];
 
 /// An API server that answers lists from what it is given, and watches with what it is told.
 #[derive(Default)]
@@ -44,6 +44,18 @@ impl Cluster {
             let (sender, lines) = unbounded();
             self.watches.lock().unwrap().insert(kind, sender);
             return Response::new(BodyExt::boxed(StreamBody::new(lines.map(|line| Ok(Frame::data(line))))));
+        }
+        if let ("secrets", true) = (kind, here) {
+            // It is asked for by its name.
+            let secrets = self.lists.lock().unwrap().get(kind).cloned().unwrap_or_default();
+            let named = |secret: &Value| secret["metadata"]["name"].as_str().is_some_and(|name| uri.ends_with(name));
+            let missing =
+                json!({"kind": "Status", "apiVersion": "v1", "code": 404, "reason": "NotFound", "message": ""});
+            let found = secrets.into_iter().find(named);
+            let status = if found.is_some() { http::StatusCode::OK } else { http::StatusCode::NOT_FOUND };
+            let mut answer = Response::new(Full::from(found.unwrap_or(missing).to_string()).boxed());
+            *answer.status_mut() = status;
+            return answer;
         }
         if let Some(items) = self.lists.lock().unwrap().get(kind).filter(|_| here) {
             let list =
@@ -305,4 +317,28 @@ async fn a_storm_of_changes_with_broken_ones_between_keeps_the_last_good() {
     }
     started.sees(&["m59"], &["10.0.0.1:8000"]).await;
     assert_eq!(broken.get(), 0);
+}
+
+#[tokio::test]
+async fn keys_are_read_where_a_policy_asks_for_them() {
+    let cluster = full_cluster();
+    let folder = Folder::new("keys");
+    let router = Started::new(&cluster, &folder.0);
+    router.sees(&["m"], &["10.0.0.1:8000"]).await;
+    assert!(!router.live.load().callers.knows("ml"), "nobody asks for them");
+    let line = format!("v1:{}:{}", "00".repeat(16), "11".repeat(32));
+    let entries = json!({"a": k8s_openapi::ByteString(line.clone().into_bytes())});
+    cluster.give("secrets", vec![json!({"metadata": {"name": "quartermaster-api-keys"}, "data": entries})]);
+    let mut closed = policy("2", &json!(["m"]));
+    closed["spec"]["access"] = json!({"allow": ["a"]});
+    cluster.tell("routepolicies", "MODIFIED", &closed).await;
+    until("the keys are read", || router.live.load().callers.knows("ml")).await;
+    let mut wanted = Keys::default();
+    wanted.set("ml", [("a".to_owned(), router_core::KeptKey::parse(&line).unwrap())]);
+    assert_eq!(*router.live.load().callers, wanted);
+    let access = router.live.load().table.policies()[0].access.clone();
+    assert_eq!(access, Some(router_core::Access { anonymous: false, allow: vec!["a".to_owned()] }));
+    let file = folder.0.join("table.json");
+    until("the table is kept", || std::fs::read_to_string(&file).is_ok_and(|text| text.contains("allow"))).await;
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("1111"), "keys are not kept on the volume");
 }

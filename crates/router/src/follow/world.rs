@@ -40,6 +40,12 @@ impl World {
         named.collect()
     }
 
+    /// The namespaces whose policies ask for callers' keys.
+    pub(crate) fn gated(&self) -> BTreeSet<String> {
+        let gated = self.policies.objects.values().filter(|policy| policy.access.is_some());
+        gated.map(|policy| policy.namespace.clone()).collect()
+    }
+
     /// The table of what exists.
     pub(crate) fn table(&self, before: &Table, secrets: &Secrets, now: Moment) -> Table {
         let slices = self.slices.objects.values().flatten().cloned().collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
-use router_core::{Choice, EjectionRules, Endpoint, Reason, Refusal, Upstream};
+use router_core::{Caller, Choice, EjectionRules, Endpoint, Reason, Refusal, Upstream};
 use wire::Dialect;
 use wire::trace::SpanValue;
 use wire::usage::UsageReader;
@@ -44,6 +44,8 @@ pub(crate) struct Record {
     route: Option<(Arc<Live>, Choice)>,
     endpoint: Option<Arc<Endpoint>>,
     model: String,
+    /// Who calls, by the name of a key.
+    caller: Option<String>,
     stream: bool,
     max_tokens: Option<u32>,
     n: Option<u32>,
@@ -85,6 +87,7 @@ impl Record {
             route: None,
             endpoint: None,
             model: String::new(),
+            caller: None,
             stream: false,
             max_tokens: None,
             n: None,
@@ -113,6 +116,13 @@ impl Record {
         self.model = ask.model.chars().take(MOST_MODEL).collect();
         (self.stream, self.max_tokens, self.n) = (ask.stream, ask.max_tokens, ask.n);
         (self.hides_usage, self.prompt_bytes) = (ask.hides_usage(), ask.wants.prompt_bytes);
+    }
+
+    pub(crate) fn called_by(&mut self, caller: Caller) {
+        self.caller = match caller {
+            Caller::Anonymous => None,
+            Caller::Key(name) => Some(name),
+        };
     }
 
     pub(crate) fn chosen(&mut self, live: &Arc<Live>, choice: Choice) {
@@ -327,6 +337,7 @@ impl Record {
         line.text("outcome", Some(outcome));
         line.text("reason", reason.as_deref());
         line.text("model", (!self.model.is_empty()).then_some(&self.model));
+        line.text("caller", self.caller.as_deref());
         line.text("policy", route.map(|route| route.policy.as_str()));
         line.text("target", self.target());
         line.text("pool", route.map(|route| route.pool.as_str()).filter(|_| self.breaker().is_none()));

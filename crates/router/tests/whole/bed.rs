@@ -11,7 +11,7 @@ use router::live::{Live, Shared};
 use router::metrics::Metrics;
 use router::settings::Settings;
 use router::workers::Workers;
-use router_core::{EndpointInput, Moment, PolicyInput, PoolInput, Resilience, Table, TargetInput};
+use router_core::{Access, EndpointInput, Moment, PolicyInput, PoolInput, Resilience, Table, TargetInput};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -248,6 +248,7 @@ pub(crate) fn serving(served_model: &str, engine: SocketAddr, before: &Table) ->
         models: vec!["alias".to_owned()],
         targets: vec![TargetInput::new(served_model, "ml", served_model)],
         session_header: None,
+        access: None,
         resilience: Resilience::default(),
     };
     let name = || served_model.to_owned();
@@ -257,6 +258,11 @@ pub(crate) fn serving(served_model: &str, engine: SocketAddr, before: &Table) ->
 }
 
 pub(crate) fn table(engines: &[SocketAddr], before: &Table) -> Table {
+    guarded(engines, None, before)
+}
+
+/// The bed's table, whose policies let in whom `access` says.
+pub(crate) fn guarded(engines: &[SocketAddr], access: Option<&Access>, before: &Table) -> Table {
     let target = |pool: &str| TargetInput::new(pool, "ml", pool);
     let policy = |name: &str, models: &[&str], pool: &str| PolicyInput {
         namespace: "ml".to_owned(),
@@ -265,6 +271,7 @@ pub(crate) fn table(engines: &[SocketAddr], before: &Table) -> Table {
         models: models.iter().map(|m| (*m).to_owned()).collect(),
         targets: vec![target(pool)],
         session_header: Some("x-session".to_owned()),
+        access: access.cloned(),
         resilience: Resilience::default(),
     };
     let pool =

@@ -9,6 +9,7 @@ mod client;
 mod closing;
 mod framing;
 mod http2;
+mod keys;
 mod pass;
 mod refuse;
 mod remote;

@@ -76,6 +76,7 @@ impl World {
             models: vec!["m".to_owned()],
             targets: pool.into_iter().chain(remotes).collect(),
             session_header: None,
+            access: None,
             resilience: self.resilience.clone(),
         };
         let pool = PoolInput { namespace: "ml".to_owned(), name: "p".to_owned(), served_model: "m".to_owned() };

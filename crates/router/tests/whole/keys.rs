@@ -1,0 +1,115 @@
+//! Who may call: API keys, and what a caller without one is told.
+
+use std::sync::Arc;
+
+use router::live::Live;
+use router_core::{Access, KeptKey, Keys, Table};
+
+use crate::bed::{Bed, Engine, guarded, header, plain, post, status};
+
+/// What is kept of the key of [`SECRET`], made with
+/// `printf %s SECRET | openssl dgst -sha256 -mac HMAC -macopt hexkey:SALT`.
+const KEPT: &str =
+    "v1:00112233445566778899aabbccddeeff:c6d1aef2613d2098736aa2c1d9564dec6a5c1f70b8e2725d6141c8733b65b218";
+const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const ASK: &str = r#"{"model":"m","max_tokens":1,"messages":[]}"#;
+
+/// A router whose policy has this rule, and that has read what is kept of the keys of two callers.
+fn bed(engine: &Engine, access: &Option<Access>, read: bool) -> Bed {
+    let bed = Bed::new(&[engine.address]);
+    let mut keys = Keys::default();
+    if read {
+        let kept = |caller: &str| (caller.to_owned(), KeptKey::parse(KEPT).unwrap());
+        keys.set("ml", [kept("team-a"), kept("team_b")]);
+    }
+    let table = guarded(&[engine.address], access.as_ref(), &Table::default());
+    bed.live.store(Arc::new(Live::new(table, &bed.metrics).with_callers(Arc::new(keys))));
+    bed
+}
+
+fn closed(allow: &[&str]) -> Option<Access> {
+    Some(Access { anonymous: false, allow: allow.iter().map(|name| (*name).to_owned()).collect() })
+}
+
+fn bearer(caller: &str, secret: &str) -> String {
+    format!("authorization: Bearer qm_{caller}_{secret}\r\n")
+}
+
+async fn ask(bed: &Bed, path: &str, headers: &str) -> (String, String) {
+    let mut client = bed.client().await;
+    client.send(post(path, headers, ASK)).await;
+    client.message().await
+}
+
+const CHAT: &str = "/v1/chat/completions";
+
+#[tokio::test]
+async fn a_key_opens_what_the_policy_says() {
+    let engine = Engine::answering(plain("{}")).await;
+    let wrong = SECRET.replace('0', "1");
+    let open = Some(Access { anonymous: true, ..Access::default() });
+    for (access, headers, expected) in [
+        (None, String::new(), 200),
+        (None, bearer("nobody", SECRET), 200),
+        (closed(&[]), bearer("team-a", SECRET), 200),
+        (closed(&[]), bearer("team_b", SECRET), 200),
+        (closed(&[]), format!("x-api-key: qm_team-a_{SECRET}\r\n"), 200),
+        (closed(&[]), String::new(), 401),
+        (closed(&[]), bearer("team-a", &wrong), 401),
+        (closed(&[]), bearer("nobody", SECRET), 401),
+        (closed(&[]), "authorization: Bearer sk-of-another\r\n".to_owned(), 401),
+        (closed(&["team-*"]), bearer("team-a", SECRET), 200),
+        (closed(&["team-*"]), bearer("team_b", SECRET), 403),
+        (open.clone(), "authorization: Bearer sk-of-another\r\n".to_owned(), 200),
+        (open, bearer("team-a", &wrong), 401),
+    ] {
+        let bed = bed(&engine, &access, true);
+        let (head, body) = ask(&bed, CHAT, &headers).await;
+        assert_eq!(status(&head), expected, "{access:?} {headers}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn no_key_a_wrong_one_and_an_unknown_name_are_told_the_same() {
+    let engine = Engine::answering(plain("{}")).await;
+    let bed = bed(&engine, &closed(&[]), true);
+    let id = "x-request-id: same\r\n";
+    for (path, class) in [(CHAT, r#""code":"invalid_api_key""#), ("/v1/messages", r#""type":"authentication_error""#)] {
+        let mut told = Vec::new();
+        for headers in [String::new(), bearer("team-a", &SECRET.replace('a', "b")), bearer("nobody", SECRET)] {
+            let (head, body) = ask(&bed, path, &format!("{id}{headers}")).await;
+            assert_eq!((status(&head), header(&head, "www-authenticate")), (401, Some("Bearer")), "{head}");
+            assert!(body.contains(class), "{path}: {body}");
+            told.push(body);
+        }
+        assert!(told.iter().all(|body| *body == told[0]), "{told:?}");
+    }
+    assert_eq!(engine.connections(), 0, "nothing of it reached an engine");
+}
+
+#[tokio::test]
+async fn keys_that_were_not_read_yet_are_a_matter_of_waiting() {
+    let engine = Engine::answering(plain("{}")).await;
+    let bed = bed(&engine, &closed(&[]), false);
+    let (head, body) = ask(&bed, CHAT, &bearer("team-a", SECRET)).await;
+    assert_eq!((status(&head), header(&head, "retry-after")), (503, Some("5")), "{body}");
+}
+
+#[tokio::test]
+async fn a_key_goes_no_further_than_the_router() {
+    let (seen, mut heads) = tokio::sync::mpsc::unbounded_channel();
+    let engine = Engine::new(move |_, mut wire| {
+        let seen = seen.clone();
+        async move {
+            let (head, body) = wire.message().await;
+            seen.send(head + &body).unwrap();
+            wire.send(plain("{}")).await;
+        }
+    })
+    .await;
+    let bed = bed(&engine, &closed(&[]), true);
+    let (head, _) = ask(&bed, CHAT, &bearer("team-a", SECRET)).await;
+    assert_eq!(status(&head), 200);
+    let sent = heads.recv().await.unwrap();
+    assert!(!sent.contains(SECRET) && !sent.to_ascii_lowercase().contains("authorization"), "{sent}");
+}
