@@ -2,7 +2,7 @@
 
 use crate::translate::json::{Read, cannot};
 use crate::translate::messages::request_out::{
-    Thinking, Turn, limit, plain_id, system_blocks, thinking, turns, write_thinking,
+    Thinking, Turn, limit, plain_id, says_something, system_blocks, thinking, turns, write_thinking,
 };
 use crate::translate::write::{self, List, Object};
 use crate::translate::{Field, Shape, Way};
@@ -155,7 +155,10 @@ fn content(content: &Content, o: &mut Object<'_>) {
         }),
         Content::ToolResult { id, content: parts, failed } => o.object("toolResult", |o| {
             o.text("toolUseId", &plain_id(id));
-            o.list("content", |l| parts.iter().for_each(|p| l.object(|o| self::content(p, o))));
+            // Bedrock refuses an empty text, also of a tool that had nothing to say.
+            o.list("content", |l| {
+                parts.iter().filter(|p| says_something(p)).for_each(|p| l.object(|o| self::content(p, o)));
+            });
             if *failed {
                 o.text("status", "error");
             }

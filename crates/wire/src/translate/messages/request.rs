@@ -42,8 +42,8 @@ pub(crate) fn read(body: &[u8], way: &mut Way<'_>) -> Read<Request> {
     };
     o.only("speed", &[r#""standard""#], "the target has one speed")?;
     o.only("mcp_servers", &["[]"], "the target does not call MCP servers itself")?;
-    // Both only save tokens.
-    o.give_up(&["cache_control", "context_management"], &mut way.given_up)?;
+    // These only save tokens, or tell why none were saved.
+    o.give_up(&["cache_control", "context_management", "diagnostics"], &mut way.given_up)?;
     o.end()?;
     Ok(request)
 }

@@ -177,7 +177,7 @@ pub(crate) fn turns(request: &Request) -> Vec<Turn<'_>> {
 }
 
 /// Empty texts are refused by targets, and thoughts without Anthropic's seal too.
-fn says_something(content: &Content) -> bool {
+pub(crate) fn says_something(content: &Content) -> bool {
     match content {
         Content::Text(text) | Content::Refusal(text) => !text.is_empty(),
         Content::Reasoning { signature, .. } => signature.as_deref().is_some_and(|s| !is_foreign(s)),

@@ -59,7 +59,7 @@ pub(crate) fn read(body: &[u8], way: &mut Way<'_>) -> Read<(Request, String)> {
     o.take("include")?;
     o.take("store")?;
     o.take("stream_options")?;
-    let hints = ["safety_identifier", "prompt_cache_retention", "prompt_cache_options"];
+    let hints = ["safety_identifier", "prompt_cache_retention", "prompt_cache_options", "context_management"];
     o.give_up(&hints, &mut way.given_up)?;
     o.end()?;
     Ok((request, members))

@@ -377,6 +377,7 @@ fn ids_of_calls_are_spelt_as_the_target_wants() {
     assert_eq!(got["messages"][2]["content"][0]["tool_use_id"], "a_b_c");
     let got = to(Chat, Converse, &body);
     assert_eq!(got["messages"][1]["content"][0]["toolUse"]["toolUseId"], "a_b_c");
+    assert_eq!(got["messages"][2]["content"][0]["toolResult"]["content"], json!([]), "a blank text is refused there");
     assert_eq!(to(Chat, Responses, &body)["input"][1]["call_id"], "a b:c");
 }
 

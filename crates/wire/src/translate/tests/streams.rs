@@ -136,6 +136,11 @@ fn errors_within_streams_reach_the_client() {
         (Converse, "throttlingException {\"message\":\"m\"}", "m"),
         (Converse, "metadata {}", "the target's stream ended before the answer did"),
         (Messages, "", "the target's stream ended before the answer did"),
+        (
+            Messages,
+            "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+            "the target's stream ended before the answer did",
+        ),
     ];
     for (from, stream, want) in cases {
         for to in [Chat, Messages, Responses] {
@@ -160,30 +165,6 @@ fn what_broke_a_stream_is_told_once() {
         stream.push(sample(Chat).as_bytes(), &mut out);
         let seen = seen_loosely(to, &String::from_utf8(out).unwrap());
         assert!(seen.error.unwrap().contains("silent") && !seen.ended);
-    }
-}
-
-/// gateway.md 5.23: content beside an empty list of calls.
-#[test]
-fn an_empty_list_of_calls_is_no_call() {
-    let stream = events(
-        false,
-        &[
-            chat_chunk(&json!({"role": "assistant", "content": "Hi", "tool_calls": []}), None),
-            chat_chunk(&json!({"tool_calls": []}), Some("stop")),
-        ],
-    ) + "data: [DONE]\n\n";
-    let seen = read(Messages, &streamed(Chat, Messages, false, stream.as_bytes()));
-    assert_eq!((seen.text.as_str(), seen.calls.len(), seen.stop.as_deref()), ("Hi", 0, Some("end_turn")));
-}
-
-/// gateway.md 5.24: reasoning under either name becomes thinking.
-#[test]
-fn reasoning_keeps_under_both_names() {
-    for name in ["reasoning", "reasoning_content"] {
-        let chunks = [chat_chunk(&json!({name: "hm"}), None), chat_chunk(&json!({"content": "a"}), Some("stop"))];
-        let stream = events(false, &chunks) + "data: [DONE]\n\n";
-        assert_eq!(read(Messages, &streamed(Chat, Messages, false, stream.as_bytes())).thoughts, "hm");
     }
 }
 
