@@ -73,6 +73,8 @@ pub mod reason {
     pub const ARGUMENTS_DOUBTFUL: &str = "ArgumentsDoubtful";
     /// The spec is well-formed.
     pub const VALID: &str = "Valid";
+    /// Another policy has a name that this one lists.
+    pub const CONFLICT: &str = "Conflict";
     /// All references resolve.
     pub const RESOLVED: &str = "Resolved";
     /// A pool that a target names does not exist.

@@ -14,6 +14,7 @@ pub mod metrics_api;
 pub mod plan;
 pub mod pool;
 pub mod route;
+pub mod unreadable;
 
 /// The name under which the operator owns fields of the objects it applies. It must never change: the fields of objects
 /// that an older operator made are found by it.

@@ -15,7 +15,6 @@ mod quantity;
 mod rollout;
 mod service;
 mod status;
-pub mod unreadable;
 mod validate;
 
 use std::sync::Arc;

@@ -1,10 +1,14 @@
-//! A RoutePolicy: whether it is well-formed, and whether what it names exists.
+//! A RoutePolicy: whether it is well-formed, whether the names that it lists are its own, and whether what it names exists.
+
+mod names;
 
 use std::collections::BTreeSet;
 
 use api::conditions::{ACCEPTED, READY, RECONCILING, RESOLVED_REFS, STALLED, condition, reason, remove, set};
 use api::{Destination, HOSTS_ANNOTATION, KeyRef, PoolRef, Provider, RoutePolicy, RoutePolicySpec, RoutePolicyStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+pub use names::{Taken, share_a_name, taken};
 
 /// Whether a pool that a policy names can be used by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,16 +42,18 @@ impl SecretState {
     }
 }
 
-/// The status of a policy, where `access` tells of a pool, by namespace and name, whether the policy may use it, and
-/// `secret` what is known of a Secret of the policy's namespace.
+/// The status of a policy, where `access` tells of a pool, by namespace and name, whether the policy may use it, `taken`
+/// which of its names others have, and `secret` what is known of a Secret of the policy's namespace.
 pub fn status(
     now: &Time,
     policy: &RoutePolicy,
+    taken: &Taken,
     access: impl Fn(&str, &str) -> Access,
     secret: impl Fn(&str) -> SecretState,
 ) -> RoutePolicyStatus {
     let generation = policy.metadata.generation;
-    let faults = faults(&policy.spec);
+    let faults = faults(&policy.spec).map(|faults| (reason::INVALID_SPEC, faults));
+    let faults = faults.or_else(|| Some((reason::CONFLICT, taken.message(policy)?)));
     let missing = unresolved(policy, access, secret);
     let mut conditions = policy.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
     let mut put = |type_: &str, is: bool, reason: &str, message: &str| {
@@ -56,16 +62,16 @@ pub fn status(
 
     match &faults {
         None => put(ACCEPTED, true, reason::VALID, "the policy is well-formed"),
-        Some(faults) => put(ACCEPTED, false, reason::INVALID_SPEC, faults),
+        Some((reason, faults)) => put(ACCEPTED, false, reason, faults),
     }
     match &missing {
         None => put(RESOLVED_REFS, true, reason::RESOLVED, "everything that the policy names is there for it"),
         Some((reason, message)) => put(RESOLVED_REFS, false, reason, message),
     }
     match (&faults, &missing) {
-        (Some(faults), _) => {
-            put(READY, false, reason::INVALID_SPEC, faults);
-            put(STALLED, true, reason::INVALID_SPEC, faults);
+        (Some((reason, faults)), _) => {
+            put(READY, false, reason, faults);
+            put(STALLED, true, reason, faults);
             remove(&mut conditions, RECONCILING);
         }
         (None, Some((reason, message))) => {
@@ -80,6 +86,13 @@ pub fn status(
         }
     }
     RoutePolicyStatus { observed_generation: generation, conditions }
+}
+
+/// Whether the policy was told that others have names of its. What one of them loses may now be its own.
+#[must_use]
+pub fn was_told_of_a_conflict(policy: &RoutePolicy) -> bool {
+    let told = policy.status.iter().flat_map(|status| &status.conditions);
+    told.into_iter().any(|c| c.type_ == ACCEPTED && c.reason == reason::CONFLICT)
 }
 
 /// The pools that the policy sends requests to, by namespace and name, each once, in order.
@@ -224,10 +237,29 @@ mod tests {
 
     const POOLS: [&str; 2] = ["llama", "qwen"];
 
+    /// The status of a policy beside one that has the name `taken` since the beginning of time.
+    fn look(
+        now: &Time,
+        policy: &RoutePolicy,
+        access: impl Fn(&str, &str) -> Access,
+        secret: impl Fn(&str) -> SecretState,
+    ) -> RoutePolicyStatus {
+        let first: RoutePolicy = serde_json::from_value(json!({
+            "apiVersion": "quartermaster.dev/v1alpha1", "kind": "RoutePolicy",
+            "metadata": {"name": "before", "namespace": "ml", "creationTimestamp": "1970-01-01T00:00:00Z"},
+            "spec": {"models": ["taken"], "targets": []},
+        }))
+        .unwrap();
+        status(now, policy, &taken(policy, [&first]), access, secret)
+    }
+
     fn check(spec: &Value, want: &[(&str, &str, &str)], message_holds: &str) {
         let policy: RoutePolicy = serde_json::from_value(json!({
             "apiVersion": "quartermaster.dev/v1alpha1", "kind": "RoutePolicy",
-            "metadata": {"name": "chat", "namespace": "ml", "generation": 3}, "spec": spec,
+            "metadata": {
+                "name": "chat", "namespace": "ml", "generation": 3, "creationTimestamp": "1970-01-02T00:00:00Z",
+            },
+            "spec": spec,
         }))
         .unwrap();
         let now = Time(Timestamp::UNIX_EPOCH);
@@ -241,7 +273,7 @@ mod tests {
             "secret" => SecretState::Denied,
             _ => SecretState::Missing,
         };
-        let status = status(&now, &policy, access, secret);
+        let status = look(&now, &policy, access, secret);
         let got: Vec<_> =
             status.conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str())).collect();
         assert_eq!(got, want, "{spec}");
@@ -252,7 +284,8 @@ mod tests {
         let mut again = policy;
         again.status = Some(status.clone());
         let later = Time(Timestamp::from_second(9).unwrap());
-        assert_eq!(super::status(&later, &again, access, secret), status, "a second look changes nothing");
+        assert_eq!(look(&later, &again, access, secret), status, "a second look changes nothing");
+        assert_eq!(was_told_of_a_conflict(&again), want[0].2 == "Conflict");
     }
 
     #[test]
@@ -282,6 +315,24 @@ mod tests {
                 ("Stalled", "True", "InvalidSpec"),
             ],
             "spec.models[0] may hold '*' only as its last character; spec.targets[1].name \"a\" is taken",
+        );
+        let conflict = |resolved: (&'static str, &'static str)| {
+            [
+                ("Accepted", "False", "Conflict"),
+                ("ResolvedRefs", resolved.0, resolved.1),
+                ("Ready", "False", "Conflict"),
+                ("Stalled", "True", "Conflict"),
+            ]
+        };
+        check(
+            &json!({"models": ["chat", "taken"], "targets": [to("a", "llama")]}),
+            &conflict(("True", "Resolved")),
+            "spec.models[1] \"taken\" is answered by RoutePolicy \"before\", which came first",
+        );
+        check(
+            &json!({"models": ["taken"], "targets": [to("a", "gone")]}),
+            &conflict(("False", "PoolNotFound")),
+            "no request comes to this policy",
         );
     }
 

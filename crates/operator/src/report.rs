@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 use crate::call::call;
 use crate::context::Context;
 use crate::error::Error;
-use crate::metrics::POOL;
 
 /// Writes `new` over `old` if need be. Returns how long to wait before it is due, when it is not yet.
 pub(crate) async fn report(
@@ -62,13 +61,13 @@ fn patch(uid: &str, status: &InferencePoolStatus) -> Value {
 }
 
 /// An event that cannot be written is only logged: the condition says the same.
-pub(crate) async fn tell<K: Resource<DynamicType = ()>>(ctx: &Context, pool: &K, note: Note) {
+pub(crate) async fn tell<K: Resource<DynamicType = ()>>(ctx: &Context, object: &K, note: Note) {
     let type_ = if note.warning { EventType::Warning } else { EventType::Normal };
-    let (namespace, name) = (pool.namespace().unwrap_or_default(), pool.name_any());
-    tracing::info!(kind = POOL, namespace, name, reason = note.reason, note = note.message, "told");
+    let (kind, namespace, name) = (K::kind(&()), object.namespace().unwrap_or_default(), object.name_any());
+    tracing::info!(%kind, namespace, name, reason = note.reason, note = note.message, "told");
     let event =
         Event { type_, reason: note.reason, note: Some(note.message), action: "Report".to_owned(), secondary: None };
-    if let Err(error) = call("write an event", ctx.events.publish(&event, &pool.object_ref(&()))).await {
+    if let Err(error) = call("write an event", ctx.events.publish(&event, &object.object_ref(&()))).await {
         tracing::warn!(%error, "an event is lost");
     }
 }

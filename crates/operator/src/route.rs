@@ -1,4 +1,4 @@
-//! The life of a RoutePolicy: look whether what it names exists, and say so.
+//! The life of a RoutePolicy: look whether its names are its own and what it refers to exists, and say so.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::metrics::ROUTE;
 use crate::pool;
 use crate::scrape::PoolKey;
+use crate::unreadable::report_unreadable;
 
 /// A policy as it comes from the API server, which may be one that we cannot read.
 pub(crate) type Guarded = DeserializeGuard<RoutePolicy>;
@@ -28,14 +29,18 @@ pub(crate) type Guarded = DeserializeGuard<RoutePolicy>;
 /// How often the Secrets of a policy are looked at. They are not watched: that needs the right to read all of a namespace.
 const LOOK_AT_SECRETS: Duration = Duration::from_secs(60);
 
-/// Writes the conditions of a policy. Called whenever the policy, or a pool that it names, has come, changed or gone, and
-/// from time to time for one that names Secrets.
+/// Writes the conditions of a policy. Called whenever the policy, a pool that it names, or a policy that lists a name of its
+/// has come, changed or gone, and from time to time for one that names Secrets.
 pub(crate) async fn reconcile(guarded: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
     let begun = Instant::now();
     let done = match &guarded.0 {
         Ok(policy) if policy.meta().deletion_timestamp.is_some() => Ok(()),
         Ok(policy) => reconcile_policy(policy, &ctx).await,
-        Err(invalid) => Err(Error::Undecodable(invalid.error.clone())),
+        Err(_) if guarded.meta().deletion_timestamp.is_some() => Ok(()),
+        Err(invalid) => {
+            let told = report_unreadable(&ctx, &guarded).await;
+            told.and_then(|()| Err(Error::Undecodable(invalid.error.clone())))
+        }
     };
     ctx.metrics.reconciled(ROUTE, begun.elapsed());
     done.map(|()| {
@@ -56,6 +61,15 @@ pub(crate) fn of_pool(policies: &Store<Guarded>, pool: &pool::Guarded) -> Vec<Ob
     let (namespace, pool) = (pool.namespace().unwrap_or_default(), pool.name_any());
     let names = |policy: &RoutePolicy| route::pools(policy).iter().any(|(n, p)| *n == namespace && *p == pool);
     referring(policies, names)
+}
+
+/// The policies that may have lost a name to this one, or got one from it.
+pub(crate) fn rivals(policies: &Store<Guarded>, changed: &Guarded) -> Vec<ObjectRef<Guarded>> {
+    let itself = ObjectRef::from_obj(changed);
+    let shares = |policy: &RoutePolicy| {
+        route::was_told_of_a_conflict(policy) || changed.0.as_ref().is_ok_and(|it| route::share_a_name(it, policy))
+    };
+    referring(policies, shares).into_iter().filter(|rival| *rival != itself).collect()
 }
 
 /// The policies of a namespace that name pools of others: whether they may can change with the namespace's labels.
@@ -123,7 +137,9 @@ async fn reconcile_policy(policy: &RoutePolicy, ctx: &Context) -> Result<(), Err
     let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
     let secrets = secrets(policy, &namespace, ctx).await?;
     let secret = |name: &str| secrets.get(name).cloned().unwrap_or(SecretState::Missing);
-    let status = route::status(&(ctx.clock)(), policy, |n, pool| access(ctx, &namespace, n, pool), secret);
+    let all = ctx.stores.policies.state();
+    let taken = route::taken(policy, all.iter().filter_map(|other| other.0.as_ref().ok()));
+    let status = route::status(&(ctx.clock)(), policy, &taken, |n, pool| access(ctx, &namespace, n, pool), secret);
     if policy.status.as_ref() == Some(&status) {
         return Ok(());
     }

@@ -255,11 +255,12 @@ impl Process {
         });
         let ctx = Arc::new(self.context(stores.clone(), known.clone()));
         let config = controller::Config::default().concurrency(CONCURRENCY);
-        // Each kind's watch also tells the other kind's controller. Both drain what they are told whatever their own watch
-        // does, so neither waits for the other for ever.
+        // Each kind's watch also tells the other kind's controller, and that of policies its own of others with the same
+        // names. Both drain what they are told whatever their own watch does, so none waits for ever.
         let (poked, policy_pokes) = mpsc::channel(CHANGED);
         let (pools, policies) = (ctx.stores.pools.clone(), ctx.stores.policies.clone());
         let (known_pools, known_policies) = (pools.clone(), policies.clone());
+        let rivals_poked = poked.clone();
         let pool_changes = changes.pools.then(move |pool| {
             let refers = pool.as_ref().ok().map(|pool| route::of_pool(&known_policies, pool));
             tell(poked.clone(), refers.unwrap_or_default(), pool)
@@ -267,6 +268,11 @@ impl Process {
         let policy_changes = changes.policies.then(move |policy| {
             let refers = policy.as_ref().ok().map(|policy| route::pools_of(policy, &known_pools));
             tell(changed.clone(), refers.unwrap_or_default(), policy)
+        });
+        let all_policies = policies.clone();
+        let policy_changes = policy_changes.then(move |policy| {
+            let rivals = policy.as_ref().ok().map(|policy| route::rivals(&all_policies, policy));
+            tell(rivals_poked.clone(), rivals.unwrap_or_default(), policy)
         });
 
         let queue = Queue::new(POOL, self.metrics.clone(), self.leading.clone());

@@ -12,7 +12,8 @@ use api::{RoutePolicy, RoutePolicyStatus};
 use serde_json::Value;
 
 use super::*;
-use crate::route::{Access, SecretState};
+use crate::route::{Access, SecretState, taken};
+use crate::unreadable::{Written, conditions, fault};
 
 /// What a tool must say. In the words of kstatus, which Flux uses, and of Argo CD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +60,11 @@ fn told_by(pods: &[&str], ready: i32) -> InferencePoolStatus {
     plan(&later(), &Site::default(), &seen, &validate(&pool(2)).unwrap()).status
 }
 
-/// As it is stored, and as the operator marks it.
-fn unreadable(mut object: Value) -> Value {
-    object["spec"]["model"] = json!(7);
-    let fault = crate::pool::unreadable::fault(&object).unwrap();
-    let conditions = crate::pool::unreadable::conditions(&now(), &object, &fault);
+/// As it is stored with a `field` of its spec that has no meaning, and as the operator marks it.
+fn unreadable<K: Written>(mut object: Value, field: &str) -> Value {
+    object["spec"][field] = json!(7);
+    let fault = fault::<K>(&object).unwrap();
+    let conditions = conditions::<K>(&now(), &object, &fault);
     object["status"] = json!({"observedGeneration": object["metadata"]["generation"], "conditions": conditions});
     object
 }
@@ -143,7 +144,7 @@ fn pools() -> Vec<State> {
         state("pool-rollout-crash-looping", Broken, 2, told_by(&["old ready", "old ready", "crash"], 2)),
         state("pool-rollout-cures-a-crash-loop", Wait, 2, told_by(&["old crash", "old ready", "loading"], 1)),
         state("pool-replacing-one-by-one", Wait, 2, told_by(&["old ready", "old ready", "full-node"], 2)),
-        State { name: "pool-unreadable", verdict: Broken, object: unreadable(object(2)) },
+        State { name: "pool-unreadable", verdict: Broken, object: unreadable::<InferencePool>(object(2), "model") },
         state("pool-blocked", Broken, 2, told(reason::BLOCKED)),
         state("pool-forbidden", Broken, 2, told(reason::REFUSED)),
         state("pool-recovering", Wait, 2, after(&status_of(&late, 2), world(2, 3, 2, 2))),
@@ -177,9 +178,12 @@ fn policies() -> Vec<State> {
     };
     let looked = |object: Value| {
         let policy: RoutePolicy = serde_json::from_value(object.clone()).unwrap();
+        let mut before: RoutePolicy = serde_json::from_value(to("taken", "llama")).unwrap();
+        before.metadata.name = Some("before".to_owned());
         let status: RoutePolicyStatus = crate::route::status(
             &now(),
             &policy,
+            &taken(&policy, [&before]),
             |_, name| match name {
                 "llama" => Access::Granted,
                 "theirs" => Access::Refused,
@@ -196,6 +200,12 @@ fn policies() -> Vec<State> {
         State { name: "policy-without-its-pool", verdict: Wait, object: looked(to("chat", "qwen")) },
         State { name: "policy-not-admitted-by-its-pool", verdict: Wait, object: looked(to("chat", "theirs")) },
         State { name: "policy-refused", verdict: Broken, object: looked(to("a*b", "llama")) },
+        State { name: "policy-without-its-name", verdict: Broken, object: looked(to("taken", "llama")) },
+        State {
+            name: "policy-unreadable",
+            verdict: Broken,
+            object: unreadable::<RoutePolicy>(to("chat", "llama"), "models"),
+        },
         State { name: "policy-changed", verdict: Wait, object: changed_since(found.clone()) },
         State { name: "policy-deleted", verdict: Leaving, object: leaving(found) },
     ]
