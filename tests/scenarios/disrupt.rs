@@ -5,13 +5,17 @@
 use std::time::{Duration, Instant};
 
 use e2e::{
-    Chat, Namespace, PATIENCE, SYSTEM, kubectl, pause, routed, skip, tallied_load, try_kubectl, under_load, unscaled,
-    wait_for,
+    Chat, Namespace, PATIENCE, SYSTEM, kill, kubectl, load_on_new_connections, pause, processes, routed, skip,
+    tallied_load, try_kubectl, under_load, unscaled, wait_for,
 };
 use serde_json::{Value, json};
 
 /// Clients that stream all the time.
 const CLIENTS: usize = 32;
+/// Clients that connect anew for each request.
+const NEWCOMERS: usize = 8;
+/// From the beginning of a rollout of the routers to the next.
+const TURN: Duration = Duration::from_secs(30);
 /// Between a whole pool and the next kill, so that all replicas have work.
 const BREATH: Duration = Duration::from_millis(1500);
 
@@ -92,16 +96,26 @@ fn no_request_is_lost_while_routers_are_drained_from_their_nodes() {
     });
 }
 
-/// The processes of a pod's engine on this machine.
-fn processes(pod: &str) -> Vec<String> {
-    let name = format!("HOSTNAME={pod}");
-    let of_pod = |pid: &String| {
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == name.as_bytes())
-    };
-    let all =
-        std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    all.filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit())).filter(of_pod).collect()
+/// All routers are replaced again and again while clients connect anew for each request (RC-09).
+#[test]
+fn no_new_connection_fails_while_routers_are_replaced() {
+    if !routed() {
+        return skip("new connections while routers are replaced: a port-forward holds on to one router");
+    }
+    let (_ns, chat) = busy_pool("router-roll", "router-roll-model", 2);
+    let mut rollouts = 0;
+    let tally = load_on_new_connections(&chat, "router-roll-model", NEWCOMERS, || {
+        let began = Instant::now();
+        while began.elapsed() < lasts() {
+            let turn = Instant::now();
+            kubectl(&format!("rollout restart deployment/quartermaster-router --namespace {SYSTEM}"));
+            kubectl(&format!("rollout status deployment/quartermaster-router --namespace {SYSTEM} --timeout=120s"));
+            rollouts += 1;
+            pause(TURN.min(lasts().saturating_sub(turn - began)).saturating_sub(turn.elapsed()));
+        }
+    });
+    assert_eq!(tally.failures, Vec::<String>::new(), "{rollouts} rollouts, {} answers", tally.answers);
+    println!("{rollouts} rollouts of all routers: {} answers, each on a connection of its own", tally.answers);
 }
 
 /// Names of the pool's pods that are ready.
@@ -130,10 +144,7 @@ fn killed_replicas_cost_only_answers_that_had_begun_and_these_say_so() {
             let victims: Vec<String> = ready(&ns).into_iter().take(2).collect();
             // One after the other: what was tried again on the second is then tried again once more.
             for pod in &victims {
-                for pid in processes(pod) {
-                    let killed = std::process::Command::new("kill").args(["-9", &pid]).status().unwrap();
-                    kills += usize::from(killed.success());
-                }
+                kills += processes(pod).iter().filter(|pid| kill(pid)).count();
                 pause(BREATH / 3);
             }
             // A container that is killed often is started again later and later; new pods take their places at once.

@@ -2,14 +2,8 @@
 
 use std::io::Write;
 
-use e2e::{Chat, Namespace, PATIENCE, SYSTEM, helm, kubectl, try_kubectl, unscaled, wait_for};
+use e2e::{Chat, Namespace, PATIENCE, SYSTEM, helm, image_values, kubectl, try_kubectl, unscaled, wait_for};
 use serde_json::{Value, json};
-
-/// The image values of this cluster's install.
-fn images() -> String {
-    let registry = std::env::var("E2E_REGISTRY").unwrap_or_else(|_| "localhost/quartermaster".to_owned());
-    format!("image.registry={registry},image.tag=dev")
-}
 
 /// The operator for all namespaces is stopped until this is dropped, so that what is seen is the work of the other one.
 struct Alone {
@@ -98,7 +92,7 @@ fn an_administrator_of_a_namespace_installs_the_operator_there() {
             "--kubeconfig {kubeconfig} upgrade --install own charts/quartermaster --namespace {} --wait --timeout 3m \
              --set {},{values}",
             ns.name,
-            images()
+            image_values()
         ))
     };
     let error = install("watchNamespace=e2e-own").unwrap_err();

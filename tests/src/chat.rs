@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use crate::{SYSTEM, kubectl, routed};
 
+/// Most connections that are kept for the next request: as many as any scenario has clients.
+const KEPT: usize = 32;
+
 /// A connection to the router of the cluster.
 pub struct Chat {
     agent: ureq::Agent,
@@ -59,11 +62,14 @@ impl Chat {
     #[must_use]
     pub fn within(namespace: &str) -> Self {
         let (url, forward) = if routed() { (service_url(namespace), None) } else { port_forward(namespace) };
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(60)))
-            .http_status_as_error(false)
-            .build();
-        Self { agent: config.into(), url, forward }
+        Self { agent: agent(KEPT), url, forward }
+    }
+
+    /// The same router, with a connection of its own for each request. It lasts no longer than this one where that goes
+    /// through a port-forward.
+    #[must_use]
+    pub fn keeping_no_connection(&self) -> Self {
+        Self { agent: agent(0), url: self.url.clone(), forward: None }
     }
 
     /// POSTs `body` to `path` and reads the whole answer.
@@ -123,11 +129,28 @@ impl Drop for Chat {
     }
 }
 
+/// The text of a page. The error is its status, or why there is none.
+pub fn page(url: &str) -> Result<String, String> {
+    let answer = agent(0).get(url).call().map_err(|error| error.to_string())?;
+    let status = answer.status();
+    let text = answer.into_body().read_to_string().map_err(|error| error.to_string())?;
+    if status == 200 { Ok(text) } else { Err(format!("{status}: {text}")) }
+}
+
+fn agent(kept: usize) -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
+        .timeout_global(Some(Duration::from_secs(60)))
+        .http_status_as_error(false)
+        .max_idle_connections(kept)
+        .max_idle_connections_per_host(kept);
+    config.build().into()
+}
+
 fn question(model: &str, tokens: u32, stream: bool) -> Value {
     json!({"model": model, "stream": stream, "max_tokens": tokens, "messages": [{"role": "user", "content": "Hello"}]})
 }
 
-fn reply(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Reply, String> {
+fn reply(answer: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Reply, String> {
     let answer = answer.map_err(|error| error.to_string())?;
     let header = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let (status, retry_after, allow) = (answer.status().as_u16(), header("retry-after"), header("allow"));

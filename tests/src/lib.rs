@@ -7,15 +7,17 @@
 #![expect(clippy::panic, clippy::expect_used, reason = "a helper of tests fails the test")]
 
 mod chat;
+mod direct;
 mod helm;
 mod kubectl;
 mod load;
 mod namespace;
 
-pub use chat::{Chat, Reply, Streamed};
+pub use chat::{Chat, Reply, Streamed, page};
+pub use direct::{Authority, Direct, Shown, Trust, Way, certificate};
 pub use helm::{helm, must_helm, objects, rendered};
 pub use kubectl::{Kubectl, kubectl, try_kubectl, warnings};
-pub use load::{Tally, tallied_load, under_load};
+pub use load::{Tally, load_on_new_connections, tallied_load, under_load};
 pub use namespace::Namespace;
 
 use std::time::{Duration, Instant};
@@ -67,8 +69,36 @@ pub fn read(path: &str) -> String {
 /// A manifest of the checkout, with images from where this cluster has them.
 #[must_use]
 pub fn manifest(path: &str) -> String {
-    let registry = std::env::var("E2E_REGISTRY").unwrap_or_else(|_| "localhost/quartermaster".to_owned());
-    read(path).replace("localhost/quartermaster", &registry)
+    read(path).replace("localhost/quartermaster", &registry())
+}
+
+/// The chart's values for images from where this cluster has them, for `--set`.
+#[must_use]
+pub fn image_values() -> String {
+    format!("image.registry={},image.tag=dev", registry())
+}
+
+fn registry() -> String {
+    std::env::var("E2E_REGISTRY").unwrap_or_else(|_| "localhost/quartermaster".to_owned())
+}
+
+/// The processes of a pod's programs, where its node is on this machine.
+#[must_use]
+pub fn processes(pod: &str) -> Vec<String> {
+    let name = format!("HOSTNAME={pod}");
+    let of_pod = |pid: &String| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == name.as_bytes())
+    };
+    let all = std::fs::read_dir("/proc").expect("/proc is there").flatten();
+    let all = all.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    all.filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit())).filter(of_pod).collect()
+}
+
+/// Ends a process without a word, as a crash would; whether there was one.
+#[must_use]
+pub fn kill(pid: &str) -> bool {
+    std::process::Command::new("kill").args(["-9", pid]).status().expect("kill starts").success()
 }
 
 /// The sample pool without its autoscaler, for scenarios that set the number of replicas themselves.

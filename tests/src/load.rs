@@ -41,10 +41,20 @@ pub fn under_load(chat: &Chat, model: &str, clients: usize, work: impl FnOnce())
 
 /// As [`under_load`], but what becomes of the requests is for the caller to judge. Panics when none was answered.
 pub fn tallied_load(chat: &Chat, model: &str, clients: usize, work: impl FnOnce()) -> Tally {
+    load(clients, &|| chat.stream(model, TOKENS), work)
+}
+
+/// As [`tallied_load`], with short answers, each on a connection of its own.
+pub fn load_on_new_connections(chat: &Chat, model: &str, clients: usize, work: impl FnOnce()) -> Tally {
+    let chat = chat.keeping_no_connection();
+    load(clients, &|| chat.stream(model, 2), work)
+}
+
+fn load(clients: usize, ask: &(dyn Fn() -> Result<Streamed, String> + Sync), work: impl FnOnce()) -> Tally {
     let (stop, tally) = (AtomicBool::new(false), Mutex::new(Tally::default()));
     let ask_until_stopped = || {
         while !stop.load(Relaxed) {
-            let outcome = chat.stream(model, TOKENS);
+            let outcome = ask();
             tally.lock().expect("no client panics").add(&outcome);
         }
     };
