@@ -191,12 +191,13 @@ fn a_router_that_starts_while_the_api_server_is_away_serves_by_the_table_it_kept
     let name = before["metadata"]["name"].as_str().unwrap();
     let admin = format!("http://{}:9090", before["status"]["podIP"].as_str().unwrap());
     let endpoint = ns.get("pods --selector quartermaster.dev/pool=known").unwrap();
-    let endpoint = endpoint["items"][0]["status"]["podIP"].as_str().unwrap().to_owned();
+    let endpoint = endpoint["items"][0]["status"]["podIP"].as_str().unwrap();
+    let ready = format!("\"{endpoint}:8000\",\"ready\":true");
     let process = processes(name).pop().unwrap();
     let table = Path::new("/proc").join(&process).join("root").join("var/cache/quartermaster/table.json");
     wait_for("the table is kept", PATIENCE, || {
         let kept = std::fs::read_to_string(&table);
-        kept.map_err(|e| e.to_string()).and_then(|text| text.contains(&endpoint).then_some(()).ok_or(text))
+        kept.map_err(|e| e.to_string()).and_then(|text| text.contains(&ready).then_some(()).ok_or(text))
     });
     let figure = |want: &str| {
         let page = page(&format!("{admin}/metrics"))?;
