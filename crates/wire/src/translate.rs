@@ -244,6 +244,8 @@ pub(crate) struct Way<'a> {
     pub(crate) from: Shape,
     pub(crate) target: &'a Target<'a>,
     pub(crate) given_up: Vec<&'static str>,
+    /// Bytes of the request, and so about those of what is written.
+    pub(crate) room: usize,
 }
 
 impl Way<'_> {
@@ -295,7 +297,7 @@ pub(crate) fn is_foreign(seal: &str) -> bool {
 /// # Errors
 /// When the body is no request of its shape, or asks for something that the target's shape cannot say.
 pub fn request(from: Shape, to: Shape, body: &[u8], target: &Target<'_>) -> Result<Translated, Untranslatable> {
-    let mut way = Way { from, target, given_up: Vec::new() };
+    let mut way = Way { from, target, given_up: Vec::new(), room: body.len() + 1024 };
     let (request, members) = match from {
         Shape::Chat => (chat::request::read(body, &mut way)?, String::new()),
         Shape::Messages => (messages::request::read(body, &mut way)?, String::new()),

@@ -5,7 +5,7 @@ use super::json::invalid;
 use crate::unified::Source;
 
 /// Reads the place of an image or a file.
-pub(crate) fn read(url: String) -> Result<Source, Untranslatable> {
+pub(crate) fn read(mut url: String) -> Result<Source, Untranslatable> {
     let Some(rest) = url.strip_prefix("data:") else {
         let known = url.starts_with("https://") || url.starts_with("http://");
         return if known { Ok(Source::Url(url)) } else { Err(invalid("expected an http, https or data URL")) };
@@ -14,7 +14,10 @@ pub(crate) fn read(url: String) -> Result<Source, Untranslatable> {
     let Some((head, base64)) = parts else { return Err(invalid("expected data:<media type>;base64,<data>")) };
     // A parameter such as a file's name may follow the type.
     let media_type = head.split(';').next().unwrap_or(head);
-    Ok(Source::Inline { media_type: media_type.to_owned(), base64: base64.to_owned() })
+    let (media_type, before) = (media_type.to_owned(), url.len() - base64.len());
+    // In place: the data may be megabytes.
+    url.drain(..before);
+    Ok(Source::Inline { media_type, base64: url })
 }
 
 /// As one URL.

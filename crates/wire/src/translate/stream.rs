@@ -116,7 +116,7 @@ enum Reader {
     Chat(chat::stream::Reader),
     Messages(messages::stream::Reader),
     Responses(responses::stream::Reader),
-    Converse(converse::stream::Reader),
+    Converse,
 }
 
 #[derive(Debug)]
@@ -175,7 +175,7 @@ impl Stream {
             Shape::Chat => Reader::Chat(chat::stream::Reader::default()),
             Shape::Messages => Reader::Messages(messages::stream::Reader::default()),
             Shape::Responses => Reader::Responses(responses::stream::Reader::default()),
-            Shape::Converse => Reader::Converse(converse::stream::Reader::default()),
+            Shape::Converse => Reader::Converse,
             Shape::Completions | Shape::Embeddings => return None,
         };
         let writer = match to {
@@ -279,7 +279,7 @@ impl Side {
             Reader::Chat(reader) => reader.event(data, &mut emit),
             Reader::Messages(reader) => reader.event(data, &mut emit),
             Reader::Responses(reader) => reader.event(data, &mut emit),
-            Reader::Converse(reader) => reader.event(name, data, &mut emit),
+            Reader::Converse => converse::stream::event(name, data, &mut emit),
         };
         match read {
             Ok(()) if ended => *state = State::Done,

@@ -15,7 +15,7 @@ pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
     }
     notes(request, way);
     let effort = effort(request, way);
-    let mut out = Vec::with_capacity(1024);
+    let mut out = Vec::with_capacity(way.room);
     write::object(&mut out, |o| {
         o.text("model", way.target.model);
         o.list("messages", |l| messages(request, l));

@@ -79,13 +79,12 @@ pub(crate) struct Reader {
     started: bool,
     /// The call under way: its index and its id.
     call: Option<(u32, String)>,
-    stopped: bool,
 }
 
 impl Reader {
     pub(crate) fn event(&mut self, data: &[u8], emit: Emit<'_>) -> Result<(), Problem> {
         if data.trim_ascii() == b"[DONE]" {
-            return if self.stopped { emit(Event::End) } else { Err(Problem::Unfinished) };
+            return emit(Event::End);
         }
         let chunk: Chunk<'_> = serde_json::from_slice(data).map_err(|_| Problem::Shape(Shape::Chat))?;
         if let Some(error) = chunk.error.filter(|e| e.get() != "null") {
@@ -123,7 +122,6 @@ impl Reader {
         }
         if let Some(reason) = filled(choice.finish_reason) {
             let stop = stop(&reason, choice.stop_reason.as_ref()).ok_or_else(|| Problem::Failed(Failure::gave_up()))?;
-            self.stopped = true;
             // Some servers say `stop` where they call a tool.
             let stop = if stop == Stop::End && self.call.is_some() { Stop::ToolUse } else { stop };
             emit(Event::Stop(stop))?;

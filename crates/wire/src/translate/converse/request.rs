@@ -19,7 +19,7 @@ pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
     let thinking = if claude { thinking(request, &turns, way) } else { None };
     let unsaid = matches!(thinking, Some(Thinking::Budget(_))).then(|| limit(way, thinking.as_ref()));
     notes(request, claude, way);
-    let mut out = Vec::with_capacity(1024);
+    let mut out = Vec::with_capacity(way.room);
     write::object(&mut out, |o| {
         let system = system_blocks(request);
         if !system.is_empty() {

@@ -64,39 +64,32 @@ struct Reasoning<'a> {
     redacted_content: Option<Text<'a>>,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Reader {
-    stopped: bool,
-}
-
-impl Reader {
-    pub(crate) fn event(&mut self, kind: &[u8], data: &[u8], emit: Emit<'_>) -> Result<(), Problem> {
-        let kind = std::str::from_utf8(kind).map_err(|_| Problem::Shape(Shape::Converse))?;
-        if kind.ends_with("Exception") {
-            return Err(Problem::Failed(Failure::of_converse(kind, data)));
+/// Reads one event.
+pub(crate) fn event(kind: &[u8], data: &[u8], emit: Emit<'_>) -> Result<(), Problem> {
+    let kind = std::str::from_utf8(kind).map_err(|_| Problem::Shape(Shape::Converse))?;
+    if kind.ends_with("Exception") {
+        return Err(Problem::Failed(Failure::of_converse(kind, data)));
+    }
+    let payload: Payload<'_> = serde_json::from_slice(data).map_err(|_| Problem::Shape(Shape::Converse))?;
+    match kind {
+        "messageStart" => emit(Event::Start { model: None, tokens: None }),
+        "contentBlockStart" => match payload.start.and_then(|s| s.tool_use) {
+            Some(ToolUse { tool_use_id, name }) => emit(Event::ToolCall { id: tool_use_id.0, name: name.0 }),
+            None => Ok(()),
+        },
+        "contentBlockDelta" => payload.delta.map_or(Ok(()), |delta| piece(delta, emit)),
+        "messageStop" => {
+            let reason = payload.stop_reason.ok_or(Problem::Shape(Shape::Converse))?;
+            emit(Event::Stop(stop(&reason.0).ok_or_else(|| Problem::Failed(Failure::gave_up()))?))
         }
-        let payload: Payload<'_> = serde_json::from_slice(data).map_err(|_| Problem::Shape(Shape::Converse))?;
-        match kind {
-            "messageStart" => emit(Event::Start { model: None, tokens: None }),
-            "contentBlockStart" => match payload.start.and_then(|s| s.tool_use) {
-                Some(ToolUse { tool_use_id, name }) => emit(Event::ToolCall { id: tool_use_id.0, name: name.0 }),
-                None => Ok(()),
-            },
-            "contentBlockDelta" => payload.delta.map_or(Ok(()), |delta| piece(delta, emit)),
-            "messageStop" => {
-                let reason = payload.stop_reason.ok_or(Problem::Shape(Shape::Converse))?;
-                self.stopped = true;
-                emit(Event::Stop(stop(&reason.0).ok_or_else(|| Problem::Failed(Failure::gave_up()))?))
+        // The last event: what was used.
+        "metadata" => {
+            if let Some(tokens) = payload.usage.and_then(|u| u.tokens()) {
+                emit(Event::Tokens(tokens))?;
             }
-            // The last event: what was used.
-            "metadata" => {
-                if let Some(tokens) = payload.usage.and_then(|u| u.tokens()) {
-                    emit(Event::Tokens(tokens))?;
-                }
-                if self.stopped { emit(Event::End) } else { Err(Problem::Unfinished) }
-            }
-            _ => Ok(()),
+            emit(Event::End)
         }
+        _ => Ok(()),
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
     let thinking = thinking(request, &turns, way);
     let limit = request.max_tokens.unwrap_or_else(|| limit(way, thinking.as_ref()));
     notes(request, way);
-    let mut out = Vec::with_capacity(1024);
+    let mut out = Vec::with_capacity(way.room);
     write::object(&mut out, |o| {
         o.text("model", way.target.model);
         o.plain("max_tokens", limit);

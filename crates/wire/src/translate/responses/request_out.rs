@@ -22,7 +22,7 @@ pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
         },
         all => (None, all),
     };
-    let mut out = Vec::with_capacity(1024);
+    let mut out = Vec::with_capacity(way.room);
     write::object(&mut out, |o| {
         o.text("model", way.target.model);
         o.text_if("instructions", instructions.map(String::as_str));

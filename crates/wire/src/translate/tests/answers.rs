@@ -112,6 +112,22 @@ fn reasons_to_stop() {
         let why = got["incomplete_details"]["reason"].as_str().unwrap_or("completed");
         assert_eq!(why, responses, "{reason}");
     }
+    for (reason, chat, messages) in
+        [("max_output_tokens", "length", "max_tokens"), ("content_filter", "content_filter", "refusal")]
+    {
+        let mut body = whole(Responses);
+        body["output"].as_array_mut().unwrap().truncate(2);
+        body["status"] = json!("incomplete");
+        body["incomplete_details"] = json!({"reason": reason});
+        assert_eq!(said(Responses, Chat, &body).unwrap()["choices"][0]["finish_reason"], chat);
+        assert_eq!(said(Responses, Messages, &body).unwrap()["stop_reason"], messages);
+    }
+    let converse = [("end_turn", "stop"), ("max_tokens", "length"), ("guardrail_intervened", "content_filter")];
+    for (reason, want) in converse {
+        let mut body = whole(Converse);
+        body["stopReason"] = json!(reason);
+        assert_eq!(said(Converse, Chat, &body).unwrap()["choices"][0]["finish_reason"], want);
+    }
     for (reason, want) in [("stop", "end_turn"), ("length", "max_tokens"), ("content_filter", "refusal")] {
         let mut body = whole(Chat);
         body["choices"][0] = json!({"message": {"content": "a"}, "finish_reason": reason});

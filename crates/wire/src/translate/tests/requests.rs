@@ -566,7 +566,7 @@ mod there_and_back {
     }
 
     fn journey(from: Shape, shape: Shape, request: &Request) -> Request {
-        let mut way = Way { from, target: &TARGET, given_up: Vec::new() };
+        let mut way = Way { from, target: &TARGET, given_up: Vec::new(), room: 0 };
         let body = write(request, shape, &mut way).unwrap();
         assert_eq!(way.given_up, Vec::<&str>::new());
         let read = match shape {

@@ -210,3 +210,25 @@ fn an_event_without_end_fails() {
     }
     assert!(stream.failure().is_some() && out.len() < 1000);
 }
+
+#[test]
+fn an_answer_cut_by_its_limit_says_so() {
+    let data = [
+        json!({"type": "response.created", "response": {"model": "m"}}),
+        json!({"type": "response.output_item.added", "output_index": 0, "item": {"type": "message"}}),
+        json!({"type": "response.output_text.delta", "output_index": 0, "delta": "a"}),
+        json!({"type": "response.incomplete", "response": {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}}),
+    ];
+    let responses = events(true, &data);
+    let chat = events(false, &[chat_chunk(&json!({"content": "a"}), Some("length"))]) + "data: [DONE]\n\n";
+    let cases = [
+        (Responses, Chat, &responses, "length"),
+        (Responses, Messages, &responses, "max_tokens"),
+        (Chat, Messages, &chat, "max_tokens"),
+        (Chat, Responses, &chat, "max_output_tokens"),
+    ];
+    for (from, to, stream, want) in cases {
+        let seen = read(to, &streamed(from, to, false, stream.as_bytes()));
+        assert_eq!((seen.stop.as_deref(), seen.text.as_str(), seen.ended), (Some(want), "a", true), "{from} to {to}");
+    }
+}
