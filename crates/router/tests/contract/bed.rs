@@ -85,6 +85,7 @@ fn table(models: &[(&str, SocketAddr)]) -> Table {
         targets: vec![TargetInput::new(*model, "ml", *model)],
         session_header: None,
         resilience: Resilience::default(),
+        access: None,
     };
     let pool = |(model, _): &(&str, SocketAddr)| PoolInput {
         namespace: name("ml"),
