@@ -1,11 +1,12 @@
 """Starts what is checked, and checks it.
 
-Places: the provider stand-ins alone, which shows that the SDKs' parsers reject nothing of theirs; and the router in front of
-the engine's simulator.
+Places: the provider stand-ins alone, which shows that the SDKs' parsers reject nothing of theirs; and the router, with callers
+who show a key, in front of the engine's simulator, of the stand-ins in their own API, and of the stand-ins in another one.
 """
 
 import argparse
 import contextlib
+import hmac
 import os
 import pathlib
 import socket
@@ -15,15 +16,27 @@ import threading
 import time
 from collections.abc import Iterator
 
-from . import anthropic_messages, bedrock, openai_chat, openai_errors, openai_responses  # noqa: F401
+from . import anthropic_messages, bedrock, openai_chat, openai_errors, openai_responses, through_router  # noqa: F401
 from .harness import Place, run
 
 STAND_INS = frozenset(
-    """chat repeat several probabilities tools structured reasoning cache completions embeddings models azure responses
-    stateful messages thinking prompt-cache count anthropic-models anthropic-bedrock bedrock errors keys faults direct""".split()
+    """chat repeat several probabilities same-api tools structured reasoning cache completions embeddings models azure responses
+    stateful messages thinking prompt-cache count anthropic-models anthropic-bedrock bedrock errors keys faults stream-faults direct""".split()
 )
 # The engine's simulator makes up its text, and calls no tool by itself.
-ENGINE = frozenset("chat several probabilities completions embeddings models responses messages errors".split())
+ENGINE = frozenset("chat same-api several probabilities completions embeddings models responses messages errors keys".split())
+# The same API on both sides.
+OPENAI = frozenset(
+    """chat same-api repeat several probabilities tools structured reasoning cache completions embeddings models responses
+    errors keys stream-faults""".split()
+)
+ANTHROPIC = frozenset("messages same-api repeat tools thinking prompt-cache count errors keys stream-faults".split())
+# Another API on each side.
+TRANSLATED = frozenset("chat messages repeat tools structured errors keys".split())
+# The caller's key, and what is kept of it.
+SECRET = "0123456789abcdef" * 4
+SALT = "00112233445566778899aabbccddeeff"
+KEPT = f"v1:{SALT}:{hmac.new(bytes.fromhex(SALT), SECRET.encode(), 'sha256').hexdigest()}"
 
 
 def announced(command: list[str], stack: contextlib.ExitStack) -> str:
@@ -46,14 +59,14 @@ def end(program: subprocess.Popen) -> None:
         program.kill()
 
 
-def router(programs: pathlib.Path, models: dict[str, str], stack: contextlib.ExitStack) -> str:
+def router(programs: pathlib.Path, routes: list[str], stack: contextlib.ExitStack) -> str:
     """Starts the router with a fixed table, and gives its address once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    routes = [f"{model}={url.removeprefix('http://')}" for model, url in models.items()]
-    log = stack.enter_context(open(programs / "sdk-router.log", "w"))  # noqa: SIM115
-    command = [str(programs / "examples/bench_router"), f"127.0.0.1:{port}", "1", *routes]
+    path = programs / f"sdk-router-{port}.log"
+    log = stack.enter_context(open(path, "w"))  # noqa: SIM115
+    command = [str(programs / "examples/sdk_router"), f"127.0.0.1:{port}", "sim-key", KEPT, *routes]
     program = subprocess.Popen(command, stdout=log, stderr=log)
     stack.callback(end, program)
     deadline = time.monotonic() + 20
@@ -61,20 +74,39 @@ def router(programs: pathlib.Path, models: dict[str, str], stack: contextlib.Exi
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return f"http://127.0.0.1:{port}"
         if program.poll() is not None or time.monotonic() > deadline:
-            raise SystemExit(f"the router does not answer; its log is {programs / 'sdk-router.log'}")
+            raise SystemExit(f"the router does not answer; its log is {path}")
         time.sleep(0.02)
 
 
 def places(programs: pathlib.Path, stack: contextlib.ExitStack) -> Iterator[Place]:
     """Everything that is checked."""
-    stand_ins = announced([str(programs / "provider-sim"), "--listen", "127.0.0.1:0"], stack)
-    yield Place("stand-ins", stand_ins, stand_ins, can=STAND_INS)
+    sim = announced([str(programs / "provider-sim"), "--listen", "127.0.0.1:0"], stack)
+    yield Place("stand-ins", sim, sim, can=STAND_INS)
     engine = [str(programs / "vllm-sim"), "--host", "127.0.0.1", "--port", "0"]
     chat = announced([*engine, "--served-model-name", "tiny", "--enable-prompt-tokens-details"], stack)
     embed = announced([*engine, "--served-model-name", "tiny-embed", "--runner", "pooling"], stack)
-    front = router(programs, {"tiny": chat, "tiny-embed": embed}, stack)
+
+    def routed(kind: str, url: str, *models: str) -> list[str]:
+        return [f"{model}={kind}@{url.removeprefix('http://')}" for model in models]
+
+    openai = ("gpt-4o", "gpt-5-mini", "gpt-3.5-turbo-instruct", "text-embedding-3-small")
+    routes = [
+        *routed("engine", chat, "tiny"),
+        *routed("engine", embed, "tiny-embed"),
+        *routed("openai", sim, *openai),
+        *routed("anthropic", sim, "claude-haiku-4-5"),
+    ]
+    # A key that a provider has refused for its use rests, so each place has a router of its own.
+    front, other_front, failing = (router(programs, routes, stack) for _ in range(3))
+    key = {"key": f"qm_sdk_{SECRET}"}
     models = {"chat_model": "tiny", "completion_model": "tiny", "claude": "tiny", "embedding_model": "tiny-embed"}
-    yield Place("router before engine", front, None, can=ENGINE, **models)
+    yield Place("router before engine", front, None, can=ENGINE, **models, **key)
+    yield Place("router before OpenAI", front, sim, can=OPENAI, **key)
+    yield Place("router before Anthropic", front, sim, can=ANTHROPIC, **key)
+    other = {"chat_model": "claude-haiku-4-5", "claude": "gpt-4o"}
+    yield Place("router between APIs", other_front, sim, can=TRANSLATED, **other, **key)
+    yield Place("router before failing OpenAI", failing, sim, can=frozenset({"chat", "passed-faults", "only"}), **key)
+    yield Place("router before failing Anthropic", failing, sim, can=frozenset({"messages", "passed-faults", "only"}), **key)
 
 
 def main() -> int:

@@ -53,7 +53,7 @@ def cut_at_the_limit(place: Place) -> None:
     assert answer.stop_reason == "max_tokens" and answer.usage.output_tokens == 3
 
 
-@check("messages", "repeat")
+@check("messages", "repeat", "same-api")
 def ends_at_a_stop_sequence(place: Place) -> None:
     answer = client(place).messages.create(**ask(place, REPEAT + "one STOP two", stop_sequences=["STOP"]))
     assert (answer.content[0].text, answer.stop_reason, answer.stop_sequence) == ("one ", "stop_sequence", "STOP")
@@ -107,7 +107,7 @@ def thinks_aloud(place: Place) -> None:
 def a_marked_prompt_is_cached(place: Place) -> None:
     for ttl, field in [("5m", "ephemeral_5m_input_tokens"), ("1h", "ephemeral_1h_input_tokens")]:
         control = {"type": "ephemeral", "ttl": ttl}
-        system = [{"type": "text", "text": f"the same long prompt, {ttl}. " * 400, "cache_control": control}]
+        system = [{"type": "text", "text": f"the same long prompt, {place.name}, {ttl}. " * 400, "cache_control": control}]
         first = client(place).messages.create(**ask(place, system=system)).usage
         second = client(place).messages.create(**ask(place, system=system)).usage
         assert first.cache_creation_input_tokens >= 1024 and first.cache_read_input_tokens == 0
@@ -171,7 +171,7 @@ def what_passes_is_tried_again(place: Place) -> None:
         assert place.struck() == 1
 
 
-@check("messages", "faults")
+@check("messages", "stream-faults")
 def an_error_in_a_stream_is_raised(place: Place) -> None:
     place.faults("error-event,after=5")
     seen = []

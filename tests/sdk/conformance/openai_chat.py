@@ -205,7 +205,7 @@ def a_long_prompt_is_cached(place: Place) -> None:
     assert answer.usage.prompt_tokens_details.cached_tokens >= 1024
 
 
-@check("chat")
+@check("chat", "same-api")
 def unknown_fields_do_no_harm(place: Place) -> None:
     answer = client(place).chat.completions.create(
         model=place.chat_model, messages=user("hi"), user="me", seed=1, extra_body={"a_new_field": {"deep": [1]}}

@@ -77,7 +77,7 @@ def a_connection_that_breaks_is_an_error_of_its_own(place: Place) -> None:
     raises(openai.APITimeoutError, ask(place, timeout=0.3))
 
 
-@check("faults")
+@check("stream-faults")
 def an_error_in_a_stream_is_raised(place: Place) -> None:
     place.faults("error-event=server,after=4")
     seen = []
@@ -90,12 +90,12 @@ def an_error_in_a_stream_is_raised(place: Place) -> None:
     assert seen and all(choice.finish_reason is None for chunk in seen for choice in chunk.choices)
 
 
-@check("faults")
+@check("stream-faults")
 def who_leaves_is_not_billed_for_the_rest(place: Place) -> None:
     place.page("DELETE", "/sim/bill")
-    place.faults("pace=60s")
+    place.faults("pace=300ms")
     stream = ask(place)(stream=True)
     next(iter(stream))
     stream.close()
     line = place.bill()["lines"][0]
-    assert line["cancelled"] == 1 and line["output_tokens"] == 0, line
+    assert line["cancelled"] == 1 and line["output_tokens"] < 5, line

@@ -22,7 +22,7 @@ pub(super) fn run(steps: &mut Steps) -> Outcome<Count> {
         count.skip(1, &format!("the checks by the official SDKs, which could not be installed: {last}"));
         return Ok(count);
     }
-    let programs = ["--bin", "provider-sim", "--bin", "vllm-sim", "--example", "bench_router"];
+    let programs = ["--bin", "provider-sim", "--bin", "vllm-sim", "--example", "sdk_router"];
     count += one(steps, "Build what the SDKs talk to", 120, &mut of_workspace("build", &programs))?;
     count += tests_of(steps, "The official SDKs", 30, &mut script("run.sh"), Count::of_cargo)?;
     Ok(count)
