@@ -58,9 +58,11 @@ fn evict(namespace: &str, pod: &str) {
 #[test]
 fn no_request_is_lost_while_replicas_come_and_go() {
     let (ns, chat) = busy_pool("come-and-go", "come-model", 3);
-    under_load(&chat, "come-model", CLIENTS, || {
+    let mut rounds = 0;
+    let answers = under_load(&chat, "come-model", CLIENTS, || {
         let began = Instant::now();
         for round in 1.. {
+            rounds = round;
             ns.kubectl("scale inferencepools.quartermaster.dev/busy --replicas=2");
             ns.wait_replicas("busy", 2);
             ns.kubectl("scale inferencepools.quartermaster.dev/busy --replicas=3");
@@ -74,6 +76,7 @@ fn no_request_is_lost_while_replicas_come_and_go() {
             }
         }
     });
+    println!("{rounds} rounds of scaling in and out, draining and rolling: {answers} answers, none failed");
 }
 
 #[test]
