@@ -22,7 +22,7 @@ use http::StatusCode;
 
 use crate::Dialect;
 use crate::openai::ErrorBody;
-use crate::unified::{Answer, Request};
+use crate::unified::{Answer, Reasoning, Request};
 
 pub use self::failure::{Class, Failure};
 pub use self::stream::{End, Stream};
@@ -265,6 +265,28 @@ impl Way<'_> {
             (Field::Stop, Shape::Messages) => "stop_sequences",
             (Field::Stop, _) => "stop",
         }
+    }
+
+    /// Whether the target may be told how much to think by a client that does not know it. OpenAI's models before
+    /// the fifth refuse it, as do some servers that are compatible.
+    fn takes_effort(&self) -> bool {
+        let model = self.target.model;
+        let model = model.strip_prefix("ft:").unwrap_or(model);
+        !self.target.compatible && !["gpt-4", "gpt-3.5", "chatgpt-"].iter().any(|old| model.starts_with(old))
+    }
+
+    /// OpenAI's word for how much to think. Budgets of tokens have none, so they are put into classes.
+    pub(crate) fn effort(&mut self, reasoning: Option<&Reasoning>) -> Option<String> {
+        let (effort, name) = match reasoning? {
+            Reasoning::Effort(effort) => (Some(effort.as_str()), "output_config.effort"),
+            Reasoning::Budget(tokens) => (Some(chat::request_out::class(*tokens)), "thinking"),
+            Reasoning::Adaptive(effort) => (effort.as_deref(), "thinking"),
+            // Not every model can be told so; those that do not think unless asked need not be.
+            Reasoning::Off => return None,
+        };
+        let effort = effort.filter(|_| self.from != Shape::Messages || self.takes_effort());
+        self.give_up(name, effort.is_none());
+        effort.map(|e| if e == "max" { "xhigh" } else { e }.to_owned())
     }
 
     pub(crate) fn cannot(&self, field: Field, reason: &'static str) -> Untranslatable {

@@ -5,4 +5,5 @@ pub(crate) mod request;
 pub(crate) mod request_out;
 pub(crate) mod stream;
 pub(crate) mod stream_out;
+pub(crate) mod thinking;
 mod usage;

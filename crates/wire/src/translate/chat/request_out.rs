@@ -3,7 +3,7 @@
 use crate::translate::json::{Read, cannot};
 use crate::translate::write::{self, List, Object};
 use crate::translate::{Field, Way, data_url};
-use crate::unified::{Block, Content, Format, Reasoning, Request, Role, Source, Tool, ToolChoice};
+use crate::unified::{Block, Content, Format, Request, Role, Source, Tool, ToolChoice};
 
 pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
     if request.top_k.is_some() && !way.target.compatible {
@@ -14,7 +14,7 @@ pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
         return Err(way.cannot(Field::Messages, "the target does not fetch documents: send its bytes in base64"));
     }
     notes(request, way);
-    let effort = effort(request, way);
+    let effort = way.effort(request.reasoning.as_ref());
     let mut out = Vec::with_capacity(way.room);
     write::object(&mut out, |o| {
         o.text("model", way.target.model);
@@ -63,20 +63,6 @@ fn notes(request: &Request, way: &mut Way<'_>) {
     // Thoughts of an earlier turn have no place in this API; the model thinks again.
     let thoughts = |b: &Block| matches!(b.content, Content::Reasoning { .. } | Content::Sealed(_));
     way.give_up("thinking", blocks().any(thoughts));
-}
-
-/// OpenAI's word for how much to think. Budgets of tokens have none, so they are put into classes.
-fn effort(request: &Request, way: &mut Way<'_>) -> Option<String> {
-    match request.reasoning.as_ref()? {
-        Reasoning::Effort(effort) => Some(effort.clone()),
-        Reasoning::Budget(tokens) => Some(class(*tokens).to_owned()),
-        Reasoning::Adaptive(effort) => {
-            way.give_up("thinking.type", effort.is_none());
-            effort.as_deref().map(|e| if e == "max" { "xhigh" } else { e }.to_owned())
-        }
-        // Not every model can be told so; those that do not think unless asked need not be.
-        Reasoning::Off => None,
-    }
 }
 
 /// The effort that comes nearest to a budget of tokens.

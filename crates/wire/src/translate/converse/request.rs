@@ -1,11 +1,10 @@
 //! Writes a request for Bedrock's Converse. The model's name is a part of the path.
 
 use crate::translate::json::{Read, cannot};
-use crate::translate::messages::request_out::{
-    Thinking, Turn, limit, plain_id, says_something, system_blocks, thinking, turns, write_thinking,
-};
+use crate::translate::messages::request_out::{Turn, limit, plain_id, says_something, system_blocks, turns};
+use crate::translate::messages::thinking::{Thinking, thinking};
 use crate::translate::write::{self, List, Object};
-use crate::translate::{Field, Shape, Way};
+use crate::translate::{Field, Way};
 use crate::unified::{Block, Content, Format, Keep, Reasoning, Request, Role, Source, Tool, ToolChoice};
 
 pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
@@ -35,11 +34,15 @@ pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
             });
         }
         format(request, o);
-        let thinking = thinking.as_ref().filter(|t| !matches!(t, Thinking::Effort(_)));
         if request.top_k.is_some() || thinking.is_some() {
             o.object("additionalModelRequestFields", |o| {
                 o.plain_if("top_k", request.top_k);
-                write_thinking(thinking, o);
+                if let Some(thinking) = &thinking {
+                    thinking.write(o);
+                    if let Some(effort) = thinking.effort() {
+                        o.object("output_config", |o| o.text("effort", effort));
+                    }
+                }
             });
         }
         if let Some(tier) = &request.service_tier {
@@ -92,9 +95,6 @@ fn notes(request: &Request, claude: bool, way: &mut Way<'_>) {
     way.give_up("prompt_cache_key", request.cache_key.is_some());
     way.give_up("metadata", request.metadata.is_some());
     way.give_up("user", request.user.is_some());
-    let effort = matches!(request.reasoning, Some(Reasoning::Adaptive(Some(_))))
-        || (way.from == Shape::Messages && matches!(request.reasoning, Some(Reasoning::Effort(_))));
-    way.give_up("output_config.effort", effort);
     let asked = !matches!(request.reasoning, None | Some(Reasoning::Off));
     way.give_up(way.name(Field::Reasoning), asked && !claude);
     let blocks = || request.messages.iter().flat_map(|m| &m.content);

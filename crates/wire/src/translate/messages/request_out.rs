@@ -1,12 +1,10 @@
 //! Writes a request for a target of messages.
 
+use super::thinking::{Thinking, thinking};
 use crate::translate::json::{Read, cannot};
 use crate::translate::write::{self, List, Object};
 use crate::translate::{Field, Way, is_foreign};
-use crate::unified::{Block, Content, Format, Keep, Message, Reasoning, Request, Role, Source, Tool, ToolChoice};
-
-/// Fewest tokens of a budget for thinking.
-const LEAST_BUDGET: u64 = 1024;
+use crate::unified::{Block, Content, Format, Keep, Message, Request, Role, Source, Tool, ToolChoice};
 
 pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
     refuse(request, way)?;
@@ -33,13 +31,10 @@ pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
         if !request.stop.is_empty() {
             o.list("stop_sequences", |l| request.stop.iter().for_each(|s| l.text(s)));
         }
-        write_thinking(thinking.as_ref(), o);
-        let effort = match &thinking {
-            Some(Thinking::Effort(effort)) => Some(effort),
-            Some(Thinking::Adaptive(effort)) => effort.as_ref(),
-            _ => None,
-        };
-        output_config(request, effort, o);
+        if let Some(thinking) = &thinking {
+            thinking.write(o);
+        }
+        output_config(request, thinking.as_ref().and_then(Thinking::effort), o);
         if let Some(user) = &request.user {
             o.object("metadata", |o| o.text("user_id", user));
         }
@@ -86,71 +81,9 @@ fn notes(request: &Request, way: &mut Way<'_>) {
     way.give_up("reasoning_content", blocks().any(unsealed));
 }
 
-/// What is said of thinking.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Thinking {
-    Off,
-    Budget(u64),
-    Adaptive(Option<String>),
-    /// Only how much trouble to take, thinking or not.
-    Effort(String),
-}
-
 /// The limit of completion tokens for a request that names none: thinking is a part of it.
 pub(crate) fn limit(way: &Way<'_>, thinking: Option<&Thinking>) -> u64 {
-    let budget = if let Some(Thinking::Budget(tokens)) = thinking { *tokens } else { 0 };
-    u64::from(way.target.max_tokens).saturating_add(budget)
-}
-
-/// Writes the member `thinking`, if there is something to say.
-pub(crate) fn write_thinking(thinking: Option<&Thinking>, o: &mut Object<'_>) {
-    match thinking {
-        None | Some(Thinking::Effort(_)) => {}
-        Some(Thinking::Off) => o.raw("thinking", r#"{"type":"disabled"}"#),
-        Some(Thinking::Adaptive(_)) => o.raw("thinking", r#"{"type":"adaptive"}"#),
-        Some(Thinking::Budget(tokens)) => o.object("thinking", |o| {
-            o.text("type", "enabled");
-            o.plain("budget_tokens", tokens);
-        }),
-    }
-}
-
-pub(crate) fn thinking(request: &Request, turns: &[Turn<'_>], way: &mut Way<'_>) -> Option<Thinking> {
-    let budget = match request.reasoning.as_ref()? {
-        Reasoning::Off => return Some(Thinking::Off),
-        Reasoning::Adaptive(effort) => return Some(Thinking::Adaptive(effort.clone())),
-        Reasoning::Effort(effort) if way.from == crate::translate::Shape::Messages => {
-            return Some(Thinking::Effort(effort.clone()));
-        }
-        Reasoning::Budget(tokens) => *tokens,
-        Reasoning::Effort(effort) => match effort.as_str() {
-            "none" => return None,
-            "minimal" | "low" => LEAST_BUDGET,
-            "medium" => 4096,
-            "high" => 16_384,
-            _ => 32_768,
-        },
-    };
-    // Thinking is a part of the limit, and must leave something of it for the answer.
-    let most = request.max_tokens.map_or(u64::MAX, |limit| limit.saturating_sub(1));
-    // A forced call leaves no room for thoughts, and a turn that goes on after results of tools has to begin with the
-    // thoughts it had, which a client of another API does not keep.
-    let forced = matches!(request.tool_choice, Some(ToolChoice::Any | ToolChoice::Named(_)));
-    let name = way.name(Field::Reasoning);
-    if most < LEAST_BUDGET || forced || forgot_its_thoughts(turns) {
-        way.give_up(name, true);
-        return None;
-    }
-    Some(Thinking::Budget(budget.clamp(LEAST_BUDGET, most)))
-}
-
-/// Whether the last message brings results of tools and the one before does not begin with thoughts.
-fn forgot_its_thoughts(turns: &[Turn<'_>]) -> bool {
-    let [.., assistant, user] = turns else { return false };
-    let results = user.blocks.iter().any(|b| matches!(b.content, Content::ToolResult { .. }));
-    let thoughts =
-        assistant.blocks.first().is_some_and(|b| matches!(b.content, Content::Reasoning { .. } | Content::Sealed(_)));
-    results && !thoughts
+    u64::from(way.target.max_tokens).saturating_add(thinking.map_or(0, Thinking::budget))
 }
 
 /// Messages of one side that follow each other. The target wants the sides to take turns, and all results of tools in
@@ -321,7 +254,7 @@ fn tool_choice(request: &Request, o: &mut Object<'_>) {
     });
 }
 
-fn output_config(request: &Request, effort: Option<&String>, o: &mut Object<'_>) {
+fn output_config(request: &Request, effort: Option<&str>, o: &mut Object<'_>) {
     let schema = match &request.format {
         Some(Format::Schema { schema, .. }) => Some(schema),
         _ => None,
@@ -330,7 +263,7 @@ fn output_config(request: &Request, effort: Option<&String>, o: &mut Object<'_>)
         return;
     }
     o.object("output_config", |o| {
-        o.text_if("effort", effort.map(String::as_str));
+        o.text_if("effort", effort);
         if let Some(schema) = schema {
             o.object("format", |o| {
                 o.text("type", "json_schema");

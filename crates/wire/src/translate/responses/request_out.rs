@@ -1,20 +1,14 @@
 //! Writes a request for a target of responses.
 
-use crate::translate::chat::request_out::class;
 use crate::translate::json::{Read, cannot};
 use crate::translate::write::{self, List, Object};
 use crate::translate::{Field, OPENAI_SEAL, Way, data_url};
-use crate::unified::{Block, Content, Format, Message, Reasoning, Request, Role, Source, Tool, ToolChoice};
+use crate::unified::{Block, Content, Format, Message, Request, Role, Source, Tool, ToolChoice};
 
 pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
     refuse(request, way)?;
     notes(request, way);
-    let effort = match &request.reasoning {
-        Some(Reasoning::Effort(effort)) => Some(effort.as_str()),
-        Some(Reasoning::Budget(tokens)) => Some(class(*tokens)),
-        Some(Reasoning::Adaptive(Some(effort))) => Some(if effort == "max" { "xhigh" } else { effort }),
-        Some(Reasoning::Adaptive(None) | Reasoning::Off) | None => None,
-    };
+    let effort = way.effort(request.reasoning.as_ref());
     let (instructions, rest) = match request.messages.as_slice() {
         [Message { role: Role::System, content }, rest @ ..] => match content.as_slice() {
             [Block { content: Content::Text(text), .. }] => (Some(text), rest),
@@ -35,7 +29,7 @@ pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
         o.plain_if("max_output_tokens", request.max_tokens);
         o.plain_if("temperature", request.temperature.as_ref());
         o.plain_if("top_p", request.top_p.as_ref());
-        if let Some(effort) = effort {
+        if let Some(effort) = &effort {
             o.object("reasoning", |o| o.text("effort", effort));
             // Nothing is stored, so the next turn must bring the thoughts along. Models that do not reason refuse this.
             o.raw("include", r#"["reasoning.encrypted_content"]"#);
@@ -70,7 +64,6 @@ fn notes(request: &Request, way: &mut Way<'_>) {
     let cached = blocks().any(|b| b.cache.is_some()) || request.tools.iter().any(|t| t.cache.is_some());
     way.give_up("cache_control", cached);
     way.give_up("is_error", blocks().any(|b| matches!(b.content, Content::ToolResult { failed: true, .. })));
-    way.give_up("thinking.type", request.reasoning == Some(Reasoning::Adaptive(None)));
     let foreign = |b: &Block| match &b.content {
         Content::Reasoning { signature, .. } => !signature.as_deref().is_some_and(|s| s.starts_with(OPENAI_SEAL)),
         Content::Sealed(_) => true,

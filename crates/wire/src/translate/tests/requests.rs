@@ -114,13 +114,46 @@ fn chat_to_converse() {
 #[test]
 fn claude_behind_converse_thinks() {
     let body = json!({"model": "x", "reasoning_effort": "medium", "messages": [{"role": "user", "content": "Hi"}]});
-    let claude = Target { model: "eu.anthropic.claude-x", ..TARGET };
+    let claude = Target { model: "eu.anthropic.claude-sonnet-4-5-20250929-v1:0", ..TARGET };
     for (target, thinks) in [(claude, true), (TARGET, false)] {
         let translated = request(Chat, Converse, body.to_string().as_bytes(), &target).unwrap();
         let got: Value = serde_json::from_slice(&translated.body).unwrap();
         assert_eq!(got["additionalModelRequestFields"]["thinking"]["budget_tokens"].as_u64(), thinks.then_some(4096));
         assert_eq!(got["inferenceConfig"]["maxTokens"].as_u64(), thinks.then_some(8192));
         assert_eq!(translated.given_up.is_empty(), thinks);
+    }
+}
+
+#[test]
+fn newer_models_decide_themselves_how_much_to_think() {
+    let target = Target { model: "claude-sonnet-5", ..TARGET };
+    let body = json!({"model": "x", "reasoning_effort": "minimal", "max_tokens": 50, "messages": [{"role": "user", "content": "Hi"}]});
+    let translated = request(Chat, Messages, body.to_string().as_bytes(), &target).unwrap();
+    let got: Value = serde_json::from_slice(&translated.body).unwrap();
+    assert_eq!((&got["thinking"], &got["output_config"]), (&json!({"type": "adaptive"}), &json!({"effort": "low"})));
+    let target = Target { model: "claude-3-5-haiku-20241022", ..TARGET };
+    let translated = request(Chat, Messages, body.to_string().as_bytes(), &target).unwrap();
+    assert!(!String::from_utf8(translated.body).unwrap().contains("thinking"));
+    assert_eq!(translated.given_up, ["reasoning_effort"]);
+}
+
+/// Clients of messages ask for thoughts without knowing who answers.
+#[test]
+fn thinking_is_not_asked_of_those_who_refuse_to_be_asked() {
+    let body = json!({"model": "x", "max_tokens": 5000, "thinking": {"type": "enabled", "budget_tokens": 2000}, "messages": [{"role": "user", "content": "Hi"}]});
+    for (model, compatible, effort) in [
+        ("gpt-5-mini", false, Some("low")),
+        ("gpt-4o-mini", false, None),
+        ("ft:gpt-4o:x", false, None),
+        ("llama3.1:8b", true, None),
+    ] {
+        let target = Target { model, compatible, ..TARGET };
+        for to in [Chat, Responses] {
+            let translated = request(Messages, to, body.to_string().as_bytes(), &target).unwrap();
+            let got: Value = serde_json::from_slice(&translated.body).unwrap();
+            let told = got["reasoning_effort"].as_str().or_else(|| got["reasoning"]["effort"].as_str());
+            assert_eq!((told, translated.given_up.contains(&"thinking")), (effort, effort.is_none()), "{model} {to}");
+        }
     }
 }
 
