@@ -1,6 +1,6 @@
 //! Every file in manifests/samples is accepted, and does what its kind does.
 
-use e2e::{Namespace, PATIENCE, manifest, wait_for};
+use e2e::{Namespace, PATIENCE, manifest, try_kubectl, wait_for};
 
 #[test]
 fn every_sample_is_accepted() {
@@ -31,4 +31,12 @@ fn every_sample_is_accepted() {
     }
     let policies = ns.get("routepolicies.quartermaster.dev").unwrap();
     assert!(!policies["items"].as_array().unwrap().is_empty());
+}
+
+/// Only the demo runs it.
+#[test]
+fn the_pool_of_the_real_engine_is_accepted() {
+    let ns = Namespace::new("samples-vllm");
+    let words = format!("apply --server-side --dry-run=server --namespace {} --filename -", ns.name);
+    try_kubectl(&words, &manifest("tests/vllm/pool.yaml")).unwrap();
 }
