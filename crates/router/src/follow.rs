@@ -93,6 +93,8 @@ pub struct Follow {
     pub cache_dir: Option<PathBuf>,
     /// How long the API server has to answer before the state in that folder is used.
     pub patience: Duration,
+    /// How often each provider's key is read. A new one is in use after this and the time that reading takes.
+    pub read_keys_every: Duration,
 }
 
 /// Follows the cluster's objects for as long as it is polled. `ready` is set once all were read, or a state that was kept
@@ -102,7 +104,7 @@ pub async fn follow(client: Client, how: &Follow, live: &Shared, metrics: &Metri
     let changes = changes(&client, namespace);
     let (wanted, wants) = watch::channel(BTreeSet::new());
     let (read, secrets) = watch::channel(Arc::new(Secrets::default()));
-    let reading = secrets::keep(client.clone(), wants, read);
+    let reading = secrets::keep(client.clone(), how.read_keys_every, wants, read);
     let (gated, gates) = watch::channel(BTreeSet::new());
     let (read, callers) = watch::channel(Arc::new(Keys::default()));
     let reading_callers = callers::keep(client, gates, read);

@@ -25,6 +25,8 @@ use crate::workers::Workers;
 /// How long the API server has to answer a router that starts, before that takes the routing table that it kept: longer than
 /// an API server that works ever takes.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How often providers' keys are read: a new one is to be in use within a minute.
+const READ_KEYS_EVERY: Duration = Duration::from_secs(20);
 /// How long the admin pages may take to end.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
 /// How long the last traces may take to reach their collector.
@@ -104,7 +106,12 @@ async fn serve(args: Args) -> Result<(), Error> {
     drop(settings);
     tracing::info!(listen = %workers.address(), admin = %args.admin_listen, workers = count, "serving");
 
-    let how = Follow { namespace: args.namespace.clone(), cache_dir: args.cache_dir.clone(), patience: PATIENCE };
+    let how = Follow {
+        namespace: args.namespace.clone(),
+        cache_dir: args.cache_dir.clone(),
+        patience: PATIENCE,
+        read_keys_every: READ_KEYS_EVERY,
+    };
     let following = follow(client, &how, &live, &metrics, &ready);
     tokio::select! {
         () = following => {}

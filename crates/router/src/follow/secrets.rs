@@ -14,14 +14,13 @@ use tokio::time::timeout;
 
 use crate::secrets::{Held, Key, KeyFault, Secrets};
 
-/// How often each is read. A new key is in use after this and the time that reading takes.
-const EVERY: Duration = Duration::from_secs(20);
 /// How long the API server may take for one.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Keeps `known` in step with the Secrets that are `wanted`, for as long as it is polled.
+/// Keeps `known` in step with the Secrets that are `wanted`, each read `every` so often, for as long as it is polled.
 pub(super) async fn keep(
     client: Client,
+    every: Duration,
     mut wanted: watch::Receiver<BTreeSet<SecretKey>>,
     known: watch::Sender<Arc<Secrets>>,
 ) {
@@ -37,7 +36,7 @@ pub(super) async fn keep(
             changed
         });
         // Whoever says what is wanted lives as long as this.
-        if let Ok(Err(_)) = timeout(EVERY, wanted.changed()).await {
+        if let Ok(Err(_)) = timeout(every, wanted.changed()).await {
             return std::future::pending().await;
         }
     }

@@ -131,7 +131,12 @@ fn slice(version: &str, ready: &[&str]) -> Value {
 }
 
 fn how(cache_dir: Option<PathBuf>) -> Follow {
-    Follow { namespace: None, cache_dir, patience: Duration::from_millis(50) }
+    Follow {
+        namespace: None,
+        cache_dir,
+        patience: Duration::from_millis(50),
+        read_keys_every: Duration::from_millis(20),
+    }
 }
 
 /// The models that the live table offers, and the endpoints of its first pool.
@@ -341,4 +346,52 @@ async fn keys_are_read_where_a_policy_asks_for_them() {
     let file = folder.0.join("table.json");
     until("the table is kept", || std::fs::read_to_string(&file).is_ok_and(|text| text.contains("allow"))).await;
     assert!(!std::fs::read_to_string(&file).unwrap().contains("1111"), "keys are not kept on the volume");
+}
+
+/// A policy that names a provider, from its object to a key that requests are sent with; then another key, and none.
+#[tokio::test]
+async fn keys_are_read_by_name_and_followed() {
+    let cluster = full_cluster();
+    let spec = json!({"models": ["m"], "timeouts": {"firstToken": "7s"}, "fallbackOn": ["Cold"], "targets": [
+        {"name": "gpt", "provider": {
+            "kind": "OpenAI", "model": "gpt-4o-mini", "credentialsSecretRef": {"name": "openai", "key": "api-key"},
+        }},
+        {"name": "theirs", "service": {"name": "other", "port": 8000}},
+    ]});
+    let policy = json!({
+        "apiVersion": "quartermaster.dev/v1alpha1", "kind": "RoutePolicy", "metadata": metadata("r", "1"), "spec": spec,
+    });
+    cluster.give("routepolicies", vec![policy]);
+    let secret = |key: &str| json!({"metadata": {"name": "openai", "namespace": "ml"}, "data": {"api-key": key}});
+    cluster.give("secrets", vec![secret("c2stMQ==")]);
+    let folder = Folder::new("provider-keys");
+    let router = Started::new(&cluster, &folder.0);
+    let choice = |target: usize| router_core::Choice { policy: 0, target, pool: None };
+    let sends = |word: &str| {
+        let live = router.live.load();
+        let key = live.keys.first().map(|_| live.key(choice(0)).map(|key| key.and_then(|key| key.header(""))));
+        matches!(key, Some(Ok(Some(header))) if header.as_bytes() == word.as_bytes())
+    };
+    until("the key is there", || sends("sk-1")).await;
+    until("it is ready", || router.ready.get()).await;
+    let live = router.live.load();
+    let policy = &live.table.policies()[0];
+    let (gpt, theirs) = (policy.targets[0].remote().unwrap(), policy.targets[1].remote().unwrap());
+    assert_eq!(
+        (gpt.input.authority.as_str(), gpt.input.path.as_str(), gpt.input.secure),
+        ("api.openai.com", "/v1", true)
+    );
+    assert_eq!((theirs.input.authority.as_str(), theirs.input.secure), ("other.ml.svc:8000", false));
+    assert!(live.key(choice(1)).unwrap().is_none());
+    assert_eq!(policy.resilience.first_token, Some(Duration::from_secs(7)));
+    assert_eq!(policy.resilience.fallback_on, [router_core::Reason::Cold]);
+    let file = folder.0.join("table.json");
+    until("the table is kept", || file.exists()).await;
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("sk-1"));
+
+    cluster.give("secrets", vec![secret("c2stMg==")]);
+    until("the new key is in use", || sends("sk-2")).await;
+    cluster.give("secrets", vec![]);
+    let gone = || router.live.load().key(choice(0)).is_err();
+    until("a key that is gone is not used", gone).await;
 }
