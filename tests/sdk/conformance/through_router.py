@@ -22,6 +22,7 @@ def failures_of_openai_have_their_classes(place: Place) -> None:
         ("status=401", 502, openai.InternalServerError),
         ("status=403", 502, openai.InternalServerError),
         ("redirect=http://127.0.0.1:1/", 502, openai.InternalServerError),
+        ("garbage=html", 502, openai.InternalServerError),
         ("reset=0", 502, openai.InternalServerError),
         # From here on the key rests.
         ("status=429", 429, openai.RateLimitError),

@@ -168,6 +168,10 @@ async fn attempt(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: 
     };
     let Some(fault) = fault else {
         let passage = match &there.back {
+            // What stands before a provider shows pages to people; to a program that is no answer.
+            None if is_page(&head.headers) => {
+                Err(Refusal::UpstreamStrange { upstream: record.upstream(), why: "it is a web page".to_owned() })
+            }
             None => Ok(Passage::Remote),
             Some(back) => back.success(&mut head, &mut conn, asked.limits, record).await,
         };
@@ -205,6 +209,11 @@ async fn attempt(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: 
         _ => Err(told(fault, after, shows_key, record)),
     };
     Tried { outcome, after }
+}
+
+fn is_page(headers: &HeaderMap) -> bool {
+    let is = |value: &[u8]| value.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"text/html"));
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| is(value.as_bytes()))
 }
 
 /// What the client is told in our own words, where it cannot have the provider's.

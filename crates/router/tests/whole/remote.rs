@@ -760,3 +760,16 @@ async fn errors_of_another_shape_keep_their_class() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_web_page_is_no_answer() {
+    let page = "<html>please wait</html>";
+    let length = page.len();
+    let text =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: {length}\r\n\r\n{page}");
+    let engine = Engine::answering(text).await;
+    let bed = World::of(vec![far(Api::OpenAi, engine.address)]).bed();
+    let (head, body) = ask(&bed, ASK).await;
+    assert_eq!(status(&head), 502, "{body}");
+    assert!(body.contains("upstream_strange") && !body.contains("please wait"), "{body}");
+}
