@@ -26,8 +26,8 @@ pub use inference_pool::{
     TolerationOperator, TopologySpread, WhenUnsatisfiable,
 };
 pub use route_policy::{
-    Access, Breaker, Destination, FallbackReason, KEYS_SECRET, PoolRef, Provider, ProviderKind, Retries, RoutePolicy,
-    RoutePolicySpec, RoutePolicyStatus, ServiceRef, SessionAffinity, Target, Timeouts,
+    Access, Breaker, Destination, FallbackReason, KEYS_SECRET, PoolRef, Price, Provider, ProviderKind, Retries, RoutePolicy,
+    RoutePolicySpec, RoutePolicyStatus, RouteRule, RuleTargets, ServiceRef, SessionAffinity, Target, Timeouts, Weighted,
 };
 
 /// API group of all our kinds.

@@ -1,6 +1,7 @@
 //! RoutePolicy: which requests go where.
 
 mod resilience;
+mod rule;
 mod target;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -9,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use resilience::{Breaker, FallbackReason, Retries, Timeouts};
+pub use rule::{Price, RouteRule, RuleTargets, Weighted};
 pub use target::{Destination, PoolRef, Provider, ProviderKind, ServiceRef, Target};
 
 /// The names that applications ask for, and what answers: pools, other engines, APIs of providers.
@@ -57,6 +59,16 @@ pub struct RoutePolicySpec {
     /// `fallbackOn` says whether the next one is asked.
     #[schemars(length(min = 1, max = 16))]
     pub targets: Vec<Target>,
+    /// Which of the targets a request may go to, by what it is: the first rule that holds decides. Where none holds, all targets
+    /// are asked in their order. A rule that cannot be read is told in the condition Accepted, and the policy stays in use as it
+    /// was before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub rules: Vec<RouteRule>,
+    /// Lets a request name its target in the header `x-quartermaster-target`; it then goes there and nowhere else. Default:
+    /// a request with that header is refused.
+    #[serde(default)]
+    pub allow_target_header: bool,
     /// For which failures of a target the next one is asked. Only as long as the client has got nothing of an answer, and
     /// never for what the client itself did wrong.
     #[x_kube(

@@ -1,5 +1,7 @@
 //! From a model name to the targets that may answer, one after the other.
 
+use std::sync::Arc;
+
 use crate::table::To;
 use crate::{Idle, Reason, Refusal, Table};
 
@@ -18,6 +20,8 @@ pub struct Choice {
 #[derive(Clone, Debug)]
 pub struct Course {
     policy: usize,
+    /// Places of the targets in their turn; `None` for all of the policy in their order.
+    order: Option<Arc<[usize]>>,
     next: usize,
     /// A pool was passed over, or ended the course, because none of its replicas is ready.
     cold: bool,
@@ -31,7 +35,7 @@ impl Course {
     /// When no policy knows the model.
     pub fn of(table: &Table, model: &str) -> Result<Self, Refusal> {
         let policy = table.policy_for(model).ok_or_else(|| Refusal::unknown_model(model))?;
-        Ok(Self { policy, next: 0, cold: false })
+        Ok(Self { policy, order: None, next: 0, cold: false })
     }
 
     /// Place of the policy in [`Table::policies`].
@@ -40,12 +44,25 @@ impl Course {
         self.policy
     }
 
+    /// Only these targets are asked, in this order.
+    pub fn follow(&mut self, order: Arc<[usize]>) {
+        self.order = Some(order);
+    }
+
+    /// The place of the target whose turn it is.
+    fn place(&self) -> Option<usize> {
+        match &self.order {
+            None => Some(self.next),
+            Some(order) => order.get(self.next).copied(),
+        }
+    }
+
     /// The next target that can be asked: a pool with a ready replica, or whatever is no pool. A pool without one is passed
     /// over if the policy says so; else it ends the course.
     pub fn next(&mut self, table: &Table) -> Option<Choice> {
         let policy = &table.policies()[self.policy];
-        while let Some(target) = policy.targets.get(self.next) {
-            let place = self.next;
+        while let Some(place) = self.place() {
+            let Some(target) = policy.targets.get(place) else { break };
             self.next += 1;
             match &target.to {
                 To::Remote(_) => return Some(Choice { policy: self.policy, target: place, pool: None }),
@@ -55,7 +72,7 @@ impl Course {
                     }
                     self.cold = true;
                     if !policy.resilience.falls_back_on(Reason::Cold) {
-                        self.next = policy.targets.len();
+                        self.next = usize::MAX;
                     }
                 }
             }
@@ -83,8 +100,10 @@ impl Course {
             Some(0) => Idle::Empty,
             Some(starting) => Idle::Starting(starting),
         };
-        let targets = table.policies()[self.policy].targets.iter();
-        let pools = targets.filter_map(|target| match &target.to {
+        let targets = table.policies()[self.policy].targets.iter().enumerate();
+        let asked = |place: usize| self.order.as_ref().is_none_or(|order| order.contains(&place));
+        let targets = targets.filter(|(place, _)| asked(*place));
+        let pools = targets.filter_map(|(_, target)| match &target.to {
             To::Pool { namespace, name, at } => Some((format!("{namespace}/{name}"), idle(*at))),
             To::Remote(_) => None,
         });

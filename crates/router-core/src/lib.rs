@@ -13,11 +13,14 @@ mod health;
 mod load;
 mod moment;
 mod pick;
+mod price;
 mod reach;
+pub mod read;
 mod refusal;
 mod remote;
 mod resilience;
 mod retry;
+mod rules;
 mod table;
 mod word;
 
@@ -29,11 +32,13 @@ pub use health::{EjectionRules, Health, Standing};
 pub use load::{Load, Work};
 pub use moment::Moment;
 pub use pick::{Want, session_key};
+pub use price::Price;
 pub use reach::{Allowed, BadAllowed, Reach};
 pub use refusal::{Idle, Overload, Refusal, Upstream};
 pub use remote::{Api, Fit, Operation, Pause, Remote, RemoteInput, Rest, SecretKey};
 pub use resilience::{Reason, Resilience};
 pub use retry::RetryBudget;
+pub use rules::{BadRule, Circumstances, Costs, Decision, HowInput, RuleInput, Rules};
 pub use table::{
     Endpoint, EndpointInput, Policy, PolicyInput, Pool, PoolInput, Table, Target, TargetInput, To, ToInput,
 };

@@ -158,7 +158,7 @@ pub fn session_key(name: &[u8]) -> u64 {
 }
 
 /// Spreads a key over all 64 bits (splitmix64's last step).
-fn mix(key: u64) -> u64 {
+pub(crate) fn mix(key: u64) -> u64 {
     let key = (key ^ (key >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let key = (key ^ (key >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     key ^ (key >> 31)

@@ -51,6 +51,11 @@ pub enum Refusal {
     },
     /// The policy of the model asks for a key, and what is kept of the keys was not read yet.
     KeysUnread,
+    /// The request names a target that it cannot have.
+    WrongTarget {
+        /// The policy's targets; `None` where clients may not choose among them.
+        targets: Option<String>,
+    },
     /// Nothing is served at this path.
     UnknownPath {
         /// The path asked for, shortened.
@@ -286,9 +291,8 @@ impl Refusal {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::BadHead(why) => why.status(),
-            Self::Malformed(_) | Self::BadForm(_) | Self::MissingModel | Self::BrokenBody | Self::Unfit { .. } => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Malformed(_) | Self::BadForm(_) | Self::MissingModel | Self::BrokenBody => StatusCode::BAD_REQUEST,
+            Self::Unfit { .. } | Self::WrongTarget { .. } => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotAllowed { .. } => StatusCode::FORBIDDEN,
             Self::UnknownModel { .. } | Self::UnknownPath { .. } | Self::NotRouted { .. } => StatusCode::NOT_FOUND,
@@ -336,6 +340,7 @@ impl Refusal {
             Self::Unauthorized => "invalid_api_key",
             Self::NotAllowed { .. } => "caller_not_allowed",
             Self::KeysUnread => "keys_unread",
+            Self::WrongTarget { .. } => "wrong_target",
             Self::UnknownPath { .. } => "unknown_path",
             Self::NotRouted { .. } => "not_routed",
             Self::WrongMethod { .. } => "method_not_allowed",

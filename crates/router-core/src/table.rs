@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderName;
+use ledger::prices::Rates;
 use serde::{Deserialize, Serialize};
 
 use crate::remote::{Remote, RemoteInput, Rest};
-use crate::{Access, Health, Load, Moment, Resilience, session_key};
+use crate::rules::{BadRule, RuleInput, Rules};
+use crate::{Access, Health, Load, Moment, Price, Resilience, session_key};
 
 /// A RoutePolicy, as far as routing needs it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +32,28 @@ pub struct PolicyInput {
     pub access: Option<Access>,
     /// What is done about targets that fail.
     pub resilience: Resilience,
+    /// Which targets a request may go to.
+    #[serde(default)]
+    pub rules: Vec<RuleInput>,
+    /// Whether a request may name its target.
+    #[serde(default)]
+    pub allows_target_header: bool,
+}
+
+impl PolicyInput {
+    /// Whether every rule can be used.
+    ///
+    /// # Errors
+    ///
+    /// At the first one that cannot.
+    pub fn check(&self) -> Result<(), BadRule> {
+        self.read_rules(None).map(|_| ())
+    }
+
+    fn read_rules(&self, before: Option<&Rules>) -> Result<Rules, BadRule> {
+        let names = self.targets.iter().map(|target| target.name.clone()).collect();
+        Rules::build(self.rules.clone(), names, before)
+    }
 }
 
 /// A target of a policy.
@@ -39,6 +63,9 @@ pub struct TargetInput {
     pub name: String,
     /// What it is.
     pub to: ToInput,
+    /// What the policy says that its tokens cost.
+    #[serde(default)]
+    pub price: Option<Rates>,
 }
 
 /// What a target is.
@@ -62,13 +89,13 @@ impl TargetInput {
     #[must_use]
     pub fn new(name: impl Into<String>, namespace: impl Into<String>, pool: impl Into<String>) -> Self {
         let to = ToInput::Pool { namespace: namespace.into(), name: pool.into(), withheld: false };
-        Self { name: name.into(), to }
+        Self { name: name.into(), to, price: None }
     }
 
     /// The target `name`, which is no pool.
     #[must_use]
     pub fn remote(name: impl Into<String>, remote: RemoteInput) -> Self {
-        Self { name: name.into(), to: ToInput::Remote(Box::new(remote)) }
+        Self { name: name.into(), to: ToInput::Remote(Box::new(remote)), price: None }
     }
 }
 
@@ -111,6 +138,10 @@ pub struct Policy {
     pub access: Option<Access>,
     /// What is done about targets that fail.
     pub resilience: Resilience,
+    /// Which targets a request may go to.
+    pub rules: Rules,
+    /// Whether a request may name its target.
+    pub allows_target_header: bool,
 }
 
 /// A target in the table.
@@ -120,6 +151,8 @@ pub struct Target {
     pub name: Box<str>,
     /// What it is.
     pub to: To,
+    /// What its tokens cost.
+    pub price: Price,
 }
 
 /// What a target in the table is.
@@ -225,7 +258,15 @@ impl Table {
         let (mut exact, mut patterns) = (HashMap::new(), HashMap::new());
         let mut rests = before.rests();
         let mut built = Vec::with_capacity(policies.len());
-        for (at, policy) in policies.into_iter().enumerate() {
+        // Rules that cannot be read come only from a table that another version kept. Such a policy is left out: without its
+        // rules it would send requests where they must not go.
+        let known = |p: &PolicyInput| before.policies.iter().find(|b| *b.namespace == p.namespace && *b.name == p.name);
+        let readable = |policy: PolicyInput| {
+            let rules = policy.read_rules(known(&policy).map(|before| &before.rules)).ok()?;
+            Some((policy, rules))
+        };
+        for (at, (policy, rules)) in policies.into_iter().filter_map(readable).enumerate() {
+            let known = known(&policy);
             for model in policy.models {
                 match model.strip_suffix('*') {
                     Some(start) => {
@@ -236,8 +277,8 @@ impl Table {
                     }
                 }
             }
-            let known = before.policies.iter().find(|p| *p.namespace == policy.namespace && *p.name == policy.name);
             let targets = policy.targets.into_iter().map(|target| {
+                let price = Price::of(&target);
                 let to = match target.to {
                     ToInput::Pool { namespace, name, withheld } => {
                         let at = places.get(&(namespace.as_str(), name.as_str())).copied().filter(|_| !withheld);
@@ -250,7 +291,7 @@ impl Table {
                         To::Remote(Box::new(remote))
                     }
                 };
-                Target { name: target.name.into(), to }
+                Target { name: target.name.into(), to, price }
             });
             let targets = targets.collect();
             // The API takes only names that are valid.
@@ -263,6 +304,8 @@ impl Table {
                 session_header,
                 access: policy.access,
                 resilience: policy.resilience,
+                rules,
+                allows_target_header: policy.allows_target_header,
             });
         }
         let mut patterns: Vec<(Box<str>, usize)> = patterns.into_iter().collect();

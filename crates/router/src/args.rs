@@ -84,6 +84,9 @@ pub struct Args {
     /// How long a client may take nothing of an answer that is there for it.
     #[arg(long, env = "QUARTERMASTER_WRITE_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub write_timeout: Duration,
+    /// Where this router runs, for the rules of policies that ask for `request.region`.
+    #[arg(long, env = "QUARTERMASTER_REGION", default_value = "")]
+    pub region: String,
     /// Ranges of addresses (10.0.0.0/8), hosts and domains (*.example.com), with commas between them, that the providers of
     /// policies may be at although they are not public, or may be spoken to in clear text. Default: none.
     #[arg(long, env = "QUARTERMASTER_ALLOW_TARGETS", value_delimiter = ',')]
@@ -181,6 +184,7 @@ impl Args {
             body_timeout: self.body_timeout,
             min_body_rate: self.min_body_rate,
             write_timeout: self.write_timeout,
+            region: self.region.clone(),
             connect_timeout: self.connect_timeout,
             first_byte_timeout: self.first_byte_timeout,
             silence_timeout: self.silence_timeout,

@@ -138,6 +138,8 @@ mod tests {
             session_header: None,
             access: None,
             resilience: Resilience::default(),
+            rules: Vec::new(),
+            allows_target_header: false,
         };
         let pool = PoolInput { namespace: text("ml"), name: text("p"), served_model: text("inner") };
         let endpoint = |address: &str, ready| EndpointInput {

@@ -63,6 +63,7 @@ pub(crate) fn refuse(refusal: Refusal, mut record: Record) -> Response<Body> {
 fn json(status: StatusCode, body: Bytes, record: &Record) -> Response<Body> {
     let mut response = Response::new(Body::Whole(body));
     *response.status_mut() = status;
+    record.tell_decision(response.headers_mut());
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     response.headers_mut().insert(REQUEST_ID, record.request_id_header());
     response

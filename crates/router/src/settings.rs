@@ -41,6 +41,8 @@ pub struct Settings {
     pub body_grace: Duration,
     /// How long a client may take nothing of an answer that is there for it.
     pub write_timeout: Duration,
+    /// Where the router runs, for rules that ask.
+    pub region: String,
     /// How providers and services are reached.
     pub outbound: Outbound,
     /// How long a connection to an engine may take.
@@ -84,6 +86,7 @@ impl Default for Settings {
             min_body_rate: 1024,
             body_grace: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
+            region: String::new(),
             outbound: Outbound::default(),
             connect_timeout: Duration::from_secs(2),
             first_byte_timeout: Duration::from_secs(300),

@@ -3,6 +3,7 @@
 pub(crate) mod ask;
 pub(crate) mod authenticate;
 pub(crate) mod body;
+pub(crate) mod decide;
 mod limits;
 pub(crate) mod parse;
 pub(crate) mod pass;

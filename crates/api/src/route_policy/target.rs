@@ -4,6 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Price;
 use crate::KeyRef;
 
 /// One place that can answer: a pool, a provider, or a service.
@@ -26,6 +27,9 @@ pub struct Target {
     /// An engine answers that is not run by us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceRef>,
+    /// What its tokens cost. Default: for a provider's model, what the built-in table has; for pools and services, nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
 }
 
 /// What a target is, for those who match on it.

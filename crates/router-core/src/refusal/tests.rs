@@ -16,6 +16,8 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::BadForm(FormError::Repeated("model")),
         Refusal::MissingModel,
         Refusal::unknown_model("gpt"),
+        Refusal::WrongTarget { targets: None },
+        Refusal::WrongTarget { targets: Some("local, gpt".to_owned()) },
         Refusal::unknown_path("/x"),
         Refusal::not_routed("/x", "So it is"),
         Refusal::WrongMethod { allow: "POST" },

@@ -17,6 +17,8 @@ pub(crate) fn policy(path: &str, created: i64, models: &[&str], pools: &[&str]) 
         session_header: None,
         access: None,
         resilience: Resilience::default(),
+        rules: Vec::new(),
+        allows_target_header: false,
     }
 }
 

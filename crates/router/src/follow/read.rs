@@ -2,116 +2,33 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
-use api::{
-    Destination, Exposure, FallbackReason, InferencePool, POOL_LABEL, Provider, ProviderKind, RoutePolicy,
-    RoutePolicySpec, ServiceRef,
-};
+use api::{Exposure, InferencePool, POOL_LABEL, RoutePolicy};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::ResourceExt;
-use kube::core::PartialObjectMeta;
-use router_core::{
-    Access, Api, EndpointInput, PolicyInput, PoolInput, Reason, RemoteInput, Resilience, SecretKey, TargetInput,
-};
+use kube::core::error_boundary::InvalidObject;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::watcher::Event;
+use router_core::{EndpointInput, PoolInput};
 use serde::{Deserialize, Serialize};
 
-pub(crate) fn policy(policy: &RoutePolicy) -> PolicyInput {
-    let namespace = policy.namespace().unwrap_or_default();
-    PolicyInput {
-        targets: policy.spec.targets.iter().filter_map(|t| target(t, &namespace)).collect(),
-        resilience: resilience(&policy.spec),
-        name: policy.name_any(),
-        created: policy.creation_timestamp().map_or(0, |at| at.0.as_second()),
-        models: policy.spec.models.clone(),
-        session_header: policy.spec.session_affinity.as_ref().map(|affinity| affinity.header.clone()),
-        access: policy.spec.access.as_ref().map(access),
-        namespace,
+pub(crate) use router_core::read::policy;
+
+/// The event, in which a policy whose rules cannot be used is one that cannot be read: it stays as it was.
+pub(crate) fn usable(event: Event<DeserializeGuard<RoutePolicy>>) -> Event<DeserializeGuard<RoutePolicy>> {
+    match event {
+        Event::Apply(object) => Event::Apply(checked(object)),
+        Event::InitApply(object) => Event::InitApply(checked(object)),
+        other => other,
     }
 }
 
-fn access(access: &api::Access) -> Access {
-    Access { anonymous: access.anonymous, allow: access.allow.clone() }
-}
-
-/// A target. One that cannot be read is left out; the operator says so in the policy's status.
-fn target(target: &api::Target, namespace: &str) -> Option<TargetInput> {
-    Some(match target.destination()? {
-        Destination::Pool(pool) => TargetInput::new(&target.name, pool.namespace_in(namespace), &pool.name),
-        Destination::Provider(provider) => TargetInput::remote(&target.name, of_provider(provider, namespace)?),
-        Destination::Service(service) => TargetInput::remote(&target.name, of_service(service, namespace)?),
-    })
-}
-
-fn of_provider(provider: &Provider, namespace: &str) -> Option<RemoteInput> {
-    let base = provider.base().ok()?;
-    let named = provider.credentials_secret_ref.as_ref();
-    let secret =
-        |r: &api::KeyRef| SecretKey { namespace: namespace.to_owned(), name: r.name.clone(), key: r.key.clone() };
-    Some(RemoteInput {
-        api: match provider.kind {
-            ProviderKind::Anthropic => Api::Anthropic,
-            ProviderKind::OpenAI => Api::OpenAi,
-            ProviderKind::OpenAICompatible => Api::OpenAiCompatible,
-        },
-        secure: base.secure,
-        authority: base.authority(),
-        host: base.host,
-        port: base.port,
-        path: base.path,
-        model: Some(provider.model.clone()),
-        secret: named.map(secret),
-        host_is_chosen: provider.base_url.is_some(),
-        api_version: provider.api_version.clone(),
-        organization: provider.organization.clone(),
-        project: provider.project.clone(),
-        key_version: 0,
-    })
-}
-
-fn of_service(service: &ServiceRef, namespace: &str) -> Option<RemoteInput> {
-    let host = format!("{}.{namespace}.svc", service.name);
-    let port = u16::try_from(service.port).ok()?;
-    Some(RemoteInput {
-        api: Api::Engine,
-        secure: false,
-        authority: format!("{host}:{port}"),
-        host,
-        port,
-        path: String::new(),
-        model: service.model.clone(),
-        secret: None,
-        host_is_chosen: false,
-        api_version: None,
-        organization: None,
-        project: None,
-        key_version: 0,
-    })
-}
-
-fn resilience(spec: &RoutePolicySpec) -> Resilience {
-    let length = |d: api::Duration| Duration::from_secs(u64::from(d.seconds().unsigned_abs()));
-    let reason = |reason: &FallbackReason| match reason {
-        FallbackReason::ConnectFailure => Reason::ConnectFailure,
-        FallbackReason::Timeout => Reason::Timeout,
-        FallbackReason::RateLimited => Reason::RateLimited,
-        FallbackReason::Overloaded => Reason::Overloaded,
-        FallbackReason::ServerError => Reason::ServerError,
-        FallbackReason::Cold => Reason::Cold,
-    };
-    let (timeouts, retries, breaker) = (&spec.timeouts, &spec.retries, &spec.breaker);
-    Resilience {
-        fallback_on: spec.fallback_on.iter().map(reason).collect(),
-        connect: timeouts.connect.map(length),
-        first_token: timeouts.first_token.map(length),
-        idle: timeouts.idle.map(length),
-        total: timeouts.total.map(length),
-        attempts: usize::try_from(retries.attempts).unwrap_or(0),
-        budget_percent: u64::try_from(retries.budget_percent).unwrap_or(0),
-        breaker_failures: u16::try_from(breaker.consecutive_failures).unwrap_or(1),
-        ejection: length(breaker.ejection),
-    }
+fn checked(object: DeserializeGuard<RoutePolicy>) -> DeserializeGuard<RoutePolicy> {
+    DeserializeGuard(object.0.and_then(|object| match policy(&object).check() {
+        Ok(()) => Ok(object),
+        Err(bad) => Err(InvalidObject { error: bad.to_string(), metadata: object.metadata }),
+    }))
 }
 
 /// What is known of a pool: what the table is built from, and who may use it.

@@ -8,6 +8,7 @@ use http::HeaderMap;
 use http::header;
 use http::request::Parts;
 use router_core::Refusal;
+use rules::Outline;
 use wire::multipart;
 use wire::openai::{Splice, scan, splice};
 
@@ -28,6 +29,10 @@ pub(crate) struct Ask {
     pub(crate) max_tokens: Option<u32>,
     pub(crate) n: Option<u32>,
     pub(crate) wants: Wants,
+    /// Whom the caller asks for.
+    pub(crate) user: Option<String>,
+    /// What rules may ask of the body.
+    pub(crate) outline: Outline,
     /// What makes the engine tell the count of tokens, when the client has not asked for it.
     usage: Option<Splice<'static>>,
 }
@@ -67,15 +72,15 @@ impl Ask {
         let model = fields.model.take().ok_or(Refusal::MissingModel)?;
         let stream = fields.stream.unwrap_or(false);
         let usage = if stream && count_tokens { fields.ask_for_usage() } else { None };
-        let session = fields.session.take().or_else(|| fields.user.take());
+        let user = fields.user.take().map(Cow::into_owned);
         let wants = Wants {
             most_tokens: fields.most_tokens(),
             prompt_bytes: fields.prompt_bytes,
-            session: session.map(Cow::into_owned),
+            session: fields.session.take().map(Cow::into_owned).or_else(|| user.clone()),
         };
-        let (max_tokens, n) = (fields.max_tokens, fields.n);
+        let (max_tokens, n, outline) = (fields.max_tokens, fields.n, Outline::of(&fields));
         let (model, model_span) = (model.name.into_owned(), model.span);
-        Ok(Self { parts, model, model_span, form: Form::Json, stream, max_tokens, n, wants, usage, body })
+        Ok(Self { parts, model, model_span, form: Form::Json, stream, max_tokens, n, wants, user, outline, usage, body })
     }
 
     fn of_form(parts: Parts, body: Bytes) -> Result<Self, Refusal> {
@@ -83,10 +88,11 @@ impl Ask {
         let form = boundary.and_then(|boundary| multipart::scan(&body, boundary)).map_err(Refusal::BadForm)?;
         let (model, model_span) =
             form.model.map(|(name, span)| (name.to_owned(), span)).ok_or(Refusal::MissingModel)?;
-        let wants = Wants { most_tokens: None, prompt_bytes: form.prompt_bytes, session: form.user.map(str::to_owned) };
+        let user = form.user.map(str::to_owned);
+        let wants = Wants { most_tokens: None, prompt_bytes: form.prompt_bytes, session: user.clone() };
         let stream = form.stream.unwrap_or(false);
-        let (max_tokens, n, usage) = (None, None, None);
-        Ok(Self { parts, model, model_span, form: Form::Multipart, stream, max_tokens, n, wants, usage, body })
+        let (max_tokens, n, usage, outline) = (None, None, None, Outline::default());
+        Ok(Self { parts, model, model_span, form: Form::Multipart, stream, max_tokens, n, wants, user, outline, usage, body })
     }
 
     /// The body for engines that know the model as `served`. Only the model's name and the wish for a count of tokens are

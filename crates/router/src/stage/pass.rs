@@ -6,6 +6,7 @@ use router_core::{Choice, Course, Reason, Refusal};
 use tokio::time::Instant;
 
 use super::ask::Ask;
+use super::decide::decide;
 use super::limits::Limits;
 use super::remote;
 use super::send::{Reply, send};
@@ -26,6 +27,7 @@ pub(crate) async fn pass(
     let table = &live.table;
     let mut course = Course::of(table, &ask.model)?;
     let policy = &table.policies()[course.policy()];
+    decide(worker, policy, surface, ask, &mut course, record)?;
     let limits = Limits::of(&worker.settings, &policy.resilience, ask.stream);
     worker.retries.borrow_mut().offered(clock::now());
     let mut failed: Option<(Choice, Result<Reply, Refusal>)> = None;

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
+use ledger::Money;
+use ledger::prices::Tokens;
 use router_core::{Caller, Choice, EjectionRules, Endpoint, Reason, Refusal, Upstream};
 use wire::Dialect;
 use wire::trace::SpanValue;
 use wire::usage::UsageReader;
 
 use super::ask::Ask;
+use super::decide::Decided;
 use crate::live::Live;
 use crate::load::Admitted;
 use crate::metrics::RouteHandles;
@@ -55,6 +58,8 @@ pub(crate) struct Record {
     retries: u32,
     /// Targets that failed, each with why.
     failures: Vec<(usize, &'static str)>,
+    /// What the policy's rules said, or the client.
+    decided: Option<Box<Decided>>,
     trace: Option<Box<Trace>>,
     /// When the first bytes of the answer's body came, and the last ones.
     first_token: Option<Instant>,
@@ -96,6 +101,7 @@ impl Record {
             usage: UsageReader::default(),
             retries: 0,
             failures: Vec::new(),
+            decided: None,
             trace: worker.settings.traces.as_ref().and_then(|traces| Trace::begin(traces, headers)),
             first_token: None,
             last_token: None,
@@ -141,6 +147,34 @@ impl Record {
         if let Some(route) = self.handles() {
             route.retries.inc();
         }
+    }
+
+    /// What the policy's rules said, or the client.
+    pub(crate) fn decided(&mut self, decided: Decided) {
+        self.decided = Some(Box::new(decided));
+    }
+
+    /// Tells the client what was decided, if anything was.
+    pub(crate) fn tell_decision(&self, headers: &mut HeaderMap) {
+        if let Some(decided) = &self.decided {
+            decided.tell(self.target(), headers);
+        }
+    }
+
+    /// What the request cost by what was counted; `None` where nobody knows the price, or nothing was counted.
+    fn cost(&self) -> Option<Money> {
+        let (live, choice) = self.route.as_ref()?;
+        let usage = self.usage.usage();
+        let output = usage.completion?;
+        let (written, written_1h) = (usage.written.unwrap_or(0), usage.written_1h.unwrap_or(0));
+        let tokens = Tokens {
+            input: usage.uncached(),
+            cached: usage.cached.unwrap_or(0),
+            write_5m: written.saturating_sub(written_1h),
+            write_1h: written_1h,
+            output,
+        };
+        live.table.policies()[choice.policy].targets[choice.target].price.cost(&tokens)
     }
 
     /// The chosen target did not answer, for this reason.
@@ -341,6 +375,8 @@ impl Record {
         line.text("policy", route.map(|route| route.policy.as_str()));
         line.text("target", self.target());
         line.text("pool", route.map(|route| route.pool.as_str()).filter(|_| self.breaker().is_none()));
+        line.text("rule", self.decided.as_ref().and_then(|decided| decided.rule.as_deref()));
+        line.text("complexity", self.decided.as_ref().and_then(|decided| decided.complexity.as_deref()));
         line.text("failed", self.failures().as_deref());
         line.text("endpoint", self.endpoint.as_deref().map(|endpoint| &*endpoint.authority));
         line.flag("stream", self.stream);
@@ -354,6 +390,7 @@ impl Record {
         {
             line.number(name, tokens.and_then(|tokens| i64::try_from(tokens).ok()));
         }
+        line.number("cost_nanodollars", self.cost().map(Money::as_nanos));
         line.number("bytes", i64::try_from(self.bytes).ok());
         line.millis("first_token_ms", self.first_token.map(|first| first - self.started));
         line.millis("token_gap_ms", self.token_gap());

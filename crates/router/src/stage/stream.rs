@@ -75,6 +75,7 @@ pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> R
     record.answers_with(head.status);
     let mut headers = head.headers;
     headers.insert(REQUEST_ID, record.request_id_header());
+    record.tell_decision(&mut headers);
     let now = Instant::now();
     let (strict, translator) = match passage {
         Passage::Engine => (false, None),

@@ -1,0 +1,99 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::Outcome;
+
+/// Explains what Quartermaster would do.
+#[derive(Parser)]
+#[command(name = "quartermaster", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) task: Task,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Task {
+    /// Say which policy, rule and target a request would get, why, and what it would cost. Nothing is sent.
+    Explain(Explain),
+}
+
+#[derive(Args)]
+pub(crate) struct Explain {
+    /// The request's body, as JSON; `-` reads it from standard input.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// A YAML file with RoutePolicies; may be given several times.
+    #[arg(short, long, value_name = "FILE", required = true)]
+    pub(crate) policy: Vec<PathBuf>,
+    /// A header of the request, as in `X-Batch: true`; may be given several times.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    header: Vec<String>,
+    /// The API that the client speaks, by the names that `request.surface` has. Default: what the body looks like.
+    #[arg(short, long, value_name = "SURFACE")]
+    surface: Option<String>,
+    /// Who sends the request.
+    #[arg(long, default_value = "")]
+    pub(crate) caller: String,
+    /// The region of the router.
+    #[arg(long, default_value = "")]
+    pub(crate) region: String,
+    /// The hour of the day in UTC.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u8).range(0..24))]
+    pub(crate) hour: u8,
+    /// The namespace of policies that do not name one.
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    /// How to say it.
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    pub(crate) output: Format,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+impl Explain {
+    /// The headers that were given.
+    pub(crate) fn headers(&self) -> Outcome<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        for line in &self.header {
+            let bad = || format!("--header {line:?} is not NAME: VALUE");
+            let (name, value) = line.split_once(':').ok_or_else(bad)?;
+            let name: HeaderName = name.trim().parse().map_err(|_| bad())?;
+            let value: HeaderValue = value.trim().parse().map_err(|_| bad())?;
+            headers.append(name, value);
+        }
+        Ok(headers)
+    }
+
+    /// The surface that was given, or the one that a body like this is for.
+    pub(crate) fn surface(&self, body: &[u8]) -> String {
+        let has = |key: &str| {
+            let members: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_slice(body);
+            members.is_ok_and(|members| members.contains_key(key))
+        };
+        let guessed = || {
+            // Messages have their system prompt beside the list; chat completions have it within.
+            if has("messages") && (has("system") || has("anthropic_version")) {
+                "messages"
+            } else if has("input") && (has("instructions") || has("max_output_tokens")) {
+                "responses"
+            } else if has("input") {
+                "embeddings"
+            } else if has("prompt") {
+                "completions"
+            } else {
+                "chat_completions"
+            }
+        };
+        self.surface.clone().unwrap_or_else(|| guessed().to_owned())
+    }
+}

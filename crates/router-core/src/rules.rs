@@ -1,0 +1,221 @@
+//! The rules of a policy: which of its targets a request may go to, and in which order.
+
+use std::cmp::Reverse;
+
+use ledger::Money;
+use ::rules::{BadExpression, Expression, Request};
+use serde::{Deserialize, Serialize};
+
+use crate::pick::mix;
+use crate::session_key;
+
+/// A rule, as far as routing needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleInput {
+    /// Its name within the policy.
+    pub name: String,
+    /// The condition; `None` for every request.
+    pub when: Option<String>,
+    /// How it chooses.
+    pub how: HowInput,
+}
+
+/// How a rule chooses among targets, by their names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HowInput {
+    /// The first one first.
+    Ordered(Vec<String>),
+    /// By shares.
+    Weighted(Vec<(String, u32)>),
+    /// The one that costs least first.
+    Cheapest(Vec<String>),
+}
+
+/// The rules of a policy, ready to be asked.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// What they were made from: equal inputs need not be read again.
+    source: Vec<RuleInput>,
+    names: Vec<String>,
+    rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    name: Box<str>,
+    when: Option<Expression>,
+    how: How,
+}
+
+/// By the places of targets in their policy.
+#[derive(Clone, Debug)]
+enum How {
+    Ordered(Box<[usize]>),
+    Weighted(Box<[(usize, u32)]>),
+    Cheapest(Box<[usize]>),
+}
+
+/// Why a rule cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadRule {
+    /// Its condition cannot be read.
+    #[error("spec.rules[{rule}].when: {error}")]
+    When {
+        /// Place of the rule.
+        rule: usize,
+        /// What is wrong, and where.
+        error: BadExpression,
+    },
+    /// It names a target that the policy does not have.
+    #[error("spec.rules[{rule}].use names {name:?}, but spec.targets has no such target")]
+    Target {
+        /// Place of the rule.
+        rule: usize,
+        /// The name.
+        name: String,
+    },
+    /// It names no target with a share.
+    #[error("spec.rules[{rule}].use needs exactly one of ordered, weighted and cheapest, with a target that gets requests")]
+    Nothing {
+        /// Place of the rule.
+        rule: usize,
+    },
+}
+
+/// What the rules said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Place of the rule.
+    pub rule: usize,
+    /// Places of the targets in the order in which they are asked.
+    pub order: Box<[usize]>,
+}
+
+/// What a decision may depend on besides the request.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances<'a> {
+    /// The request's session, if it has one.
+    pub session: Option<u64>,
+    /// A random number.
+    pub luck: u64,
+    /// What the request is expected to cost at each target; `None` where that is unknown.
+    pub costs: &'a dyn Costs,
+}
+
+/// Tells what a request is expected to cost.
+pub trait Costs: std::fmt::Debug {
+    /// At the target at this place of the policy; `None` where its price is unknown.
+    fn at(&self, target: usize) -> Option<Money>;
+}
+
+impl Rules {
+    /// Reads the rules of a policy whose targets have these names. Those of `before` are taken over if they are the same:
+    /// reading an expression takes far longer than asking it.
+    ///
+    /// # Errors
+    ///
+    /// At the first rule that cannot be used.
+    pub fn build(source: Vec<RuleInput>, names: Vec<String>, before: Option<&Self>) -> Result<Self, BadRule> {
+        if let Some(before) = before.filter(|before| before.source == source && before.names == names) {
+            return Ok(before.clone());
+        }
+        let rules = source.iter().enumerate().map(|(at, rule)| read(at, rule, &names)).collect::<Result<_, _>>()?;
+        Ok(Self { source, names, rules })
+    }
+
+    /// Whether there is nothing to ask.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// The name of the rule at this place.
+    #[must_use]
+    pub fn name(&self, rule: usize) -> Option<&str> {
+        self.rules.get(rule).map(|rule| &*rule.name)
+    }
+
+    /// The rules as they were written.
+    #[must_use]
+    pub fn source(&self) -> &[RuleInput] {
+        &self.source
+    }
+
+    /// Whether the condition of the rule at this place holds; `None` when that cannot be said.
+    #[must_use]
+    pub fn holds(&self, rule: usize, request: &Request<'_>) -> Option<bool> {
+        self.rules.get(rule)?.when.as_ref().map_or(Some(true), |when| when.matches(request))
+    }
+
+    /// What the first rule says whose condition the request meets; `None` when it meets none. A condition that cannot be
+    /// said to hold, as when it divides by zero, does not.
+    #[must_use]
+    pub fn decide(&self, request: &Request<'_>, by: &Circumstances<'_>) -> Option<Decision> {
+        let rule = (0..self.rules.len()).find(|rule| self.holds(*rule, request) == Some(true))?;
+        Some(Decision { rule, order: self.rules[rule].order(by) })
+    }
+}
+
+fn read(at: usize, rule: &RuleInput, names: &[String]) -> Result<Rule, BadRule> {
+    let place = |name: &String| {
+        let found = names.iter().position(|known| known == name);
+        found.ok_or_else(|| BadRule::Target { rule: at, name: name.clone() })
+    };
+    let places = |listed: &[String]| listed.iter().map(place).collect::<Result<Box<[usize]>, _>>();
+    let how = match &rule.how {
+        HowInput::Ordered(listed) => How::Ordered(places(listed)?),
+        HowInput::Cheapest(listed) => How::Cheapest(places(listed)?),
+        HowInput::Weighted(shares) => {
+            let shares = shares.iter().map(|(name, weight)| Ok((place(name)?, *weight)));
+            How::Weighted(shares.collect::<Result<_, _>>()?)
+        }
+    };
+    let nothing = match &how {
+        How::Ordered(listed) | How::Cheapest(listed) => listed.is_empty(),
+        How::Weighted(shares) => shares.iter().all(|(_, weight)| *weight == 0),
+    };
+    if nothing {
+        return Err(BadRule::Nothing { rule: at });
+    }
+    let when = rule.when.as_deref().map(Expression::compile).transpose();
+    let when = when.map_err(|error| BadRule::When { rule: at, error })?;
+    Ok(Rule { name: rule.name.as_str().into(), when, how })
+}
+
+impl Rule {
+    fn order(&self, by: &Circumstances<'_>) -> Box<[usize]> {
+        match &self.how {
+            How::Ordered(listed) => listed.clone(),
+            How::Cheapest(listed) => {
+                let mut listed = listed.clone();
+                // One whose price is unknown comes last; those that cost the same stay in their order.
+                listed.sort_by_key(|target| by.costs.at(*target).map_or((true, Money::ZERO), |cost| (false, cost)));
+                listed
+            }
+            How::Weighted(shares) => self.by_shares(shares, by),
+        }
+    }
+
+    /// The target that the request falls to, and the others after it by their weight.
+    fn by_shares(&self, shares: &[(usize, u32)], by: &Circumstances<'_>) -> Box<[usize]> {
+        // Each rule parts sessions in its own way, or the same ones would be in every test.
+        let drawn = by.session.map_or(by.luck, |session| mix(session ^ session_key(self.name.as_bytes())));
+        let total: u64 = shares.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let mut left = u64::try_from((u128::from(drawn) * u128::from(total)) >> 64).unwrap_or(0);
+        let mut first = 0;
+        for (at, (_, weight)) in shares.iter().enumerate() {
+            let weight = u64::from(*weight);
+            if left < weight {
+                first = at;
+                break;
+            }
+            left -= weight;
+        }
+        let mut order: Vec<usize> = (0..shares.len()).collect();
+        order.sort_by_key(|at| (*at != first, Reverse(shares[*at].1)));
+        order.into_iter().map(|at| shares[at].0).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Before a target is asked: what the policy's rules say of the request.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use ledger::Money;
+use router_core::{Circumstances, Costs, Course, Policy, Refusal, Work, session_key};
+use rules::Request;
+
+use super::ask::Ask;
+use super::settle::Record;
+use crate::request_log;
+use crate::surface::Surface;
+use crate::worker::Worker;
+
+/// Header by which a client names its target.
+const TARGET: HeaderName = HeaderName::from_static("x-quartermaster-target");
+const RULE: HeaderName = HeaderName::from_static("x-quartermaster-rule");
+const COMPLEXITY: HeaderName = HeaderName::from_static("x-quartermaster-complexity");
+
+/// What the rules said, for the answer's headers and the log.
+#[derive(Debug, Default)]
+pub(crate) struct Decided {
+    /// The rule that decided; `None` where none did.
+    pub(crate) rule: Option<Box<str>>,
+    /// How hard the request is, with the points, if a rule asked.
+    pub(crate) complexity: Option<String>,
+}
+
+impl Decided {
+    /// Tells the client, who may not know what a target is but can tell others.
+    pub(crate) fn tell(&self, target: Option<&str>, headers: &mut HeaderMap) {
+        let all = [(RULE, self.rule.as_deref()), (COMPLEXITY, self.complexity.as_deref()), (TARGET, target)];
+        for (name, value) in all {
+            // Names of rules and targets, and words for points, always make a header.
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+                headers.insert(name, value);
+            }
+        }
+    }
+}
+
+/// What each target is expected to charge for a request.
+#[derive(Debug)]
+struct Expected<'a> {
+    policy: &'a Policy,
+    work: Work,
+}
+
+impl Costs for Expected<'_> {
+    fn at(&self, target: usize) -> Option<Money> {
+        self.policy.targets[target].price.expected(self.work)
+    }
+}
+
+/// Puts the targets into the order that the client or the policy's rules want. A policy without rules pays for looking
+/// whether the client names a target.
+pub(crate) fn decide(
+    worker: &Worker,
+    policy: &Policy,
+    surface: Surface,
+    ask: &Ask,
+    course: &mut Course,
+    record: &mut Record,
+) -> Result<(), Refusal> {
+    if let Some(name) = ask.parts.headers.get(TARGET) {
+        let place = named(policy, name)?;
+        course.follow([place].into());
+        record.decided(Decided::default());
+        return Ok(());
+    }
+    if policy.rules.is_empty() {
+        return Ok(());
+    }
+    let work = Work::estimate(ask.wants.prompt_bytes, ask.wants.most_tokens);
+    let request = Request {
+        model: &ask.model,
+        surface: surface.label(),
+        stream: ask.stream,
+        message_count: ask.outline.message_count,
+        estimated_tokens: work.prompt,
+        max_tokens: ask.max_tokens,
+        images: ask.outline.images,
+        schema: ask.outline.schema,
+        headers: &ask.parts.headers,
+        caller: "",
+        user: ask.user.as_deref().unwrap_or_default(),
+        namespace: &policy.namespace,
+        region: &worker.settings.region,
+        hour: hour(request_log::now().as_secs()),
+        body: ask.outline.parts(&ask.body),
+        read: rules::Read::default(),
+    };
+    let session = session(policy, ask);
+    let costs = Expected { policy, work };
+    let decision = policy.rules.decide(&request, &Circumstances { session, luck: rand::random(), costs: &costs });
+    record.decided(Decided {
+        rule: decision.as_ref().and_then(|decision| policy.rules.name(decision.rule)).map(Into::into),
+        complexity: request.complexity_if_judged().map(ToString::to_string),
+    });
+    if let Some(decision) = decision {
+        course.follow(decision.order.into());
+    }
+    Ok(())
+}
+
+/// The place of the target that the client names.
+fn named(policy: &Policy, name: &HeaderValue) -> Result<usize, Refusal> {
+    if !policy.allows_target_header {
+        return Err(Refusal::WrongTarget { targets: None });
+    }
+    let place = policy.targets.iter().position(|target| target.name.as_bytes() == name.as_bytes());
+    place.ok_or_else(|| {
+        let names: Vec<&str> = policy.targets.iter().map(|target| &*target.name).collect();
+        Refusal::WrongTarget { targets: Some(names.join(", ")) }
+    })
+}
+
+/// What the requests of one session share, by the policy's header, else by their body.
+fn session(policy: &Policy, ask: &Ask) -> Option<u64> {
+    let by_header = policy.session_header.as_ref().and_then(|header| ask.parts.headers.get(header));
+    let name = by_header.map(HeaderValue::as_bytes).or_else(|| ask.wants.session.as_deref().map(str::as_bytes))?;
+    (!name.is_empty()).then(|| session_key(name))
+}
+
+/// The hour of the day, so many seconds after 1970 began.
+fn hour(seconds: u64) -> u8 {
+    u8::try_from(seconds / 3600 % 24).unwrap_or(0)
+}
