@@ -28,7 +28,11 @@ fn write(text: &mut String, e: &Explanation) -> std::fmt::Result {
         writeln!(text, "rule        none: {why}, so the targets are asked in their order")?;
     }
     writeln!(text, "complexity  {}", e.complexity)?;
-    writeln!(text, "tokens      {} of the prompt, estimated; {} of the answer, at most or assumed", e.prompt_tokens, e.answer_tokens)?;
+    writeln!(
+        text,
+        "tokens      {} of the prompt, estimated; {} of the answer, at most or assumed",
+        e.prompt_tokens, e.answer_tokens
+    )?;
     for (turn, target) in e.targets.iter().enumerate() {
         let cost = match target.dollars.as_deref() {
             Some("0") => "costs nothing more".to_owned(),

@@ -5,8 +5,12 @@ mod names;
 use std::collections::BTreeSet;
 
 use api::conditions::{ACCEPTED, READY, RECONCILING, RESOLVED_REFS, STALLED, condition, reason, remove, set};
-use api::{Destination, HOSTS_ANNOTATION, KeyRef, PoolRef, Provider, RoutePolicy, RoutePolicySpec, RoutePolicyStatus};
+use api::{
+    Destination, HOSTS_ANNOTATION, KeyRef, PoolRef, Provider, RoutePolicy, RoutePolicySpec, RoutePolicyStatus,
+    RouteRule, RuleTargets,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use rules::Expression;
 
 pub use names::{Taken, share_a_name, taken};
 
@@ -141,7 +145,32 @@ fn faults(spec: &RoutePolicySpec) -> Option<String> {
             Some(Destination::Pool(_) | Destination::Service(_)) => {}
         }
     }
+    found.extend(spec.rules.iter().enumerate().flat_map(|(i, rule)| rule_faults(spec, i, rule)));
     (!found.is_empty()).then(|| found.join("; "))
+}
+
+/// What is wrong with a rule. Routers go by the policy as it was before until it is put right.
+fn rule_faults(spec: &RoutePolicySpec, i: usize, rule: &RouteRule) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(Err(why)) = rule.when.as_deref().map(Expression::compile) {
+        found.push(format!("spec.rules[{i}].when: {why}"));
+    }
+    let RuleTargets { ordered, weighted, cheapest } = &rule.targets;
+    let ways = usize::from(ordered.is_some()) + usize::from(weighted.is_some()) + usize::from(cheapest.is_some());
+    let shares = weighted.as_ref().is_none_or(|shares| shares.iter().any(|share| share.weight > 0));
+    if ways != 1 || !shares || rule.names().is_empty() {
+        found.push(format!(
+            "spec.rules[{i}].use needs exactly one of ordered, weighted and cheapest, with a target that gets requests"
+        ));
+    }
+    let unknown = |name: &&str| !spec.targets.iter().any(|target| target.name == *name);
+    found.extend(
+        rule.names()
+            .into_iter()
+            .filter(unknown)
+            .map(|name| format!("spec.rules[{i}].use names {name:?}, but spec.targets has no such target")),
+    );
+    found
 }
 
 /// The reason and the message about what the policy names and cannot use, if there is any.
@@ -399,6 +428,44 @@ mod tests {
             "spec.targets[2].provider.baseUrl must not name a user",
         ] {
             check(&both, &faults, message);
+        }
+    }
+
+    #[test]
+    fn bad_rules_are_told_with_their_place() {
+        let with = |rules: Value| {
+            let local = json!({"name": "local", "pool": {"name": "llama"}});
+            json!({"models": ["m"], "targets": [local], "rules": rules})
+        };
+        let good = json!([{"name": "a", "when": "request.stream", "use": {"ordered": ["local"]}}]);
+        check(
+            &with(good),
+            &[("Accepted", "True", "Valid"), ("ResolvedRefs", "True", "Resolved"), ("Ready", "True", "Resolved")],
+            "in effect",
+        );
+        let bad = [
+            (
+                json!([{"name": "a", "when": "request.modl == 'x'", "use": {"ordered": ["local"]}}]),
+                "spec.rules[0].when: line 1, column 8: request has no field \"modl\"; it has model",
+            ),
+            (
+                json!([{"name": "a", "use": {"cheapest": ["gone"]}}]),
+                "spec.rules[0].use names \"gone\", but spec.targets has no",
+            ),
+            (json!([{"name": "a", "use": {}}]), "spec.rules[0].use needs exactly one of ordered"),
+            (
+                json!([{"name": "a", "use": {"weighted": [{"target": "local", "weight": 0}]}}]),
+                "spec.rules[0].use needs exactly",
+            ),
+        ];
+        for (rules, message) in bad {
+            let want = [
+                ("Accepted", "False", "InvalidSpec"),
+                ("ResolvedRefs", "True", "Resolved"),
+                ("Ready", "False", "InvalidSpec"),
+                ("Stalled", "True", "InvalidSpec"),
+            ];
+            check(&with(rules), &want, message);
         }
     }
 

@@ -26,10 +26,13 @@ impl Costs for Same {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut out = std::io::stdout().lock();
     let mut headers = HeaderMap::new();
-    for (name, value) in [("host", "router"), ("content-type", "application/json"), ("x-batch", "false"), ("x-team", "blue")] {
+    for (name, value) in
+        [("host", "router"), ("content-type", "application/json"), ("x-batch", "false"), ("x-team", "blue")]
+    {
         headers.insert(name, value.parse()?);
     }
-    let ask = "Design a rate limiter for twenty gateways. It must survive the loss of a region, without a central store.";
+    let ask =
+        "Design a rate limiter for twenty gateways. It must survive the loss of a region, without a central store.";
     let chat = |filler: usize| {
         let filler = "All of this was said before and is of no use now. ".repeat(filler / 50);
         format!(
@@ -63,7 +66,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         writeln!(out, "{line}")?;
     }
 
-    let rule = |name: &str, when: Option<&str>, how| RuleInput { name: name.to_owned(), when: when.map(str::to_owned), how };
+    let rule =
+        |name: &str, when: Option<&str>, how| RuleInput { name: name.to_owned(), when: when.map(str::to_owned), how };
     let names = || ["a", "b", "c"].map(str::to_owned).to_vec();
     let rules = Rules::build(
         vec![

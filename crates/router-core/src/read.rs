@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use api::{
-    Destination, FallbackReason, Price, Provider, ProviderKind, RoutePolicy, RoutePolicySpec, RouteRule, RuleTargets, ServiceRef,
-    Weighted,
+    Destination, FallbackReason, Price, Provider, ProviderKind, RoutePolicy, RoutePolicySpec, RouteRule, RuleTargets,
+    ServiceRef, Weighted,
 };
 use ledger::prices::{Rate, Rates};
 
@@ -136,4 +136,3 @@ fn resilience(spec: &RoutePolicySpec) -> Resilience {
         ejection: length(breaker.ejection),
     }
 }
-

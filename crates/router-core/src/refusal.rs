@@ -291,8 +291,12 @@ impl Refusal {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::BadHead(why) => why.status(),
-            Self::Malformed(_) | Self::BadForm(_) | Self::MissingModel | Self::BrokenBody => StatusCode::BAD_REQUEST,
-            Self::Unfit { .. } | Self::WrongTarget { .. } => StatusCode::BAD_REQUEST,
+            Self::Malformed(_)
+            | Self::BadForm(_)
+            | Self::MissingModel
+            | Self::BrokenBody
+            | Self::Unfit { .. }
+            | Self::WrongTarget { .. } => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotAllowed { .. } => StatusCode::FORBIDDEN,
             Self::UnknownModel { .. } | Self::UnknownPath { .. } | Self::NotRouted { .. } => StatusCode::NOT_FOUND,

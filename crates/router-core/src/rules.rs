@@ -2,8 +2,8 @@
 
 use std::cmp::Reverse;
 
-use ledger::Money;
 use ::rules::{BadExpression, Expression, Request};
+use ledger::Money;
 use serde::{Deserialize, Serialize};
 
 use crate::pick::mix;
@@ -75,7 +75,9 @@ pub enum BadRule {
         name: String,
     },
     /// It names no target with a share.
-    #[error("spec.rules[{rule}].use needs exactly one of ordered, weighted and cheapest, with a target that gets requests")]
+    #[error(
+        "spec.rules[{rule}].use needs exactly one of ordered, weighted and cheapest, with a target that gets requests"
+    )]
     Nothing {
         /// Place of the rule.
         rule: usize,

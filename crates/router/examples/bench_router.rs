@@ -43,6 +43,8 @@ fn table(models: &[(String, SocketAddr)]) -> Table {
         session_header: None,
         access: None,
         resilience: Resilience::default(),
+        rules: Vec::new(),
+        allows_target_header: false,
     });
     let pools = models.iter().map(|(model, _)| PoolInput {
         namespace: namespace(),

@@ -265,7 +265,9 @@ async fn at(time: Option<Instant>) {
 /// Takes one event in; whether it changed anything.
 fn take(world: &mut World, change: Change, metrics: &Metrics) -> bool {
     let (kind, changed, broken) = match change {
-        Change::Policy(event) => ("RoutePolicy", world.policies.take(read::usable(*event), read::policy), world.policies.broken()),
+        Change::Policy(event) => {
+            ("RoutePolicy", world.policies.take(read::usable(*event), read::policy), world.policies.broken())
+        }
         Change::Pool(event) => ("InferencePool", world.pools.take(*event, read::pool), world.pools.broken()),
         Change::Slice(event) => ("EndpointSlice", world.slices.take(*event, read::slice), world.slices.broken()),
         Change::Namespace(event) => {

@@ -3,6 +3,7 @@
 mod describe;
 mod ordered;
 mod reference;
+mod routes;
 mod values;
 
 use std::fs;
@@ -75,9 +76,10 @@ fn stale() -> Outcome<Vec<(PathBuf, String)>> {
     for chart in CHARTS {
         let schema = values::schema(chart)?;
         files.push((format!("charts/{chart}/values.yaml"), values::file(&schema)?));
-        page = between(&page, chart, &values::table(&schema)?)?;
+        page = between(&page, VALUES_PAGE, &format!("values of {chart}"), &values::table(&schema)?)?;
     }
     files.push((VALUES_PAGE.to_owned(), page));
+    files.push((routes::PAGE.to_owned(), routes::page()?));
     Ok(files
         .into_iter()
         .map(|(path, text)| (PathBuf::from(path), text))
@@ -85,14 +87,14 @@ fn stale() -> Outcome<Vec<(PathBuf, String)>> {
         .collect())
 }
 
-/// The page with `table` between the two marks of the chart.
-fn between(page: &str, chart: &str, table: &str) -> Outcome<String> {
-    let (begin, end) =
-        (format!("<!-- values of {chart}: made by `cargo xtask generate` -->\n"), "<!-- end of values -->");
-    let missing = || format!("{VALUES_PAGE}: the marks {begin:?} and {end:?} are missing");
+/// The page at `path` with `made` between the two marks of `what`.
+fn between(page: &str, path: &str, what: &str, made: &str) -> Outcome<String> {
+    let begin = format!("<!-- {what}: made by `cargo xtask generate` -->\n");
+    let end = format!("<!-- end of {} -->", what.split(' ').next().unwrap_or_default());
+    let missing = || format!("{path}: the marks {begin:?} and {end:?} are missing");
     let (before, rest) = page.split_once(&begin).ok_or_else(missing)?;
-    let (_, after) = rest.split_once(end).ok_or_else(missing)?;
-    Ok(format!("{before}{begin}\n{table}\n{end}{after}"))
+    let (_, after) = rest.split_once(&end).ok_or_else(missing)?;
+    Ok(format!("{before}{begin}\n{made}\n{end}{after}"))
 }
 
 /// A definition as YAML. In the chart it is kept by default when the chart is uninstalled: deleting a CRD deletes every

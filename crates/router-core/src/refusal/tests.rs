@@ -69,6 +69,8 @@ fn maps_to_http() {
 400 invalid_request_error invalid_value 0 - 0
 400 invalid_request_error missing_model 0 - 0
 404 invalid_request_error model_not_found 0 - 0
+400 invalid_request_error wrong_target 0 - 0
+400 invalid_request_error wrong_target 0 - 0
 404 invalid_request_error unknown_path 0 - 0
 404 invalid_request_error not_routed 0 - 0
 405 invalid_request_error method_not_allowed 0 POST 0

@@ -30,10 +30,10 @@ impl fmt::Display for Refusal {
             Self::NotAllowed { caller } => write!(f, "The key of {caller} may not use this model."),
             Self::KeysUnread => f.write_str("The keys of this service cannot be read for the moment; ask again soon."),
             Self::WrongTarget { targets: Some(targets) } => {
-                write!(f, "x-quartermaster-target must name one of the policy's targets: {targets}.")
+                write!(f, "The header x-quartermaster-target must name one of the policy's targets: {targets}.")
             }
             Self::WrongTarget { targets: None } => f.write_str(
-                "x-quartermaster-target is not taken here: leave it out, or have the policy set allowTargetHeader.",
+                "The header x-quartermaster-target is not taken here: leave it out, or have the policy set allowTargetHeader.",
             ),
             Self::UnknownPath { path } => write!(f, "Nothing is served at {path:?}."),
             Self::NotRouted { path, why } => write!(f, "This router does not serve {path:?}. {why}."),

@@ -1,5 +1,5 @@
-use http::HeaderMap;
 use ::rules::{Body, Request};
+use http::HeaderMap;
 
 use super::*;
 
@@ -58,7 +58,11 @@ fn the_first_rule_that_holds_decides() {
     let source = vec![
         rule("stream", Some("request.stream"), HowInput::Ordered(list(&["gpt", "local"]))),
         rule("unsaid", Some("1 / 0 == 1"), HowInput::Ordered(list(&["haiku"]))),
-        rule("batch", Some("request.headers['x-batch'] == 'true'"), HowInput::Cheapest(list(&["haiku", "local", "gpt"]))),
+        rule(
+            "batch",
+            Some("request.headers['x-batch'] == 'true'"),
+            HowInput::Cheapest(list(&["haiku", "local", "gpt"])),
+        ),
     ];
     let rules = Rules::build(source.clone(), names(), None).unwrap();
     let batch: HeaderMap = [(http::HeaderName::from_static("x-batch"), "true".parse().unwrap())].into_iter().collect();
@@ -76,14 +80,16 @@ fn the_first_rule_that_holds_decides() {
     }
     assert_eq!((rules.name(2), rules.name(3)), (Some("batch"), None));
 
-    let last = Rules::build(vec![rule("all", None, HowInput::Ordered(list(&["haiku"])))], names(), Some(&rules)).unwrap();
+    let last =
+        Rules::build(vec![rule("all", None, HowInput::Ordered(list(&["haiku"])))], names(), Some(&rules)).unwrap();
     assert_eq!(last.decide(&request(&plain, false), &by(None, 0)), Some(Decision { rule: 0, order: [1].into() }));
     assert!(Rules::default().is_empty() && Rules::default().decide(&request(&plain, false), &by(None, 0)).is_none());
 }
 
 #[test]
 fn shares_are_kept_and_sessions_stay() {
-    let build = |weights: &[(&str, u32)]| Rules::build(vec![rule("canary", None, shares(weights))], names(), None).unwrap();
+    let build =
+        |weights: &[(&str, u32)]| Rules::build(vec![rule("canary", None, shares(weights))], names(), None).unwrap();
     let rules = build(&[("local", 90), ("gpt", 10), ("haiku", 0)]);
     let (headers, mut first) = (HeaderMap::new(), [0u32; 3]);
     for at in 0..10_000u64 {
@@ -95,7 +101,8 @@ fn shares_are_kept_and_sessions_stay() {
 
     let mut moved = 0;
     for session in 0..1000 {
-        let target = |rules: &Rules, luck| rules.decide(&request(&headers, false), &by(Some(session), luck)).unwrap().order[0];
+        let target =
+            |rules: &Rules, luck| rules.decide(&request(&headers, false), &by(Some(session), luck)).unwrap().order[0];
         let at = target(&rules, 1);
         assert_eq!(at, target(&rules, u64::MAX), "luck has no part in a session");
         moved += u32::from(target(&build(&[("local", 80), ("gpt", 20)]), 1) != at);
@@ -111,7 +118,10 @@ fn bad_rules_are_named() {
             rule("a", Some("request.modl == 'x'"), HowInput::Ordered(list(&["gpt"]))),
             "spec.rules[1].when: line 1, column 8: request has no field \"modl\"",
         ),
-        (rule("a", None, HowInput::Ordered(list(&["gtp"]))), "spec.rules[1].use names \"gtp\", but spec.targets has no such"),
+        (
+            rule("a", None, HowInput::Ordered(list(&["gtp"]))),
+            "spec.rules[1].use names \"gtp\", but spec.targets has no such",
+        ),
         (rule("a", None, shares(&[("gpt", 0)])), "spec.rules[1].use needs exactly one"),
         (rule("a", None, HowInput::Cheapest(Vec::new())), "spec.rules[1].use needs exactly one"),
     ];

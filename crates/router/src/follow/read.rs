@@ -25,10 +25,13 @@ pub(crate) fn usable(event: Event<DeserializeGuard<RoutePolicy>>) -> Event<Deser
 }
 
 fn checked(object: DeserializeGuard<RoutePolicy>) -> DeserializeGuard<RoutePolicy> {
-    DeserializeGuard(object.0.and_then(|object| match policy(&object).check() {
-        Ok(()) => Ok(object),
-        Err(bad) => Err(InvalidObject { error: bad.to_string(), metadata: object.metadata }),
-    }))
+    let bad = object.0.as_ref().ok().and_then(|object| policy(object).check().err());
+    match (bad, object.0) {
+        (Some(bad), Ok(object)) => {
+            DeserializeGuard(Err(InvalidObject { error: bad.to_string(), metadata: object.metadata }))
+        }
+        (_, object) => DeserializeGuard(object),
+    }
 }
 
 /// What is known of a pool: what the table is built from, and who may use it.
@@ -83,6 +86,7 @@ fn port(slice: &EndpointSlice) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use router_core::TargetInput;
     use serde_json::json;
 
     #[test]
@@ -108,6 +112,25 @@ mod tests {
             });
             assert_eq!(pool(&serde_json::from_value(object).unwrap()).input.served_model, served);
         }
+    }
+
+    #[test]
+    fn a_policy_with_rules_that_cannot_be_used_is_one_that_cannot_be_read() {
+        let event = |when: &str| {
+            let object = json!({
+                "metadata": {"name": "r", "namespace": "ml"},
+                "spec": {"models": ["a"], "targets": [{"name": "t", "pool": {"name": "p"}}], "rules": [
+                    {"name": "x", "when": when, "use": {"ordered": ["t"]}},
+                ]},
+            });
+            usable(Event::Apply(serde_json::from_value(object).unwrap()))
+        };
+        let Event::Apply(good) = event("request.stream") else { panic!() };
+        assert_eq!(policy(&good.0.unwrap()).rules.len(), 1);
+        let Event::Apply(bad) = event("request.steam") else { panic!() };
+        let error = bad.0.unwrap_err();
+        assert!(error.error.contains("spec.rules[0].when: line 1, column 8"), "{}", error.error);
+        assert_eq!(error.metadata.name.as_deref(), Some("r"));
     }
 
     #[test]

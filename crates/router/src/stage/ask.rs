@@ -80,7 +80,20 @@ impl Ask {
         };
         let (max_tokens, n, outline) = (fields.max_tokens, fields.n, Outline::of(&fields));
         let (model, model_span) = (model.name.into_owned(), model.span);
-        Ok(Self { parts, model, model_span, form: Form::Json, stream, max_tokens, n, wants, user, outline, usage, body })
+        Ok(Self {
+            parts,
+            model,
+            model_span,
+            form: Form::Json,
+            stream,
+            max_tokens,
+            n,
+            wants,
+            user,
+            outline,
+            usage,
+            body,
+        })
     }
 
     fn of_form(parts: Parts, body: Bytes) -> Result<Self, Refusal> {
@@ -92,7 +105,20 @@ impl Ask {
         let wants = Wants { most_tokens: None, prompt_bytes: form.prompt_bytes, session: user.clone() };
         let stream = form.stream.unwrap_or(false);
         let (max_tokens, n, usage, outline) = (None, None, None, Outline::default());
-        Ok(Self { parts, model, model_span, form: Form::Multipart, stream, max_tokens, n, wants, user, outline, usage, body })
+        Ok(Self {
+            parts,
+            model,
+            model_span,
+            form: Form::Multipart,
+            stream,
+            max_tokens,
+            n,
+            wants,
+            user,
+            outline,
+            usage,
+            body,
+        })
     }
 
     /// The body for engines that know the model as `served`. Only the model's name and the wish for a count of tokens are

@@ -250,6 +250,8 @@ pub(crate) fn serving(served_model: &str, engine: SocketAddr, before: &Table) ->
         session_header: None,
         access: None,
         resilience: Resilience::default(),
+        rules: Vec::new(),
+        allows_target_header: false,
     };
     let name = || served_model.to_owned();
     let pool = PoolInput { namespace: "ml".to_owned(), name: name(), served_model: name() };
@@ -273,6 +275,8 @@ pub(crate) fn guarded(engines: &[SocketAddr], access: Option<&Access>, before: &
         session_header: Some("x-session".to_owned()),
         access: access.cloned(),
         resilience: Resilience::default(),
+        rules: Vec::new(),
+        allows_target_header: false,
     };
     let pool =
         |name: &str| PoolInput { namespace: "ml".to_owned(), name: name.to_owned(), served_model: "m".to_owned() };

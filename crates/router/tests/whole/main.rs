@@ -16,6 +16,7 @@ mod remote;
 mod remote_tls;
 mod replicas;
 mod retry;
+mod rules;
 mod stops;
 mod streams;
 mod surfaces;

@@ -78,6 +78,8 @@ impl World {
             session_header: None,
             access: None,
             resilience: self.resilience.clone(),
+            rules: Vec::new(),
+            allows_target_header: false,
         };
         let pool = PoolInput { namespace: "ml".to_owned(), name: "p".to_owned(), served_model: "m".to_owned() };
         let endpoint = |address: &SocketAddr| EndpointInput {

@@ -9,19 +9,20 @@ use crate::Outcome;
 use crate::places;
 
 /// Our crates that each of our crates may use (tests aside).
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("api", &[]),
     ("ledger", &[]),
     ("wire", &[]),
     ("telemetry", &[]),
     ("rules", &["wire"]),
     ("operator-core", &["api", "rules"]),
-    ("router-core", &["ledger", "rules", "wire"]),
+    ("router-core", &["api", "ledger", "rules", "wire"]),
     ("operator", &["api", "operator-core", "telemetry"]),
     ("router", &["api", "ledger", "router-core", "rules", "telemetry", "wire"]),
     ("vllm-sim", &[]),
     ("provider-sim", &[]),
-    ("xtask", &["api", "ledger"]),
+    ("cli", &["api", "ledger", "router-core", "rules", "wire"]),
+    ("xtask", &["api", "ledger", "rules"]),
     ("e2e", &[]),
     ("mutate", &[]),
     ("fault", &[]),
