@@ -81,7 +81,7 @@ pub(crate) fn decide(
         images: ask.outline.images,
         schema: ask.outline.schema,
         headers: &ask.parts.headers,
-        caller: "",
+        caller: record.caller().unwrap_or_default(),
         user: ask.user.as_deref().unwrap_or_default(),
         namespace: &policy.namespace,
         region: &worker.settings.region,

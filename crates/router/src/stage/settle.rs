@@ -149,6 +149,11 @@ impl Record {
         }
     }
 
+    /// Who sent the request, as far as that was proven.
+    pub(crate) fn caller(&self) -> Option<&str> {
+        self.caller.as_deref()
+    }
+
     /// What the policy's rules said, or the client.
     pub(crate) fn decided(&mut self, decided: Decided) {
         self.decided = Some(Box::new(decided));

@@ -84,8 +84,11 @@ fn table(models: &[(&str, SocketAddr)]) -> Table {
         models: vec![name(model)],
         targets: vec![TargetInput::new(*model, "ml", *model)],
         session_header: None,
+        access: None,
         resilience: Resilience::default(),
         access: None,
+        rules: Vec::new(),
+        allows_target_header: false,
     };
     let pool = |(model, _): &(&str, SocketAddr)| PoolInput {
         namespace: name("ml"),
