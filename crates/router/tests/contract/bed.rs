@@ -86,7 +86,6 @@ fn table(models: &[(&str, SocketAddr)]) -> Table {
         session_header: None,
         access: None,
         resilience: Resilience::default(),
-        access: None,
         rules: Vec::new(),
         allows_target_header: false,
     };
