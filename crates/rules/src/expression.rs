@@ -1,8 +1,8 @@
 //! The `when` of a rule: a CEL expression over the view, checked when it is read and cheap to evaluate.
 //!
 //! The grammar is CEL's own, by its parser. What is parsed is checked against the view's types and turned into a small
-//! tree in which nothing is looked up by name: it cannot meet a missing field or a wrong type later, costs some ten
-//! nanoseconds an operator, and never more than its size times the number of tools. See docs/design/019.
+//! tree in which nothing is looked up by name: it cannot meet a missing field or a wrong type later, and costs never
+//! more than its size times the number of tools. See docs/design/019.
 
 mod eval;
 mod lower;
