@@ -462,10 +462,10 @@ impl Refusal {
         self.told(|error| dialect.error_body(error, self.status_for(dialect), request_id))
     }
 
-    /// The event that ends a stream which had begun.
+    /// The event that ends a stream which had begun. `number` is its place among the events of a response.
     #[must_use]
-    pub fn event(&self, dialect: Dialect, request_id: &str) -> Bytes {
-        self.told(|error| dialect.error_event(error, self.status_for(dialect), request_id))
+    pub fn event(&self, dialect: Dialect, request_id: &str, number: u64) -> Bytes {
+        self.told(|error| dialect.error_event(error, self.status_for(dialect), request_id, number))
     }
 
     fn told<T>(&self, tell: impl FnOnce(&ErrorBody<'_>) -> T) -> T {

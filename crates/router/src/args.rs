@@ -37,6 +37,9 @@ pub struct Args {
     /// Folder in which the routing table is kept for a start while the API server is away. Default: it is not kept.
     #[arg(long, env = "QUARTERMASTER_CACHE_DIR")]
     pub cache_dir: Option<PathBuf>,
+    /// How old the routing table in that folder may be to be used: how long ago the API server was last followed.
+    #[arg(long, env = "QUARTERMASTER_CACHE_MAX_AGE", default_value = "24h", value_parser = duration)]
+    pub cache_max_age: Duration,
     /// Threads that serve requests. Default: as many as there are processors.
     #[arg(long, env = "QUARTERMASTER_WORKERS")]
     pub workers: Option<usize>,

@@ -9,6 +9,7 @@ use crate::worker::{Open, Worker};
 
 mod alarm;
 pub(crate) mod client;
+mod guarded;
 mod http1;
 mod http2;
 mod opening;
@@ -27,3 +28,6 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, open: Open) {
         None => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

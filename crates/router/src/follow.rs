@@ -31,7 +31,7 @@ use telemetry::admin::Readiness;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::cache::Cache;
+use self::cache::{Cache, Found};
 use self::world::{Kept, World};
 use crate::clock;
 use crate::live::{Live, Shared};
@@ -45,6 +45,8 @@ const SETTLE: Duration = Duration::from_millis(5);
 const WATCH_SECONDS: u32 = 30;
 /// How long the API server may take for anything: longer than a watch may rest, since a resting watch is healthy.
 const API_SILENCE: Duration = Duration::from_secs(40);
+/// How long no watch may have failed for what is known to count as confirmed: twice what it takes to notice.
+const QUIET: Duration = Duration::from_secs(80);
 const API_CONNECT: Duration = Duration::from_secs(5);
 
 /// One event of one of the watches.
@@ -91,6 +93,8 @@ pub struct Follow {
     pub namespace: Option<String>,
     /// Folder that the last known state is kept in, for the next start.
     pub cache_dir: Option<PathBuf>,
+    /// How long the state in that folder may have been there to be used.
+    pub cache_max_age: Duration,
     /// How long the API server has to answer before the state in that folder is used.
     pub patience: Duration,
     /// How often each provider's key is read. A new one is in use after this and the time that reading takes.
@@ -109,11 +113,13 @@ pub async fn follow(client: Client, how: &Follow, live: &Shared, metrics: &Metri
     let (read, callers) = watch::channel(Arc::new(Keys::default()));
     let reading_callers = callers::keep(client, gates, read);
     let mut world = World { namespaces: namespace.is_none().then(Kept::default), ..World::default() };
-    let cache = how.cache_dir.as_deref().map(|folder| Cache::within(folder, namespace));
+    let cache = how.cache_dir.as_deref().map(|folder| Cache::within(folder, namespace, how.cache_max_age));
     let mut stand_in = None;
-    match cache.as_ref().map(Cache::load) {
-        Some(Ok(Some((kept, age)))) => {
-            tracing::info!(age_seconds = age.as_secs(), "a routing table was kept from before");
+    match cache.as_ref().map(|cache| cache.load(seconds_since_1970())) {
+        Some(Ok(Some(Found { world: kept, written }))) => {
+            let age_seconds = seconds_since_1970().saturating_sub(written);
+            tracing::info!(age_seconds, "a routing table was kept from before");
+            metrics.table_kept.set(i64::try_from(written).unwrap_or(i64::MAX));
             (world, stand_in) = (kept, Some(Instant::now() + how.patience));
         }
         Some(Err(error)) => tracing::warn!(%error, "the routing table that was kept cannot be used"),
@@ -138,6 +144,7 @@ pub async fn follow(client: Client, how: &Follow, live: &Shared, metrics: &Metri
         callers,
         world,
         said: false,
+        failed: None,
     };
     tokio::select! {
         () = reading => {}
@@ -164,17 +171,22 @@ struct Follower<'a> {
     world: World,
     /// Readiness was told. Once: a router that drains has taken it back for good.
     said: bool,
+    /// When a watch failed last.
+    failed: Option<Instant>,
 }
 
 impl Follower<'_> {
     /// `stand_in` is when the state that was kept takes the place of what was not read by then.
     async fn run(mut self, mut changes: impl StreamExt<Item = Change> + Unpin, mut stand_in: Option<Instant>) {
-        let (mut due, mut save, mut standing_in) = (None, None, false);
+        let (mut due, mut save, mut refresh, mut standing_in) = (None, None, None, false);
         loop {
             tokio::select! {
                 change = changes.next() => {
                     // Watches go on for ever; that they do not would be a fault of the library, and serving on is right then.
                     let Some(change) = change else { return std::future::pending().await };
+                    if matches!(change, Change::Failed(..)) {
+                        self.failed = Some(Instant::now());
+                    }
                     if take(&mut self.world, change, self.metrics) && (self.world.synced() || standing_in) {
                         due.get_or_insert_with(|| Instant::now() + SETTLE);
                     }
@@ -198,8 +210,15 @@ impl Follower<'_> {
                     (stand_in, standing_in, due) = (None, true, Some(Instant::now()));
                 }
                 () = at(save) => {
-                    save = None;
                     self.save();
+                    (save, refresh) = (None, Some(Instant::now() + cache::REFRESH));
+                }
+                () = at(refresh) => {
+                    // A state that nobody has confirmed for a while keeps the age that it has.
+                    if self.is_current() {
+                        self.save();
+                    }
+                    refresh = Some(Instant::now() + cache::REFRESH);
                 }
             }
         }
@@ -233,7 +252,7 @@ impl Follower<'_> {
         let callers = Arc::clone(&self.callers.borrow_and_update());
         self.live.store(Arc::new(Live::new(table, self.metrics).with(&secrets).with_callers(callers)));
         self.metrics.table_changes.inc();
-        self.metrics.table_changed.set(seconds_since_1970());
+        self.metrics.table_changed.set(seconds_since_1970() as f64);
         self.metrics.table_from_cache.set(i64::from(standing_in));
         self.ready.note(if standing_in {
             "from the routing table that was kept: the API server does not answer"
@@ -245,10 +264,19 @@ impl Follower<'_> {
         }
     }
 
+    /// Whether the state is that of the API server. A watch call ends after a while, and one that cannot follow it fails.
+    fn is_current(&self) -> bool {
+        self.failed.is_none_or(|failed| failed.elapsed() > QUIET)
+    }
+
     fn save(&self) {
         let Some(cache) = self.cache else { return };
-        match cache.text(&self.world) {
-            Ok(text) => _ = self.texts.send_replace(text),
+        let now = seconds_since_1970();
+        match cache.text(&self.world, now) {
+            Ok(text) => {
+                self.texts.send_replace(text);
+                self.metrics.table_kept.set(i64::try_from(now).unwrap_or(i64::MAX));
+            }
             Err(error) => tracing::warn!(%error, "routing table not kept for the next start"),
         }
     }
@@ -284,9 +312,9 @@ fn take(world: &mut World, change: Change, metrics: &Metrics) -> bool {
     changed
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the edge where the clock enters; the figure is for people only")]
-fn seconds_since_1970() -> f64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+#[expect(clippy::disallowed_methods, reason = "this is the edge where the clock enters; ages of files are told by it")]
+fn seconds_since_1970() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The watches as one stream that does not end.

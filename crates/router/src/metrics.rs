@@ -45,6 +45,7 @@ pub struct Metrics {
     closes: IntCounterVec,
     pub(crate) tls_reloads: IntCounter,
     pub(crate) tls_refused: IntCounter,
+    pub(crate) tls_expires: IntGauge,
     pub(crate) requests_under_way: IntGauge,
     pub(crate) held_bytes: IntGauge,
     pub(crate) upstream_connects: IntCounter,
@@ -54,6 +55,7 @@ pub struct Metrics {
     pub(crate) table_changes: IntCounter,
     pub(crate) table_changed: Gauge,
     pub(crate) table_from_cache: IntGauge,
+    pub(crate) table_kept: IntGauge,
     pub(crate) broken_objects: IntGaugeVec,
     broken_object: IntGaugeVec,
     pub(crate) watch_errors: IntCounterVec,
@@ -129,17 +131,16 @@ impl Metrics {
         let connections = kept(r, IntGauge::new("connections", "Client connections that are open.")?)?;
         let help = "Client connections that were closed at once because too many were open.";
         let shed_connections = kept(r, IntCounter::new("shed_connections_total", help)?)?;
-        let help = "Client connections that were closed because the client missed the deadline with this name, or failed at TLS.";
+        let help = "Client connections, and streams of such, that were ended for what the client did: the deadline that it missed, or how it failed.";
         let closes = kept(r, IntCounterVec::new(Opts::new("closed_connections_total", help), &["reason"])?)?;
-        let help = "New certificates put to use.";
-        let tls_reloads = kept(r, IntCounter::new("tls_reloads_total", help)?)?;
-        let help = "New certificates that cannot be used; the old one stays.";
-        let tls_refused = kept(r, IntCounter::new("tls_refused_total", help)?)?;
-        let requests_under_way = kept(r, IntGauge::new("requests_under_way", "Requests that are being answered.")?)?;
-        let help = "Bytes of requests' bodies that are held until an engine answers.";
-        let held_bytes = kept(r, IntGauge::new("held_body_bytes", help)?)?;
-        let help = "Connections made to engines.";
-        let upstream_connects = kept(r, IntCounter::new("upstream_connects_total", help)?)?;
+        let tls_reloads = counter(r, "tls_reloads_total", "New certificates put to use.")?;
+        let tls_refused = counter(r, "tls_refused_total", "New certificates that cannot be used; the old one stays.")?;
+        let help = "When the certificate in use ends, in seconds since 1970.";
+        let tls_expires = kept(r, IntGauge::new("tls_certificate_expiry_timestamp_seconds", help)?)?;
+        let requests_under_way = gauge(r, "requests_under_way", "Requests that are being answered.")?;
+        let held_bytes =
+            gauge(r, "held_body_bytes", "Bytes of requests' bodies that are held until an engine answers.")?;
+        let upstream_connects = counter(r, "upstream_connects_total", "Connections made to engines.")?;
         let help = "Kept connections that an engine had closed, seen only when one was used again.";
         let stale_connections = kept(r, IntCounter::new("stale_connections_total", help)?)?;
         let help = "Spans of traces that no collector took, or that found no place in the queue.";
@@ -150,8 +151,9 @@ impl Metrics {
         let help =
             "1 while the routing table is one that was kept from before, because the API server does not answer.";
         let table_from_cache = kept(r, IntGauge::new("table_from_cache", help)?)?;
-        let help = "Each object that could not be read, by name.";
-        let broken_object = Opts::new("broken_object", help);
+        let help = "When the routing table that is kept for a start was last known to be true, in seconds since 1970.";
+        let table_kept = kept(r, IntGauge::new("table_kept_timestamp_seconds", help)?)?;
+        let broken_object = Opts::new("broken_object", "Each object that could not be read, by name.");
         let broken_object = kept(r, IntGaugeVec::new(broken_object, &["kind", "namespace", "name"])?)?;
         let help = "Objects that could not be read; their last readable state stays in use.";
         let broken_objects = kept(r, IntGaugeVec::new(Opts::new("broken_objects", help), &["kind"])?)?;
@@ -177,6 +179,7 @@ impl Metrics {
             closes,
             tls_reloads,
             tls_refused,
+            tls_expires,
             requests_under_way,
             held_bytes,
             upstream_connects,
@@ -185,6 +188,7 @@ impl Metrics {
             table_changes,
             table_changed,
             table_from_cache,
+            table_kept,
             broken_objects,
             broken_object,
             watch_errors,
@@ -339,6 +343,14 @@ fn code(status: u16) -> &'static str {
 struct Keeper {
     registry: Registry,
     kept: RefCell<Vec<Desc>>,
+}
+
+fn counter(keeper: &Keeper, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    kept(keeper, IntCounter::new(name, help)?)
+}
+
+fn gauge(keeper: &Keeper, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    kept(keeper, IntGauge::new(name, help)?)
 }
 
 /// Registers a metric and gives it back.

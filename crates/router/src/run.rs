@@ -109,6 +109,7 @@ async fn serve(args: Args) -> Result<(), Error> {
     let how = Follow {
         namespace: args.namespace.clone(),
         cache_dir: args.cache_dir.clone(),
+        cache_max_age: args.cache_max_age,
         patience: PATIENCE,
         read_keys_every: READ_KEYS_EVERY,
     };

@@ -152,6 +152,11 @@ impl Surface {
         }
     }
 
+    /// Whether an answer is text that a model writes token by token.
+    pub(crate) fn generates(self) -> bool {
+        matches!(self, Self::ChatCompletions | Self::Completions | Self::Responses | Self::Messages)
+    }
+
     /// Whether a stream tells the count of its tokens only to those who ask for it in `stream_options`.
     pub(crate) fn counts_on_request(self) -> bool {
         matches!(self, Self::ChatCompletions | Self::Completions)

@@ -12,6 +12,7 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
+use x509_parser::parse_x509_certificate;
 
 use crate::metrics::Metrics;
 
@@ -58,10 +59,17 @@ pub struct TlsFiles {
 /// The certificate in use, replaced as a whole. Connections that are open keep theirs. Clones are the same one.
 #[derive(Clone)]
 pub struct Tls {
-    config: Arc<ArcSwap<ServerConfig>>,
+    config: Arc<ArcSwap<InUse>>,
     /// What it was made of at first.
     first: Arc<Pair>,
     http2: bool,
+}
+
+/// A certificate and its key, ready for use.
+struct InUse {
+    config: Arc<ServerConfig>,
+    /// When the certificate ends, in seconds since 1970; 0 if it does not say so in a way that can be read.
+    expires: i64,
 }
 
 /// Says nothing: what it holds is secret.
@@ -92,12 +100,18 @@ impl Tls {
 
     /// Makes TLS out of connections, with the certificate of this moment.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.config.load_full())
+        TlsAcceptor::from(Arc::clone(&self.config.load().config))
+    }
+
+    /// When the certificate in use ends, in seconds since 1970.
+    fn expires(&self) -> i64 {
+        self.config.load().expires
     }
 
     /// Puts new certificates to use for as long as it is polled. A pair that cannot be used leaves the old one in place.
     pub async fn follow(self, files: TlsFiles, metrics: Metrics) {
         let mut known = Known::Pair(Arc::clone(&self.first));
+        metrics.tls_expires.set(self.expires());
         let mut turns = tokio::time::interval(LOOK);
         loop {
             turns.tick().await;
@@ -109,6 +123,7 @@ impl Tls {
                 Ok(false) => {}
                 Ok(true) => {
                     metrics.tls_reloads.inc();
+                    metrics.tls_expires.set(self.expires());
                     tracing::info!(certificate = %files.certificate.display(), "a new certificate is in use");
                 }
                 Err(error) => {
@@ -160,13 +175,12 @@ impl TlsFiles {
 }
 
 impl Pair {
-    fn config(&self, files: &TlsFiles, http2: bool) -> Result<ServerConfig, TlsError> {
+    fn config(&self, files: &TlsFiles, http2: bool) -> Result<InUse, TlsError> {
         let none = || TlsError::NoCertificate { path: files.certificate.clone() };
         let chain: Vec<_> =
             CertificateDer::pem_slice_iter(&self.certificate).collect::<Result<_, _>>().map_err(|_| none())?;
-        if chain.is_empty() {
-            return Err(none());
-        }
+        // Clients judge by the first; those that lead to a root outlive it as a rule.
+        let expires = chain.first().map(|own| not_after(own)).ok_or_else(none)?;
         let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| TlsError::NoKey { path: files.key.clone() })?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()?
@@ -174,8 +188,13 @@ impl Pair {
             .with_single_cert(chain, key)?;
         let protocols: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-        Ok(config)
+        Ok(InUse { config: Arc::new(config), expires })
     }
+}
+
+/// The end of a certificate's validity, in seconds since 1970; 0 if it cannot be read.
+fn not_after(certificate: &CertificateDer<'_>) -> i64 {
+    parse_x509_certificate(certificate).map_or(0, |(_, parsed)| parsed.validity().not_after.timestamp())
 }
 
 #[cfg(test)]

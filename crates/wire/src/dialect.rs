@@ -37,7 +37,7 @@ struct ResponsesEvent<'a> {
     code: Option<&'a str>,
     message: &'a str,
     param: Option<&'a str>,
-    sequence_number: u32,
+    sequence_number: u64,
 }
 
 impl Dialect {
@@ -54,16 +54,16 @@ impl Dialect {
         }
     }
 
-    /// An error as the last event of a stream. `status` is the one that the answer would have had, had it not begun.
+    /// An error as the last event of a stream. `status` is the one that the answer would have had, had it not begun;
+    /// `number` is the event's place among those of a response.
     #[must_use]
-    pub fn error_event(self, error: &ErrorBody<'_>, status: StatusCode, request_id: &str) -> Bytes {
+    pub fn error_event(self, error: &ErrorBody<'_>, status: StatusCode, request_id: &str, number: u64) -> Bytes {
         match self {
             Self::OpenAi => event(b"", &error.to_json()),
             Self::Anthropic => event(b"event: error\n", &self.error_body(error, status, request_id)),
             Self::Responses => {
                 let (code, message, param) = (error.code, error.message, error.param);
-                // The true number would follow that of an event which was read by nobody here.
-                let body = ResponsesEvent { r#type: "error", code, message, param, sequence_number: 0 };
+                let body = ResponsesEvent { r#type: "error", code, message, param, sequence_number: number };
                 event(b"event: error\n", &serde_json::to_vec(&body).unwrap_or_default())
             }
         }
@@ -133,7 +133,7 @@ mod tests {
     fn errors_have_the_shape_that_clients_read() {
         let openai = r#"{"error":{"message":"no","type":"server_error","param":null,"code":"upstream_cut"}}"#;
         let anthropic = r#"{"type":"error","error":{"type":"api_error","message":"no"},"request_id":"r"}"#;
-        let responses = r#"{"type":"error","code":"upstream_cut","message":"no","param":null,"sequence_number":0}"#;
+        let responses = r#"{"type":"error","code":"upstream_cut","message":"no","param":null,"sequence_number":7}"#;
         let cases = [
             (Dialect::OpenAi, openai, format!("data: {openai}\n\n")),
             (Dialect::Responses, openai, format!("event: error\ndata: {responses}\n\n")),
@@ -142,7 +142,7 @@ mod tests {
         for (dialect, body, event) in cases {
             let got = dialect.error_body(&ERROR, StatusCode::BAD_GATEWAY, "r");
             assert_eq!(String::from_utf8(got).unwrap(), body, "{dialect:?}");
-            assert_eq!(dialect.error_event(&ERROR, StatusCode::BAD_GATEWAY, "r"), event, "{dialect:?}");
+            assert_eq!(dialect.error_event(&ERROR, StatusCode::BAD_GATEWAY, "r", 7), event, "{dialect:?}");
         }
     }
 

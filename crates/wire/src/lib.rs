@@ -8,6 +8,7 @@
 
 mod dialect;
 pub mod http1;
+pub mod http2;
 pub mod multipart;
 pub mod openai;
 pub mod sse;

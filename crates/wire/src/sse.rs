@@ -5,7 +5,7 @@ mod opening;
 use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memmem::Finder;
+use memchr::memmem::{Finder, FinderRev};
 
 use crate::Dialect;
 
@@ -13,6 +13,8 @@ pub use opening::{StreamOpening, stream_opening};
 
 /// Longest unfinished event that is held back. A longer one passes on in pieces.
 const MOST_HELD: usize = 64 * 1024;
+/// Last bytes of what one read gave in which a choice's end is looked for. After it only a count of tokens comes.
+const END: usize = 1024;
 
 /// Lets whole events through at once and holds back the start of an unfinished one.
 ///
@@ -25,6 +27,10 @@ pub struct WholeEvents {
     /// The start of an overlong event has passed on already.
     inside: bool,
     done: bool,
+    /// A choice was finished, or the stream ended, at some time.
+    finished: bool,
+    /// The number of the last event of a response.
+    number: Option<u64>,
 }
 
 impl WholeEvents {
@@ -57,8 +63,18 @@ impl WholeEvents {
 
     fn leave(&mut self, whole: Bytes) -> Bytes {
         self.inside = false;
-        self.done = self.dialect.ends(&whole);
+        self.note(&whole);
         whole
+    }
+
+    fn note(&mut self, events: &[u8]) {
+        self.done = self.dialect.ends(events);
+        self.finished |= self.done;
+        match self.dialect {
+            Dialect::OpenAi => self.finished = self.finished || finishes(&events[events.len().saturating_sub(END)..]),
+            Dialect::Responses => self.number = last_number(events).or(self.number),
+            Dialect::Anthropic => {}
+        }
     }
 
     /// The first whole event of `bytes`, where a stream begins; `None` when it is not whole yet.
@@ -70,7 +86,11 @@ impl WholeEvents {
     /// What was held back, for a stream that ended in good order.
     #[must_use]
     pub fn finish(&mut self) -> Bytes {
-        self.held.split().freeze()
+        let rest = self.held.split().freeze();
+        if !rest.is_empty() {
+            self.note(&rest);
+        }
+        rest
     }
 
     /// Whether the client stands between two events, so that another event can follow.
@@ -85,6 +105,49 @@ impl WholeEvents {
     pub fn done(&self) -> bool {
         self.done
     }
+
+    /// Whether the stream has said that it is whole, now that its framing says that nothing more comes. OpenAI's says so by
+    /// `[DONE]`, which some engines leave out, or by why it finished; the others by their last event only.
+    #[must_use]
+    pub fn finished(&self) -> bool {
+        self.finished
+    }
+
+    /// The last event was not passed on after all, so the next has its number.
+    pub fn take_back(&mut self) {
+        self.number = self.number.and_then(|number| number.checked_sub(1));
+    }
+
+    /// The number that a further event of a response would have.
+    #[must_use]
+    pub fn next_number(&self) -> u64 {
+        self.number.map_or(0, |number| number.saturating_add(1))
+    }
+}
+
+/// Where the event ends in which `at` lies; the end of `events`, if that is not there.
+pub(crate) fn event_end(events: &[u8], at: usize) -> usize {
+    WholeEvents::first(&events[at..]).map_or(events.len(), |rest| at + rest.len())
+}
+
+/// Where the event begins in which `at` lies.
+pub(crate) fn event_start(events: &[u8], at: usize) -> usize {
+    last_event_end(&events[..at], 0).unwrap_or(0)
+}
+
+/// Whether a choice says in these events why it finished.
+fn finishes(events: &[u8]) -> bool {
+    static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\":"));
+    let given = |at| events[at + KEY.needle().len()..].trim_ascii_start().starts_with(b"\"");
+    KEY.find_iter(events).any(given)
+}
+
+/// The last number among these events of a response.
+fn last_number(events: &[u8]) -> Option<u64> {
+    static KEY: LazyLock<FinderRev<'static>> = LazyLock::new(|| FinderRev::new(b"\"sequence_number\":"));
+    let rest = events[KEY.rfind(events)? + KEY.needle().len()..].trim_ascii_start();
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
 }
 
 /// These whole events without the one that only counts tokens, if it is among them: it has a usage and no choices.
@@ -209,6 +272,55 @@ mod tests {
             assert!(events.done(), "{cut}");
             pass_all(&mut events, &["event: ping\ndata: {}\n\n"]);
             assert!(!events.done(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn knows_a_whole_stream() {
+        use Dialect::{Anthropic, OpenAi, Responses};
+        let cases = [
+            (OpenAi, "data: {\"choices\":[{\"finish_reason\":null}]}\n\n", false),
+            (OpenAi, "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n", true),
+            (OpenAi, "data: {\"finish_reason\": \"length\"}\n\ndata: {\"choices\":[],\"usage\":{}}\n\n", true),
+            (OpenAi, "data: {\"content\":\"\\\"finish_reason\\\":\\\"stop\\\"\"}\n\n", false),
+            (OpenAi, "data: {}\n\ndata: [DONE]\n\n", true),
+            // Without the empty line after it.
+            (OpenAi, "data: {}\n\ndata: [DONE]", true),
+            (Anthropic, "event: message_delta\ndata: {\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n", false),
+            (Anthropic, "event: message_stop\ndata: {}\n\n", true),
+            (Responses, "event: response.output_text.done\ndata: {}\n\n", false),
+            (Responses, "event: response.completed\ndata: {}\n\n", true),
+            (OpenAi, "", false),
+        ];
+        for (dialect, text, want) in cases {
+            for cut in 0..=text.len() {
+                let mut events = WholeEvents::new(dialect);
+                pass_all(&mut events, &[&text[..cut], &text[cut..]]);
+                let _ = events.finish();
+                assert_eq!(events.finished(), want, "{dialect:?} {text:?} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn counts_on_from_the_last_number() {
+        let event = |number: &str| {
+            format!("event: x\ndata: {{\"delta\":\"\\\"sequence_number\\\":9\",\"sequence_number\":{number}}}\n\n")
+        };
+        let cases = [
+            (Dialect::Responses, vec![], 0),
+            (Dialect::Responses, vec![event("0")], 1),
+            (Dialect::Responses, vec![event("1") + &event(" 2"), event("3")], 4),
+            (Dialect::Responses, vec![event("7"), "event: y\ndata: {}\n\n".to_owned()], 8),
+            (Dialect::Responses, vec![event("7"), event("\"x\"")], 8),
+            (Dialect::OpenAi, vec![event("7")], 0),
+        ];
+        for (dialect, texts, want) in cases {
+            let mut events = WholeEvents::new(dialect);
+            pass_all(&mut events, &texts.iter().map(String::as_str).collect::<Vec<_>>());
+            assert_eq!(events.next_number(), want, "{dialect:?} {texts:?}");
+            events.take_back();
+            assert_eq!(events.next_number(), want.saturating_sub(1), "{dialect:?} {texts:?}");
         }
     }
 

@@ -1,7 +1,7 @@
-//! HTTP/2, by hyper's server with limits against those who make much work of little.
+//! HTTP/2, by hyper's server with limits against those who make much work of little. What hyper has no limit for,
+//! [`guarded`](super::guarded) counts at the socket.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use wire::http1::MAX_HEAD;
 
 use super::alarm::Alarm;
+use super::guarded::{Behaviour, Guarded};
 use super::opening::Reread;
 use crate::answer::answer;
 use crate::stage::body::RequestBody;
@@ -44,7 +45,9 @@ const PONG: Duration = Duration::from_secs(10);
 
 /// Serves streams until the client leaves, misbehaves or rests for too long, or the worker closes.
 pub(super) async fn serve(worker: &Rc<Worker>, socket: Reread, open: &Open) {
-    let streams = Rc::new(Streams::default());
+    let (streams, behaviour) = (Rc::new(Streams::default()), Rc::new(Behaviour::default()));
+    let tasks = StreamTasks { worker: Rc::clone(worker), streams: Rc::clone(&streams) };
+    let socket = Guarded { socket, behaviour: Rc::clone(&behaviour) };
     let service = service_fn(|mut request: Request<Incoming>| {
         let (worker, stream) = (Rc::clone(worker), Stream::new(&streams));
         forget_ambiguous(&mut request);
@@ -54,7 +57,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, socket: Reread, open: &Open) {
         }
     });
     let mut connection = pin!(
-        Builder::new(LocalTasks)
+        Builder::new(tasks)
             .timer(TokioTimer::new())
             .max_concurrent_streams(MOST_STREAMS)
             .max_pending_accept_reset_streams(MOST_RESETS)
@@ -77,10 +80,10 @@ pub(super) async fn serve(worker: &Rc<Worker>, socket: Reread, open: &Open) {
             return Poll::Ready(ended.map_err(|error| tracing::debug!(%error, "connection ended early")));
         }
         loop {
-            let (at, reason) = streams.deadline(worker);
+            let (at, reason) = deadline(worker, &streams, &behaviour);
             std::task::ready!(alarm.poll(cx, at));
             // What happened meanwhile may have moved it.
-            if streams.deadline(worker).0 <= Instant::now() {
+            if deadline(worker, &streams, &behaviour).0 <= Instant::now() {
                 worker.metrics.count_close(reason);
                 return Poll::Ready(Err(()));
             }
@@ -88,6 +91,9 @@ pub(super) async fn serve(worker: &Rc<Worker>, socket: Reread, open: &Open) {
     });
     // Dropping the connection ends its streams, and with them the work of engines.
     let _ = ended.await;
+    if behaviour.flooded() {
+        worker.metrics.count_close("http2_flood");
+    }
 }
 
 /// Headers with an underscore are left out, as those of HTTP/1.1 are.
@@ -98,46 +104,64 @@ fn forget_ambiguous(request: &mut Request<Incoming>) {
     }
 }
 
-/// Runs the streams of a connection on the worker's own thread.
-#[derive(Clone, Copy, Debug)]
-struct LocalTasks;
+/// When the connection is to end if nothing happens until then, and for which reason.
+fn deadline(worker: &Worker, streams: &Streams, behaviour: &Behaviour) -> (Instant, &'static str) {
+    let settings = &worker.settings;
+    let rests_since = if streams.open.get() == 0 { streams.idle.get() } else { Instant::now() };
+    let rest = (rests_since + settings.keep_alive_timeout, "keep_alive_timeout");
+    let stuck = behaviour.stuck_since().map(|since| (since + settings.write_timeout, "write_timeout"));
+    stuck.filter(|stuck| stuck.0 < rest.0).unwrap_or(rest)
+}
 
-impl<F> Executor<F> for LocalTasks
+/// Runs the streams of a connection on the worker's own thread. One whose client takes nothing of its answer is reset,
+/// alone: the others may be read all the while.
+#[derive(Clone, Debug)]
+struct StreamTasks {
+    worker: Rc<Worker>,
+    streams: Rc<Streams>,
+}
+
+impl<F> Executor<F> for StreamTasks
 where
     F: Future + 'static,
     F::Output: 'static,
 {
     fn execute(&self, stream: F) {
-        tokio::task::spawn_local(stream);
+        // hyper runs a stream right after it has called the service for it.
+        let handed = self.streams.begun.take().unwrap_or_default();
+        let worker = Rc::clone(&self.worker);
+        tokio::task::spawn_local(async move {
+            let (mut stream, mut alarm) = (pin!(stream), Alarm::default());
+            poll_fn(|cx| {
+                if stream.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                let Some(since) = handed.get() else { return Poll::Pending };
+                std::task::ready!(alarm.poll(cx, since + worker.settings.write_timeout));
+                worker.metrics.count_close("stream_write_timeout");
+                Poll::Ready(())
+            })
+            .await;
+        });
     }
 }
+
+/// Since when a stream's client has had something to take; `None` while the router waits for its engine.
+type Handed = Rc<Cell<Option<Instant>>>;
 
 /// The streams of one connection, as far as deadlines go.
 #[derive(Debug)]
 struct Streams {
-    next: Cell<u64>,
     open: Cell<usize>,
     /// When the last stream ended, or the connection began.
     idle: Cell<Instant>,
-    /// Streams that were given something to send and did not ask for more yet, with when that was.
-    handed: RefCell<HashMap<u64, Instant>>,
+    /// Of the stream that was begun and does not run yet.
+    begun: RefCell<Option<Handed>>,
 }
 
 impl Default for Streams {
     fn default() -> Self {
-        Self { next: Cell::new(0), open: Cell::new(0), idle: Cell::new(Instant::now()), handed: RefCell::default() }
-    }
-}
-
-impl Streams {
-    /// When the connection is to end if nothing happens until then, and for which reason.
-    fn deadline(&self, worker: &Worker) -> (Instant, &'static str) {
-        let settings = &worker.settings;
-        if self.open.get() == 0 {
-            return (self.idle.get() + settings.keep_alive_timeout, "keep_alive_timeout");
-        }
-        let oldest = self.handed.borrow().values().min().copied();
-        (oldest.unwrap_or_else(Instant::now) + settings.write_timeout, "write_timeout")
+        Self { open: Cell::new(0), idle: Cell::new(Instant::now()), begun: RefCell::default() }
     }
 }
 
@@ -145,15 +169,15 @@ impl Streams {
 #[derive(Debug)]
 struct Stream {
     of: Rc<Streams>,
-    number: u64,
+    handed: Handed,
 }
 
 impl Stream {
     fn new(of: &Rc<Streams>) -> Self {
-        let number = of.next.get();
-        of.next.set(number + 1);
         of.open.set(of.open.get() + 1);
-        Self { of: Rc::clone(of), number }
+        let handed = Handed::default();
+        of.begun.replace(Some(Rc::clone(&handed)));
+        Self { of: Rc::clone(of), handed }
     }
 }
 
@@ -161,7 +185,6 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.of.open.set(self.of.open.get() - 1);
         self.of.idle.set(Instant::now());
-        self.of.handed.borrow_mut().remove(&self.number);
     }
 }
 
@@ -179,13 +202,8 @@ impl HttpBody for Tracked {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let Self { body, stream } = &mut *self;
         let frame = Pin::new(body).poll_frame(cx);
-        let mut handed = stream.of.handed.borrow_mut();
         // More is asked for only once there is room for it, so one that waits here has a client that takes.
-        if frame.is_ready() {
-            handed.insert(stream.number, Instant::now());
-        } else {
-            handed.remove(&stream.number);
-        }
+        stream.handed.set(frame.is_ready().then(Instant::now));
         frame
     }
 

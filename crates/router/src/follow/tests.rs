@@ -13,6 +13,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use serde_json::{Value, json};
 
+const DAY: Duration = Duration::from_secs(86_400);
 const KINDS: [&str; 5] = ["routepolicies", "inferencepools", "endpointslices", "secrets", "namespaces"];
 
 /// An API server that answers lists from what it is given, and watches with what it is told.
@@ -134,6 +135,7 @@ fn how(cache_dir: Option<PathBuf>) -> Follow {
     Follow {
         namespace: None,
         cache_dir,
+        cache_max_age: DAY,
         patience: Duration::from_millis(50),
         read_keys_every: Duration::from_millis(20),
     }
@@ -274,6 +276,8 @@ async fn a_start_without_the_api_server_takes_the_table_from_before() {
     let second = Started::new(&cluster, &folder.0);
     second.sees(&["m"], &["10.0.0.2:8000"]).await;
     until("it is ready", || second.ready.get()).await;
+    let now = i64::try_from(seconds_since_1970()).unwrap();
+    assert!((now - 120..=now).contains(&second.metrics.table_kept.get()), "its age is told");
     assert_eq!(second.metrics.table_from_cache.get(), 1);
 
     // Back, with a policy that this router has never been able to read: what was kept of it stays.
@@ -285,6 +289,29 @@ async fn a_start_without_the_api_server_takes_the_table_from_before() {
     // What is gone from the cluster goes.
     cluster.tell("routepolicies", "DELETED", &policy("9", &json!(["m"]))).await;
     second.sees(&[], &["10.0.0.3:8000"]).await;
+}
+
+#[tokio::test]
+async fn a_table_that_was_kept_for_too_long_is_not_used() {
+    let folder = Folder::new("old");
+    let file = folder.0.join("table.json");
+    let cluster = full_cluster();
+    let first = Started::new(&cluster, &folder.0);
+    first.sees(&["m"], &["10.0.0.1:8000"]).await;
+    until("the table is kept", || file.exists()).await;
+    drop(first);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let written = text.split_once("\"written\":").unwrap().1.split(',').next().unwrap().to_owned();
+    let before = written.parse::<u64>().unwrap() - DAY.as_secs() - 600;
+    std::fs::write(&file, text.replacen(&written, &before.to_string(), 1)).unwrap();
+    cluster.go_away();
+    let second = Started::new(&cluster, &folder.0);
+    let errors = second.metrics.watch_errors.with_label_values(&["RoutePolicy"]);
+    until("it has waited longer than it would for a table to use", || errors.get() > 1).await;
+    assert!(!second.ready.get() && !second.live.load().synced);
+    cluster.come_back();
+    second.sees(&["m"], &["10.0.0.1:8000"]).await;
+    until("a new one takes its place", || !std::fs::read_to_string(&file).unwrap().contains(&before.to_string())).await;
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use router_core::{Attempt, Choice, Endpoint, Policy, Reason, Refusal, Upstream, Verdict, Want, Work, session_key};
 use tokio::time::Instant;
+use wire::Dialect;
 use wire::http1::{Head, RequestHead, write_head};
 use wire::translate::Stream;
 use wire::vllm::Trouble;
@@ -16,7 +17,7 @@ use super::limits::Limits;
 use super::settle::Record;
 use crate::clock;
 use crate::live::Live;
-use crate::upstream::{Answer, AskError, Conn, Home, Opening};
+use crate::upstream::{Answer, AskError, Conn, Home, Opening, is_events};
 use crate::worker::Worker;
 
 /// An answer that has begun.
@@ -88,6 +89,10 @@ pub(crate) async fn send(
             continue;
         }
         let Answer { head, conn, opening } = outcome?;
+        if opening == Opening::Failed && !is_events(&head.headers) {
+            // Its status says that all is well, and its client would believe that.
+            return Err(Refusal::UpstreamFailed { upstream: record.upstream() });
+        }
         if verdict == Verdict::Well {
             attempt.answers();
         }
@@ -163,7 +168,7 @@ async fn exchange(
     let head = request_head(endpoint, ask, body, record);
     let settings = &worker.settings;
     if let Some(conn) = worker.kept.take(&Home::Engine(endpoint.address), settings.idle_timeout) {
-        match on(conn, &head, body.rest, limits).await {
+        match on(conn, &head, body.rest, limits, record.dialect()).await {
             Err(AskError::Stale) => worker.metrics.stale_connections.inc(),
             other => return other.map_err(|error| refusal(&error, limits, record)),
         }
@@ -177,13 +182,13 @@ async fn exchange(
         Refusal::Unreachable { upstream }
     })?;
     worker.metrics.upstream_connects.inc();
-    on(conn, &head, body.rest, limits).await.map_err(|error| refusal(&error, limits, record))
+    on(conn, &head, body.rest, limits, record.dialect()).await.map_err(|error| refusal(&error, limits, record))
 }
 
 /// The beginning of the answer, within the time that an engine has for it.
-async fn on(conn: Conn, head: &[u8], body: &[u8], limits: &Limits) -> Result<Answer, AskError> {
+async fn on(conn: Conn, head: &[u8], body: &[u8], limits: &Limits, dialect: Dialect) -> Result<Answer, AskError> {
     let until = limits.until.min(Instant::now() + limits.first);
-    tokio::time::timeout_at(until, conn.answer(head, body)).await.unwrap_or(Err(AskError::Silent))
+    tokio::time::timeout_at(until, conn.answer(head, body, dialect)).await.unwrap_or(Err(AskError::Silent))
 }
 
 /// What is said of an upstream that gave no answer.

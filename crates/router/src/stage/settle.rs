@@ -242,6 +242,16 @@ impl Record {
         self.outcome = Outcome::Refused(refusal);
     }
 
+    /// The status that the client was told, if it was told one.
+    pub(crate) fn status(&self) -> Option<StatusCode> {
+        self.status
+    }
+
+    /// Whether the answer is text that a model wrote, which it may break off.
+    pub(crate) fn generates(&self) -> bool {
+        self.surface.is_some_and(Surface::generates)
+    }
+
     /// How errors are told to the client.
     pub(crate) fn dialect(&self) -> Dialect {
         self.dialect

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use router_core::{Attempt, Refusal, Verdict};
 use tokio::time::{Instant, Sleep};
@@ -17,12 +17,12 @@ use wire::http1::{BodyDecoder, BodyError, Framing, Step};
 use wire::openai::ErrorBody;
 use wire::sse::{WholeEvents, without_usage};
 use wire::translate::{End, Stream};
-use wire::vllm::{has_error_event, is_aborted};
+use wire::vllm::{AbortReader, gave_up, has_error_event};
 
 use super::limits::Limits;
 use super::send::{Passage, Reply, judge};
 use super::settle::{REQUEST_ID, Record};
-use crate::upstream::{Conn, is_events};
+use crate::upstream::{Conn, MOST_WAITED_FOR, is_events};
 use crate::worker::Worker;
 
 /// The body of any answer.
@@ -64,6 +64,10 @@ pub(crate) struct Relay {
     limits: Limits,
     /// Only the last event of a stream says that it is whole.
     strict: bool,
+    /// Looks for that in a plain answer that was not seen as a whole before its head went out.
+    long: Option<AbortReader>,
+    /// What came last has passed on, and the client is to hear this next.
+    last_word: Option<Refusal>,
     record: Record,
     attempt: Attempt,
     worker: Rc<Worker>,
@@ -93,6 +97,11 @@ pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> R
         }
     };
     let events = is_events(&headers) && !matches!(head.framing, Framing::Length(_)) && translator.is_none();
+    let long = record.generates()
+        && translator.is_none()
+        && head.status == StatusCode::OK
+        && !is_events(&headers)
+        && !matches!(head.framing, Framing::Length(length) if length <= MOST_WAITED_FOR as u64);
     let mut relay = Relay {
         conn: Some(conn),
         decoder: BodyDecoder::new(head.framing),
@@ -108,6 +117,8 @@ pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> R
         failed: false,
         limits,
         strict: strict && events,
+        long: long.then(|| AbortReader::new(record.dialect())),
+        last_word: None,
         record,
         attempt,
         worker: Rc::clone(worker),
@@ -124,6 +135,9 @@ pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> R
 impl Relay {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         loop {
+            if let Some(why) = self.last_word.take() {
+                return self.break_off(&why, cx);
+            }
             let Some(conn) = &mut self.conn else { return Poll::Ready(self.cut.take().map(Err)) };
             match conn.decode(&mut self.decoder) {
                 Ok(Step::Data(data)) if self.translator.is_some() => {
@@ -139,35 +153,22 @@ impl Relay {
                 Ok(Step::Data(data)) => {
                     let mut data = if let Some(events) = &mut self.events { events.pass(data) } else { data };
                     self.record.look(&data);
-                    self.listen(&data);
+                    data = self.listen(data);
                     if self.hides_usage {
                         data = without_usage(data);
                     }
-                    if self.decoder.ended() {
-                        data = self.rest_after(data);
-                        if self.ends_too_soon() {
-                            // What came before the cut leaves first.
-                            if data.is_empty() {
-                                return self.break_off(&self.cut_off(), cx);
-                            }
-                            return Poll::Ready(Some(Ok(self.frame(data))));
-                        }
-                        self.end();
+                    if self.decoder.ended() && self.last_word.is_none() {
+                        data = self.end_with(data);
                     }
                     if !data.is_empty() {
                         return Poll::Ready(Some(Ok(self.frame(data))));
                     }
                 }
                 Ok(Step::End) => {
-                    let data = self.rest_after(Bytes::new());
-                    if self.ends_too_soon() {
-                        if data.is_empty() {
-                            return self.break_off(&self.cut_off(), cx);
-                        }
+                    let data = self.end_with(Bytes::new());
+                    if !data.is_empty() {
                         return Poll::Ready(Some(Ok(self.frame(data))));
                     }
-                    self.end();
-                    return Poll::Ready((!data.is_empty()).then(|| Ok(self.frame(data))));
                 }
                 Ok(Step::NeedMore) => match conn.poll_read(cx) {
                     Poll::Ready(Ok(count)) if count > 0 => {
@@ -231,19 +232,23 @@ impl Relay {
         out.into()
     }
 
-    /// Whether a stream whose framing ends in order lacks the event that says so.
-    fn ends_too_soon(&self) -> bool {
-        self.strict && self.events.as_ref().is_some_and(|events| !events.done())
-    }
-
-    fn cut_off(&self) -> Refusal {
-        Refusal::UpstreamCut { upstream: self.record.upstream(), why: BodyError::Cut }
-    }
-
-    /// What was held back as an unfinished event belongs to the stream after all when that ended in order.
-    fn rest_after(&mut self, data: Bytes) -> Bytes {
-        let rest = self.events.as_mut().map(WholeEvents::finish).unwrap_or_default();
-        self.listen(&rest);
+    /// The last of the body: what was held back as an unfinished event belongs to a stream after all that ended in order.
+    fn end_with(&mut self, data: Bytes) -> Bytes {
+        let Some(events) = &mut self.events else {
+            self.end();
+            return data;
+        };
+        let rest = events.finish();
+        // A stream that only stops looks like one that ended, to a client that does not count on an ending.
+        let said = if self.strict { events.done() } else { events.finished() };
+        let whole = said || self.failed || self.record.status() != Some(StatusCode::OK);
+        let rest = if whole { self.listen(rest) } else { Bytes::new() };
+        if !whole {
+            let (upstream, why) = (self.record.upstream(), BodyError::Unfinished);
+            self.last_word = Some(Refusal::UpstreamCut { upstream, why });
+        } else if self.last_word.is_none() {
+            self.end();
+        }
         if rest.is_empty() {
             data
         } else if data.is_empty() {
@@ -253,13 +258,25 @@ impl Relay {
         }
     }
 
-    /// Notes what the engine says of itself. An event is always seen whole; so is an answer that comes in one read.
-    fn listen(&mut self, data: &[u8]) {
-        self.failed |= is_aborted(data) || (self.events.is_some() && has_error_event(data));
+    /// Notes what the engine says of itself, and gives what may pass. An event is always seen whole.
+    fn listen(&mut self, mut data: Bytes) -> Bytes {
+        if let Some(long) = &mut self.long {
+            long.look(&data);
+        }
+        if let Some(events) = self.events.as_mut().filter(|_| !data.is_empty()) {
+            self.failed |= has_error_event(&data);
+            if let Some(end) = gave_up(self.record.dialect(), &data) {
+                data.truncate(end);
+                events.take_back();
+                self.last_word = Some(Refusal::UpstreamFailed { upstream: self.record.upstream() });
+            }
+        }
+        data
     }
 
     /// The body is whole: the connection can serve another request.
     fn end(&mut self) {
+        self.failed |= self.long.as_ref().is_some_and(AbortReader::aborted);
         let verdict = if self.failed { Verdict::Failed } else { Verdict::Well };
         judge(&self.worker, &self.record, &mut self.attempt, verdict);
         if self.failed {
@@ -289,8 +306,9 @@ impl Relay {
             translator.finish(End::Broken { error: &error, status }, &mut out);
             return Poll::Ready(Some(Ok(Frame::data(out.into()))));
         }
-        if self.events.as_ref().is_some_and(WholeEvents::between_events) {
-            return Poll::Ready(Some(Ok(Frame::data(why.event(self.record.dialect(), self.record.request_id())))));
+        if let Some(events) = self.events.as_ref().filter(|events| events.between_events()) {
+            let event = why.event(self.record.dialect(), self.record.request_id(), events.next_number());
+            return Poll::Ready(Some(Ok(Frame::data(event))));
         }
         // An error makes the server drop what it has not written yet; a pause before it lets it write first.
         self.cut = Some(Cut(why.to_string()));

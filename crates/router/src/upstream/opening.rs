@@ -8,14 +8,17 @@ use std::task::ready;
 
 use bytes::BytesMut;
 use http::{HeaderMap, StatusCode, header};
+use wire::Dialect;
 use wire::http1::{BodyDecoder, Framing, Head, Step};
 use wire::sse::WholeEvents;
-use wire::vllm::{Trouble, has_error_event, is_aborted, trouble};
+use wire::vllm::{Trouble, gave_up, has_error_event, is_aborted, trouble};
 
 use super::{AskError, Conn};
 
-/// Most bytes of an answer that are waited for and looked at. Every error of an engine is shorter.
+/// Most bytes of an error that are waited for and looked at. Every error of an engine is shorter.
 const MOST_LOOKED_AT: usize = 8 * 1024;
+/// Longest plain answer that is waited for: some ten thousand tokens. Engines write it at once when it is finished.
+pub(crate) const MOST_WAITED_FOR: usize = 64 * 1024;
 /// Bytes that a stream's first event mostly fits into, framing included.
 const FIRST_LOOK: usize = 1024;
 
@@ -41,20 +44,20 @@ pub(crate) enum Opening {
 impl Conn {
     /// Sends a request and reads its answer's head and as much of its body as tells how it opens: an error's whole body, a
     /// stream's first event, the whole of a short plain answer. Nothing of that would be of use to a client alone.
-    pub(crate) async fn answer(mut self, head: &[u8], body: &[u8]) -> Result<Answer, AskError> {
+    pub(crate) async fn answer(mut self, head: &[u8], body: &[u8], dialect: Dialect) -> Result<Answer, AskError> {
         let head = self.ask(head, body).await?;
-        let opening = self.look(&head).await?;
+        let opening = self.look(&head, dialect).await?;
         Ok(Answer { head, conn: self, opening })
     }
 
-    async fn look(&mut self, head: &Head) -> Result<Opening, AskError> {
+    async fn look(&mut self, head: &Head, dialect: Dialect) -> Result<Opening, AskError> {
         let events = is_events(&head.headers);
         if !waits(head, events) {
             return Ok(Opening::Well);
         }
         poll_fn(|cx| {
             loop {
-                if let Some(opening) = self.opening(head, events)? {
+                if let Some(opening) = self.opening(head, events, dialect)? {
                     return Ok(opening).into();
                 }
                 match ready!(self.poll_read(cx)) {
@@ -62,7 +65,7 @@ impl Conn {
                     // What ends with the connection is whole, but for a stream that has said nothing.
                     Ok(0) if head.framing == Framing::UntilClose && !events => {
                         let (body, _) = self.peek(head.framing, 2 * MOST_LOOKED_AT)?;
-                        return Ok(judge(head.status, events, &body)).into();
+                        return Ok(judge(head.status, events, dialect, &body)).into();
                     }
                     // An error of the socket is told once, so nothing more is read from this one.
                     Ok(0) | Err(_) => return Err(AskError::Closed).into(),
@@ -73,18 +76,19 @@ impl Conn {
     }
 
     /// What is known from the bytes that have come so far, if that is enough.
-    fn opening(&self, head: &Head, events: bool) -> Result<Option<Opening>, AskError> {
+    fn opening(&self, head: &Head, events: bool, dialect: Dialect) -> Result<Option<Opening>, AskError> {
         if events {
             // Events that came at once are many, and the first one is short.
             let (body, _) = self.peek(head.framing, FIRST_LOOK)?;
             if WholeEvents::first(&body).is_some() {
-                return Ok(Some(judge(head.status, events, &body)));
+                return Ok(Some(judge(head.status, events, dialect, &body)));
             }
         }
+        let most = if head.status.is_server_error() || events { MOST_LOOKED_AT } else { MOST_WAITED_FOR };
         // Framing has its part of the bytes.
-        let (body, whole) = self.peek(head.framing, 2 * MOST_LOOKED_AT)?;
-        let enough = whole || body.len() >= MOST_LOOKED_AT || (events && WholeEvents::first(&body).is_some());
-        Ok(enough.then(|| judge(head.status, events, &body)))
+        let (body, whole) = self.peek(head.framing, 2 * most)?;
+        let enough = whole || body.len() >= most || (events && WholeEvents::first(&body).is_some());
+        Ok(enough.then(|| judge(head.status, events, dialect, &body)))
     }
 
     /// The start of the body, out of at most `most` bytes, and whether that is all of it.
@@ -110,16 +114,21 @@ impl Conn {
 
 /// Whether an answer's opening is worth waiting for.
 fn waits(head: &Head, events: bool) -> bool {
-    let short = matches!(head.framing, Framing::Length(length) if length <= MOST_LOOKED_AT as u64);
+    let short = matches!(head.framing, Framing::Length(length) if length <= MOST_WAITED_FOR as u64);
     head.status.is_server_error() || (head.status == StatusCode::OK && (events || short))
 }
 
-fn judge(status: StatusCode, events: bool, body: &[u8]) -> Opening {
+fn judge(status: StatusCode, events: bool, dialect: Dialect, body: &[u8]) -> Opening {
     if status.is_server_error() {
         return Opening::Trouble(trouble(status.as_u16(), body));
     }
-    let first = if events { WholeEvents::first(body).unwrap_or_default() } else { body };
-    if is_aborted(first) || (events && has_error_event(first)) { Opening::Failed } else { Opening::Well }
+    let failed = if events {
+        let first = WholeEvents::first(body).unwrap_or_default();
+        gave_up(dialect, first).is_some() || has_error_event(first)
+    } else {
+        is_aborted(dialect, body)
+    };
+    if failed { Opening::Failed } else { Opening::Well }
 }
 
 /// Whether the answer is a stream of server-sent events in clear text.

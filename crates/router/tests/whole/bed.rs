@@ -94,6 +94,39 @@ impl Wire {
         Some(self.message().await)
     }
 
+    /// A line, unless the other side closes first.
+    pub(crate) async fn line(&mut self) -> Option<String> {
+        self.read_if("\n").await
+    }
+
+    /// The head of a message, unless the other side closes first.
+    pub(crate) async fn head(&mut self) -> Option<String> {
+        self.read_if("\r\n\r\n").await
+    }
+
+    async fn read_if(&mut self, end: &str) -> Option<String> {
+        loop {
+            if let Some(at) = self.seen.windows(end.len()).position(|w| w == end.as_bytes()) {
+                let rest = self.seen.split_off(at + end.len());
+                return String::from_utf8(std::mem::replace(&mut self.seen, rest)).ok();
+            }
+            if !matches!(soon(self.stream.read_buf(&mut self.seen)).await, Ok(1..)) {
+                return None;
+            }
+        }
+    }
+
+    /// So many bytes, unless the other side closes first.
+    pub(crate) async fn some(&mut self, count: usize) -> Option<String> {
+        while self.seen.len() < count {
+            if !matches!(soon(self.stream.read_buf(&mut self.seen)).await, Ok(1..)) {
+                return None;
+            }
+        }
+        let rest = self.seen.split_off(count);
+        String::from_utf8(std::mem::replace(&mut self.seen, rest)).ok()
+    }
+
     /// Closes with a reset instead of an orderly end.
     pub(crate) fn reset(self) {
         self.stream.set_zero_linger().unwrap();

@@ -167,19 +167,95 @@ async fn heads_that_are_too_large_are_refused() {
 }
 
 #[tokio::test]
-async fn a_client_that_opens_no_window_is_given_up() {
-    let engine = Engine::answering(format!("{STREAM}{}", chunk(&format!("data: {}\n\n", "x".repeat(1 << 20))))).await;
+async fn a_stream_whose_window_stays_shut_is_given_up_and_no_other() {
+    let long = format!("{STREAM}{}", chunk(&format!("data: {}\n\n", "x".repeat(1 << 20))));
+    let engine = Engine::new(move |_, mut wire| {
+        let long = long.clone();
+        async move {
+            while let Some((_, body)) = wire.next_message().await {
+                wire.send(if body == ASK { long.clone() } else { plain(&body) }).await;
+            }
+        }
+    })
+    .await;
     let settings = Settings { write_timeout: Duration::from_millis(300), ..settings() };
     let bed = Bed::with(&settings, &[engine.address]);
-    let (sender, connection) = connect(&bed).await;
-    let mut sender = soon(sender.ready()).await.unwrap();
-    let (answer, mut out) = sender.send_request(asking(), false).unwrap();
+    let stream = soon(TcpStream::connect(bed.workers.address())).await.unwrap();
+    // Windows small enough that one stream leaves room for others on the connection.
+    let (sender, connection) =
+        soon(client::Builder::new().initial_window_size(16_384).handshake(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let mut ready = soon(sender.clone().ready()).await.unwrap();
+    let (answer, mut out) = ready.send_request(asking(), false).unwrap();
     out.send_data(ASK.into(), true).unwrap();
     // The body is never read, so its window stays shut.
-    let _answer = soon(answer).await.unwrap();
-    let _ = soon(connection).await.unwrap();
-    let counted = r#"quartermaster_router_closed_connections_total{reason="write_timeout"}"#;
-    until("counted", || (bed.figure(counted) - 1.0).abs() < 1e-9).await;
+    let mut body = soon(answer).await.unwrap().into_body();
+    let counted = r#"quartermaster_router_closed_connections_total{reason="stream_write_timeout"}"#;
+    let other = format!(r#"{{"model":"m","x":"{}"}}"#, "x".repeat(100));
+    while bed.figure(counted) < 0.5 {
+        assert_eq!(ask(&sender, &other).await, (200, other.clone()));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(ask(&sender, &other).await, (200, other.clone()), "the connection is there for others");
+    let end = soon(async {
+        loop {
+            match body.data().await {
+                Some(Ok(_)) => {}
+                end => return end,
+            }
+        }
+    });
+    assert_eq!(end.await.unwrap().unwrap_err().reason(), Some(h2::Reason::CANCEL));
+    bed.settled().await;
+}
+
+/// A client that does not even take bytes off its socket is given up as a whole.
+#[tokio::test]
+async fn a_client_that_takes_nothing_at_all_is_given_up() {
+    let engine = Engine::new(|_, mut wire| async move {
+        wire.message().await;
+        wire.send(STREAM).await;
+        let event = chunk(&format!("data: {}\n\n", "x".repeat(60_000)));
+        while tokio::io::AsyncWriteExt::write_all(&mut wire.stream, event.as_bytes()).await.is_ok() {}
+    })
+    .await;
+    let settings = Settings { write_timeout: Duration::from_millis(300), ..settings() };
+    let bed = Bed::with(&settings, &[engine.address]);
+    let stream = soon(TcpStream::connect(bed.workers.address())).await.unwrap();
+    let (gate, mut gated) = (std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true)), stream);
+    let (mut near, far) = tokio::io::duplex(64 * 1024);
+    let open = gate.clone();
+    // Between this client and its socket: what comes is passed on until the gate is shut.
+    tokio::spawn(async move {
+        let mut some = vec![0; 16 * 1024];
+        let mut more = vec![0; 16 * 1024];
+        loop {
+            let reading = open.load(std::sync::atomic::Ordering::SeqCst);
+            tokio::select! {
+                Ok(count @ 1..) = tokio::io::AsyncReadExt::read(&mut near, &mut some) => {
+                    if tokio::io::AsyncWriteExt::write_all(&mut gated, &some[..count]).await.is_err() { return }
+                }
+                Ok(count @ 1..) = tokio::io::AsyncReadExt::read(&mut gated, &mut more), if reading => {
+                    if tokio::io::AsyncWriteExt::write_all(&mut near, &more[..count]).await.is_err() { return }
+                }
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            }
+        }
+    });
+    let window = 1 << 30;
+    let handshake =
+        client::Builder::new().initial_window_size(window).initial_connection_window_size(window).handshake(far);
+    let (sender, connection): (SendRequest<Bytes>, _) = soon(handshake).await.unwrap();
+    tokio::spawn(connection);
+    let mut ready = soon(sender.ready()).await.unwrap();
+    let (answer, mut out) = ready.send_request(asking(), false).unwrap();
+    out.send_data(ASK.into(), true).unwrap();
+    let mut body = soon(answer).await.unwrap().into_body();
+    soon(body.data()).await.unwrap().unwrap();
+    gate.store(false, std::sync::atomic::Ordering::SeqCst);
+    let counted =
+        |reason: &str| bed.figure(&format!(r#"quartermaster_router_closed_connections_total{{reason="{reason}"}}"#));
+    until("it is given up", || counted("write_timeout") + counted("stream_write_timeout") > 0.5).await;
     bed.settled().await;
 }
 

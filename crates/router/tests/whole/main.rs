@@ -3,20 +3,26 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod alone;
 mod bed;
 mod broken;
 mod client;
 mod closing;
+mod desync;
+mod floods;
 mod framing;
 mod http2;
 mod keys;
 mod pass;
+mod process;
 mod refuse;
 mod remote;
 mod remote_tls;
 mod replicas;
 mod retry;
 mod rules;
+mod sample;
+mod slow;
 mod stops;
 mod streams;
 mod surfaces;

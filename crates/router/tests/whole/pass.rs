@@ -127,14 +127,14 @@ fn async_gate() -> (mpsc::UnboundedSender<()>, Gate) {
 
 #[tokio::test]
 async fn chunks_that_come_together_leave_as_one() {
-    let burst: String = ["data: a\n\n", "data: b\n\n", "data: c\n\n"].map(chunk).concat();
+    let burst: String = ["data: a\n\n", "data: b\n\n", "data: [DONE]\n\n"].map(chunk).concat();
     let engine = Engine::answering(format!("{STREAM}{burst}0\r\nx-trailer: 1\r\n\r\n")).await;
     let bed = Bed::new(&[engine.address]);
     let mut client = bed.client().await;
     for _ in 0..3 {
         client.send(chat(ASK)).await;
         client.read_to("\r\n\r\n").await;
-        let want = chunk("data: a\n\ndata: b\n\ndata: c\n\n") + "0\r\n\r\n";
+        let want = chunk("data: a\n\ndata: b\n\ndata: [DONE]\n\n") + "0\r\n\r\n";
         assert_eq!(client.read_exactly(want.len()).await, want.as_bytes());
     }
     assert_eq!(engine.connections(), 1);
@@ -143,10 +143,10 @@ async fn chunks_that_come_together_leave_as_one() {
 #[tokio::test]
 async fn any_split_of_an_answer_gives_the_client_the_same() {
     let plain = plain("{\"a\":1}");
-    let burst: String = ["data: a\n\n", "data: b\n\n"].map(chunk).concat();
+    let burst: String = ["data: a\n\n", "data: [DONE]\n\n"].map(chunk).concat();
     let stream = format!("{STREAM}{burst}0\r\n\r\n");
     let closed = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\nhello".to_owned();
-    for (answer, want) in [(plain, "{\"a\":1}"), (stream, "data: a\n\ndata: b\n\n"), (closed, "hello")] {
+    for (answer, want) in [(plain, "{\"a\":1}"), (stream, "data: a\n\ndata: [DONE]\n\n"), (closed, "hello")] {
         for cut in 1..answer.len() {
             let halves = answer.split_at(cut);
             let halves = (halves.0.to_owned(), halves.1.to_owned());

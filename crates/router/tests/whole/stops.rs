@@ -108,9 +108,16 @@ async fn where_no_other_replica_is_left_the_engine_s_own_error_passes_unchanged(
         let mut client = bed.client().await;
         client.send(crate::bed::post("/v1/chat/completions", "connection: close\r\n", ASK)).await;
         let got = client.read_all().await;
+        let told = |code: &str| got.contains(&format!("\"code\":\"{code}\""));
         if name.starts_with("closed") {
-            assert_eq!(status(&got), 502, "{name}: {got}");
-            assert!(got.contains("\"code\":\"upstream_broke\""), "{name}: {got}");
+            assert!(status(&got) == 502 && told("upstream_broke"), "{name}: {got}");
+        } else if name == "gave up a plain answer" {
+            assert!(status(&got) == 502 && told("upstream_failed"), "{name}: {got}");
+        } else if name == "gave up before a stream" {
+            assert!(
+                payload(&got).starts_with(ABORT) && told("upstream_failed") && !got.contains("[DONE]"),
+                "{name}: {got}"
+            );
         } else {
             assert_eq!((status(&got), payload(&got)), (status(&answer), payload(&answer)), "{name}");
         }
@@ -123,12 +130,7 @@ async fn where_no_other_replica_is_left_the_engine_s_own_error_passes_unchanged(
 
 #[tokio::test]
 async fn a_failure_within_a_stream_counts_as_one_although_done_follows() {
-    let cases = [
-        (vec![ROLE, WORD, DONE], 0.0),
-        (vec![ROLE, WORD, ERROR, DONE], 1.0),
-        (vec![ROLE, WORD, ABORT, DONE], 1.0),
-        (vec![ROLE, ERROR], 1.0),
-    ];
+    let cases = [(vec![ROLE, WORD, DONE], 0.0), (vec![ROLE, WORD, ERROR, DONE], 1.0), (vec![ROLE, ERROR], 1.0)];
     for (events, failures) in cases {
         let engine = Engine::answering(streamed(&events)).await;
         let bed = Bed::new(&[engine.address]);
@@ -140,6 +142,127 @@ async fn a_failure_within_a_stream_counts_as_one_although_done_follows() {
         assert!((total(&bed, "upstream_failed") - failures).abs() < 1e-9, "{events:?}");
         let cut = bed.figure(r#"quartermaster_router_cut_answers_total{policy="ml/route",pool="ml/p"}"#);
         assert!((cut - failures).abs() < 1e-9, "{events:?}");
+    }
+}
+
+const DELTA: &str = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"},\"index\":0}\n\n";
+const NO_REASON: &str = "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":null,\"stop_sequence\":null},\"usage\":{\"input_tokens\":3,\"output_tokens\":1}}\n\n";
+const STOP: &str = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+const CREATED: &str = "event: response.created\ndata: {\"response\":{\"metadata\":{\"status\":\"cancelled\"},\"status\":\"in_progress\"},\"sequence_number\":0,\"type\":\"response.created\"}\n\n";
+const WROTE: &str = "event: response.output_text.delta\ndata: {\"delta\":\"a\",\"sequence_number\":1,\"type\":\"response.output_text.delta\"}\n\n";
+const CANCELLED: &str = "event: response.completed\ndata: {\"response\":{\"output\":[],\"status\":\"cancelled\"},\"sequence_number\":2,\"type\":\"response.completed\"}\n\n";
+const COMPLETED: &str = "event: response.completed\ndata: {\"response\":{\"output\":[],\"status\":\"completed\"},\"sequence_number\":2,\"type\":\"response.completed\"}\n\n";
+
+/// What a client gets of a stream at this path.
+async fn relayed(path: &str, events: &[&str]) -> (String, Bed) {
+    let engine = Engine::answering(streamed(events)).await;
+    let bed = Bed::new(&[engine.address]);
+    let mut client = bed.client().await;
+    client.send(crate::bed::post(path, "connection: close\r\n", r#"{"model":"m","stream":true}"#)).await;
+    let got = payload(&client.read_all().await);
+    bed.settled().await;
+    (got, bed)
+}
+
+fn failures(bed: &Bed, surface: &str, reason: &str) -> f64 {
+    bed.figure(&format!(
+        r#"quartermaster_router_refusals_total{{policy="ml/route",pool="ml/p",reason="{reason}",surface="{surface}"}}"#
+    ))
+}
+
+#[tokio::test]
+async fn a_stream_that_the_engine_gave_up_ends_in_an_error_in_every_shape() {
+    // The path, the surface, the events; then how many of them pass, and what the error is told with.
+    let cases: [(&str, &str, Vec<&str>, usize, &str); 3] = [
+        ("/v1/chat/completions", "chat_completions", vec![ROLE, WORD, ABORT, DONE], 3, "{\"error\":{"),
+        ("/v1/messages", "messages", vec![DELTA, NO_REASON, STOP], 2, "\"type\":\"api_error\""),
+        ("/v1/responses", "responses", vec![CREATED, WROTE, CANCELLED], 2, "\"sequence_number\":2}"),
+    ];
+    for (path, surface, events, passing, told) in cases {
+        let (got, bed) = relayed(path, &events).await;
+        let rest = got.strip_prefix(&events[..passing].concat()).unwrap_or_else(|| panic!("{path}: {got}"));
+        assert!(rest.contains(told) && rest.matches("\n\n").count() == 1, "{path}: {rest}");
+        assert!((failures(&bed, surface, "upstream_failed") - 1.0).abs() < 1e-9, "{path}");
+    }
+}
+
+/// OpenAI's streams may leave out `[DONE]` after a choice has said why it finished; the others have one last event.
+#[tokio::test]
+async fn a_stream_that_only_stops_is_no_whole_stream() {
+    const FINISH: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    const REASON: &str =
+        "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n";
+    let (chat, messages, responses) = ("/v1/chat/completions", "/v1/messages", "/v1/responses");
+    let cases: [(&str, &str, Vec<&str>, bool); 10] = [
+        (chat, "chat_completions", vec![ROLE, WORD, DONE], true),
+        (chat, "chat_completions", vec![ROLE, FINISH], true),
+        (
+            chat,
+            "chat_completions",
+            vec![ROLE, FINISH, "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\n\n"],
+            true,
+        ),
+        (chat, "chat_completions", vec![ROLE, WORD], false),
+        // An event that is not ended belongs to no whole stream.
+        (chat, "chat_completions", vec![ROLE, "data: {\"choi"], false),
+        (messages, "messages", vec![DELTA, REASON, STOP], true),
+        (messages, "messages", vec![DELTA, REASON], false),
+        (responses, "responses", vec![CREATED, WROTE, COMPLETED], true),
+        (responses, "responses", vec![CREATED, WROTE], false),
+        (responses, "responses", vec![CREATED], false),
+    ];
+    for (path, surface, events, whole) in cases {
+        let (got, bed) = relayed(path, &events).await;
+        assert_eq!(!got.contains("\"upstream_cut\"") && !got.contains("event: error"), whole, "{path}: {got}");
+        assert!((failures(&bed, surface, "upstream_cut") - f64::from(u8::from(!whole))).abs() < 1e-9, "{path}: {got}");
+        if !whole && path == responses {
+            let next = format!("\"sequence_number\":{}}}", events.len());
+            assert!(got.trim_end().ends_with(&next), "it counts on: {got}");
+        }
+        assert!(!got.contains("{\"choi\n") && !got.ends_with("{\"choi"), "{got}");
+    }
+}
+
+#[tokio::test]
+async fn a_plain_answer_that_the_engine_gave_up_is_a_failure_in_every_shape_and_length() {
+    let chat = |text: &str| format!(r#"{{"choices":[{{"message":{{"content":"{text}"}},"finish_reason":"abort"}}]}}"#);
+    let message = |text: &str| format!(r#"{{"role":"assistant","content":[{{"text":"{text}"}}],"usage":{{}}}}"#);
+    let response = |text: &str| format!(r#"{{"output":["{text}"],"status":"cancelled","usage":null}}"#);
+    let lengths = [10, 20_000, 60_000, 200_000];
+    let (short, long) = (&lengths[..3], &lengths[3..]);
+    for (path, surface, body) in [
+        ("/v1/chat/completions", "chat_completions", &chat as &dyn Fn(&str) -> String),
+        ("/v1/messages", "messages", &message),
+        ("/v1/responses", "responses", &response),
+    ] {
+        for length in short {
+            let gave_up = Engine::answering(plain(&body(&"x".repeat(*length)))).await;
+            let ask = crate::bed::post(path, "", ASK);
+            let bed = Bed::new(&[gave_up.address]);
+            let mut client = bed.client().await;
+            client.send(&ask).await;
+            assert_eq!(status(&client.message().await.0), 502, "{path} {length}");
+            assert!((failures(&bed, surface, "upstream_failed") - 1.0).abs() < 1e-9, "{path} {length}");
+            // With another replica the client sees nothing of it.
+            let good = Engine::answering(plain("fine")).await;
+            let bed = Bed::new(&[gave_up.address, good.address]);
+            for _ in 0..8 {
+                let mut client = bed.client().await;
+                client.send(&ask).await;
+                assert_eq!(client.message().await.1, "fine", "{path} {length}");
+            }
+        }
+        for length in long {
+            // Too long to be waited for: it passes, and is counted where it can be told.
+            let engine = Engine::answering(plain(&body(&"x".repeat(*length)))).await;
+            let bed = Bed::new(&[engine.address]);
+            let mut client = bed.client().await;
+            client.send(crate::bed::post(path, "", ASK)).await;
+            assert_eq!(status(&client.message().await.0), 200, "{path} {length}");
+            bed.settled().await;
+            let counted = f64::from(u8::from(surface != "responses"));
+            assert!((failures(&bed, surface, "upstream_failed") - counted).abs() < 1e-9, "{path} {length}");
+        }
     }
 }
 

@@ -92,7 +92,7 @@ fn any_split_is_the_same_stream() {
 }
 
 #[tokio::test]
-async fn garbage_passes_as_it_is_and_counts_nothing() {
+async fn garbage_passes_as_far_as_it_is_events_and_counts_nothing() {
     let cases: [&[u8]; 9] = [
         b"<html><body>502 Bad Gateway</body></html>",
         b"data: {\"choices\":\n\ndata: }{\n\n",
@@ -106,7 +106,15 @@ async fn garbage_passes_as_it_is_and_counts_nothing() {
     ];
     for garbage in cases {
         let (got, bed) = relayed(vec![garbage.to_vec()], true).await;
-        assert_eq!(got, garbage, "{:?}", String::from_utf8_lossy(garbage));
+        // Unless something of it says that the stream is whole, what is whole of it passes, and then an error.
+        let common = got.iter().zip(garbage).take_while(|(got, garbage)| got == garbage).count();
+        let (passed, told) = (&garbage[..common], String::from_utf8_lossy(&got[common..]));
+        assert!(
+            common == garbage.len() || !garbage[common..].ends_with(b"\n\n"),
+            "{:?}",
+            String::from_utf8_lossy(passed)
+        );
+        assert!(told.is_empty() || told.contains("\"upstream_cut\""), "{told}");
         assert!(tokens(&bed).abs() < 1e-9, "{:?}", String::from_utf8_lossy(garbage));
     }
 }

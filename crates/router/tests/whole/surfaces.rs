@@ -164,15 +164,18 @@ async fn each_surface_has_its_own_end_of_a_stream() {
 async fn tokens_are_counted_and_the_count_is_kept_from_who_has_not_asked() {
     let count = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":13,\"completion_tokens\":4}}\n\n";
     let parts = ["data: {\"choices\":[{}]}\n\n", "data: {\"choices\":[{}]}\n\n", count, "data: [DONE]\n\n"];
+    let completed = "event: response.completed\ndata: {}\n\n";
     let (asked, mut requests) = mpsc::unbounded_channel();
     let engine = Engine::new(move |_, mut wire| {
         let asked = asked.clone();
         async move {
             loop {
-                asked.send(wire.message().await.1).unwrap();
+                let (head, body) = wire.message().await;
+                asked.send(body).unwrap();
                 wire.send(STREAM).await;
                 for part in parts {
-                    wire.send(chunk(part)).await;
+                    let end = part.contains("[DONE]") && head.contains("/v1/responses");
+                    wire.send(chunk(if end { completed } else { part })).await;
                     tokio::task::yield_now().await;
                 }
                 wire.send("0\r\n\r\n").await;
@@ -182,6 +185,7 @@ async fn tokens_are_counted_and_the_count_is_kept_from_who_has_not_asked() {
     .await;
     let bed = Bed::new(&[engine.address]);
     let (hidden, shown) = (parts.concat().replace(count, ""), parts.concat());
+    let responses = parts[..3].concat() + completed;
     let cases = [
         (
             "/v1/chat/completions",
@@ -202,13 +206,14 @@ async fn tokens_are_counted_and_the_count_is_kept_from_who_has_not_asked() {
             &shown,
         ),
         ("/v1/completions", r#"{"model":"m"}"#, r#"{"model":"m"}"#, &shown),
-        ("/v1/responses", r#"{"model":"m","stream":true}"#, r#"{"model":"m","stream":true}"#, &shown),
+        ("/v1/responses", r#"{"model":"m","stream":true}"#, r#"{"model":"m","stream":true}"#, &responses),
     ];
     for (path, body, want, events) in cases {
         let mut client = bed.client().await;
         client.send(post(path, "connection: close\r\n", body)).await;
         client.read_to("\r\n\r\n").await;
-        let got: String = client.read_all().await.split("\r\n").filter(|line| line.starts_with("data")).collect();
+        let event = |line: &&str| line.starts_with("data") || line.starts_with("event");
+        let got: String = client.read_all().await.split("\r\n").filter(event).collect();
         assert_eq!(soon(requests.recv()).await.unwrap(), want);
         assert_eq!(&got, events, "{path} {body}");
     }

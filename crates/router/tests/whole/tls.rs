@@ -31,10 +31,18 @@ impl Pair {
 
     /// Puts a new pair in place; its certificate.
     fn renew(&self) -> CertificateDer<'static> {
-        let made = rcgen::generate_simple_self_signed(vec!["router".to_owned()]).unwrap();
-        std::fs::write(&self.files.key, made.signing_key.serialize_pem()).unwrap();
-        std::fs::write(&self.files.certificate, made.cert.pem()).unwrap();
-        CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).unwrap()
+        self.renew_until(2090)
+    }
+
+    /// The same for one that ends with the first second of this year.
+    fn renew_until(&self, year: i32) -> CertificateDer<'static> {
+        let mut params = rcgen::CertificateParams::new(vec!["router".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let made = params.self_signed(&key).unwrap();
+        std::fs::write(&self.files.key, key.serialize_pem()).unwrap();
+        std::fs::write(&self.files.certificate, made.pem()).unwrap();
+        CertificateDer::from_pem_slice(made.pem().as_bytes()).unwrap()
     }
 
     fn settings(&self, http2: bool) -> Settings {
@@ -126,8 +134,12 @@ async fn a_new_certificate_is_used_and_drops_nobody() {
     let bed = Bed::with(&settings, &[engine.address]);
     let following = tokio::spawn(settings.tls.clone().unwrap().follow(pair.files.clone(), bed.metrics.clone()));
     let mut before = connect(&bed, &first, "http/1.1").await.unwrap();
-    let second = pair.renew();
+    let ends = "quartermaster_router_tls_certificate_expiry_timestamp_seconds ";
+    // The first second of 2090, then that of 2080.
+    until("when it ends is told", || (bed.figure(ends) - 3_786_912_000.0).abs() < 0.5).await;
+    let second = pair.renew_until(2080);
     until("the new certificate is in use", || bed.figure("quartermaster_router_tls_reloads_total ") > 0.5).await;
+    until("when that ends is told", || (bed.figure(ends) - 3_471_292_800.0).abs() < 0.5).await;
     assert!(connect(&bed, &first, "http/1.1").await.is_err());
     assert!(connect(&bed, &second, "http/1.1").await.is_ok());
     assert!(ask(&mut before, ASK, "{}").await.starts_with("HTTP/1.1 200"));

@@ -9,9 +9,11 @@ use crate::request::Refusal;
 /// The body of an answer that is not streamed.
 pub(super) fn whole(reply: &Reply, answer: &Whole, usage: Usage) -> String {
     let (reason, word) = reason(&answer.ending);
-    let word = if word == "null" { String::new() } else { format!(r#","stop_sequence":{word}"#) };
+    // What is null is left out.
+    let said = |key: &str, value: &str| if value == "null" { String::new() } else { format!(r#","{key}":{value}"#) };
+    let (reason, word) = (said("stop_reason", reason), said("stop_sequence", word));
     format!(
-        r#"{{"id":{},"type":"message","role":"assistant","content":[{{"type":"text","text":"{}"}}],"model":{},"stop_reason":"{reason}"{word},"usage":{}}}"#,
+        r#"{{"id":{},"type":"message","role":"assistant","content":[{{"type":"text","text":"{}"}}],"model":{}{reason}{word},"usage":{}}}"#,
         reply.id,
         answer.text,
         reply.model,
@@ -19,11 +21,13 @@ pub(super) fn whole(reply: &Reply, answer: &Whole, usage: Usage) -> String {
     )
 }
 
+/// Why it ended and at which word, as JSON. vLLM has no reason for an answer that it gave up.
 fn reason(ending: &Ending) -> (&'static str, &str) {
     match ending.finish {
-        Finish::Length => ("max_tokens", "null"),
-        Finish::Stop if ending.stop.starts_with('"') => ("stop_sequence", &ending.stop),
-        Finish::Stop | Finish::Abort => ("end_turn", "null"),
+        Finish::Length => (r#""max_tokens""#, "null"),
+        Finish::Stop if ending.stop.starts_with('"') => (r#""stop_sequence""#, &ending.stop),
+        Finish::Stop => (r#""end_turn""#, "null"),
+        Finish::Abort => ("null", "null"),
     }
 }
 
@@ -68,7 +72,7 @@ pub(crate) fn push_end(reply: &Reply, out: &mut String, ending: &Ending, usage: 
     let (reason, word) = reason(ending);
     let usage = usage_of(reply, usage);
     let delta = format!(
-        r#"{{"type":"message_delta","delta":{{"stop_reason":"{reason}","stop_sequence":{word}}},"usage":{usage}}}"#
+        r#"{{"type":"message_delta","delta":{{"stop_reason":{reason},"stop_sequence":{word}}},"usage":{usage}}}"#
     );
     push(out, "message_delta", &delta);
     push(out, "message_stop", r#"{"type":"message_stop"}"#);

@@ -6,6 +6,8 @@ use super::head::Framing;
 
 /// Most bytes of extensions on one chunk's size line. Engines send none; they are read over, never kept.
 const MAX_EXTENSION: u16 = 256;
+/// Most bytes of extensions in one body. Whoever sends a byte a chunk could otherwise make a small body endless work.
+const MAX_EXTENSIONS: u16 = 16 * 1024;
 /// Most bytes of trailers after the last chunk, line ends not counted. They are read over too: nobody downstream was promised any.
 const MAX_TRAILERS: u16 = 8 * 1024;
 
@@ -15,14 +17,17 @@ pub enum BodyError {
     /// The connection closed inside the body.
     #[error("it closed the connection inside its answer")]
     Cut,
+    /// The body is whole as far as its framing goes, but the stream of events in it does not say that it is.
+    #[error("it ended its stream without the event that ends one")]
+    Unfinished,
     /// A chunk's size is no plain hexadecimal number below 2⁶⁴.
     #[error("it sent a malformed chunk size")]
     BadChunkSize,
     /// A chunk is not followed by a line end, or a line ends in something other than CR LF.
     #[error("it sent a malformed chunk end")]
     BadChunkEnd,
-    /// Extensions of more than 256 bytes on one chunk.
-    #[error("it sent an overlong chunk extension")]
+    /// Extensions of more than 256 bytes on one chunk, or of more than 16 KiB in the body.
+    #[error("it sent overlong chunk extensions")]
     LongExtension,
     /// Trailers of more than 8 KiB, line ends not counted.
     #[error("it sent overlong trailers")]
@@ -45,6 +50,8 @@ pub enum Step {
 #[derive(Debug)]
 pub struct BodyDecoder {
     state: State,
+    /// Bytes of extensions that the chunks before had.
+    extensions: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +98,7 @@ impl BodyDecoder {
             Framing::Chunked => State::Chunk(Chunk::Size(0, 0)),
             Framing::UntilClose => State::UntilClose,
         };
-        Self { state }
+        Self { state, extensions: 0 }
     }
 
     /// Whether the body is whole. Bytes left in the buffer then belong to no answer.
@@ -118,7 +125,7 @@ impl BodyDecoder {
                 buffer.split_to(take).freeze()
             }
             State::Chunk(chunk) => {
-                let (data, done) = dechunk(chunk, buffer)?;
+                let (data, done) = dechunk(chunk, &mut self.extensions, buffer)?;
                 if done {
                     self.state = State::Ended;
                 }
@@ -151,7 +158,7 @@ impl BodyDecoder {
 
 /// Runs over the buffer once. Payloads after the first are moved up to follow the one before, which costs less than a
 /// write for each, and the buffer is then split without copying.
-fn dechunk(chunk: &mut Chunk, buffer: &mut BytesMut) -> Result<(Bytes, bool), BodyError> {
+fn dechunk(chunk: &mut Chunk, extensions: &mut u16, buffer: &mut BytesMut) -> Result<(Bytes, bool), BodyError> {
     let (mut at, mut first, mut filled, mut done) = (0, None, 0, false);
     while at < buffer.len() && !done {
         if let Chunk::Payload(left) = *chunk {
@@ -166,7 +173,14 @@ fn dechunk(chunk: &mut Chunk, buffer: &mut BytesMut) -> Result<(Bytes, bool), Bo
             let left = left - take as u64;
             *chunk = if left == 0 { Chunk::PayloadEnd } else { Chunk::Payload(left) };
         } else {
-            match after(*chunk, buffer[at])? {
+            let next = after(*chunk, buffer[at])?;
+            if let (Chunk::Extension(_, read), Some(Chunk::SizeEnd(_))) = (*chunk, next) {
+                *extensions += read;
+                if *extensions > MAX_EXTENSIONS {
+                    return Err(BodyError::LongExtension);
+                }
+            }
+            match next {
                 Some(next) => *chunk = next,
                 None => done = true,
             }

@@ -298,7 +298,8 @@ impl Side {
         match &mut self.writer {
             Writer::Responses(writer) => writer.error(error, out),
             Writer::Chat(_) | Writer::Messages(_) => {
-                out.extend_from_slice(&self.to.dialect().error_event(error, status, &self.request_id));
+                // Only the events of a response have numbers.
+                out.extend_from_slice(&self.to.dialect().error_event(error, status, &self.request_id, 0));
             }
         }
     }

@@ -76,6 +76,18 @@ fn refuses_by_name() {
 }
 
 #[test]
+fn extensions_are_bounded_for_the_whole_body() {
+    let chunk = format!("1;{}\r\nx\r\n", "e".repeat(256));
+    for (chunks, want) in [(64, None), (65, Some(BodyError::LongExtension))] {
+        let text = format!("{}0\r\n\r\n", chunk.repeat(chunks));
+        for size in [1, 7, text.len()] {
+            let parts: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+            assert_eq!(decode(Framing::Chunked, &parts, true).err(), want, "{chunks} chunks, {size} bytes a read");
+        }
+    }
+}
+
+#[test]
 fn a_close_inside_a_body_is_a_cut() {
     let whole = "5\r\nhello\r\n0\r\n\r\n";
     for end in 0..whole.len() {
