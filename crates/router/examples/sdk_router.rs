@@ -98,6 +98,8 @@ fn table(routes: &[Route]) -> Table {
         session_header: None,
         access: Some(Access::default()),
         resilience: Resilience { attempts: 0, breaker_failures: u16::MAX, ..Resilience::default() },
+        rules: Vec::new(),
+        allows_target_header: false,
     });
     let pools = routes.iter().map(|route| PoolInput {
         namespace: namespace(),
