@@ -6,6 +6,7 @@ mod first_token;
 mod kept;
 mod opening;
 mod stream;
+mod tcp;
 
 pub(crate) use conn::{AskError, Conn, Home};
 pub(crate) use dial::{DialError, dial, home};

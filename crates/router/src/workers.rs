@@ -25,6 +25,10 @@ use crate::worker::{Common, Open, Worker};
 
 /// Connections that the kernel queues for a worker.
 const BACKLOG: i32 = 1024;
+/// Bytes of an answer that the kernel takes beyond what is on its way to a client. Otherwise it takes megabytes for each
+/// client that reads slowly, and the engine is held back only behind those.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 64 * 1024;
 /// How often old connections are closed and log lines written out, where nothing else does it sooner.
 const TEND: Duration = Duration::from_millis(250);
 /// How long accepting rests when the process has no file descriptor left: until some connection has likely ended.
@@ -112,6 +116,9 @@ fn listen_on(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    // Accepted sockets inherit it.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }

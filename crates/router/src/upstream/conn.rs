@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWrite};
-use tokio::net::TcpStream;
 use wire::http1::{BodyDecoder, BodyError, Head, HeadError, HeadReader, Step};
 
 use super::stream::Stream;
+use super::tcp;
 
 /// Room that a read finds at least, and what is added when there is less.
 const LEAST_ROOM: usize = 2 * 1024;
@@ -63,8 +63,7 @@ pub(crate) enum AskError {
 impl Conn {
     /// Connects to an engine within `deadline`.
     pub(crate) async fn open(address: SocketAddr, deadline: Duration) -> io::Result<Self> {
-        let stream = tokio::time::timeout(deadline, TcpStream::connect(address)).await??;
-        stream.set_nodelay(true)?;
+        let stream = tokio::time::timeout(deadline, tcp::connect(address)).await??;
         Ok(Self::new(Stream::Plain(stream), Home::Engine(address)))
     }
 

@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use super::conn::{Conn, Home};
 use super::stream::Stream;
+use super::tcp;
 use crate::outbound::Outbound;
 
 /// Why there is no connection.
@@ -45,7 +46,6 @@ async fn dial_all(remote: &RemoteInput, outbound: &Outbound, until: Instant) -> 
         judge(remote, outbound, address.ip())?;
     }
     let stream = connect(&addresses, until).await?;
-    stream.set_nodelay(true)?;
     let stream = if remote.secure {
         let name = ServerName::try_from(remote.host.clone()).map_err(io::Error::other)?;
         let connector = TlsConnector::from(Arc::clone(&outbound.tls));
@@ -84,7 +84,7 @@ async fn connect(addresses: &[SocketAddr], until: Instant) -> io::Result<TcpStre
     for (at, address) in addresses.iter().enumerate() {
         let now = Instant::now();
         let part = if at + 1 == addresses.len() { until } else { now + until.saturating_duration_since(now) / 2 };
-        match timeout_at(part, TcpStream::connect(address)).await {
+        match timeout_at(part, tcp::connect(*address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => failed = error,
             Err(_) => failed = io::ErrorKind::TimedOut.into(),

@@ -42,3 +42,14 @@ pub(crate) fn memory() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
+/// Whether this process was started for the test of this name.
+pub(crate) fn is_for(test: &str) -> bool {
+    std::env::var(ALONE).is_ok_and(|only| only == test)
+}
+
+/// Files that this process may have open.
+pub(crate) fn files() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap_or(usize::MAX)
+}

@@ -8,6 +8,7 @@ mod bed;
 mod broken;
 mod client;
 mod closing;
+mod crowd;
 mod desync;
 mod floods;
 mod framing;
