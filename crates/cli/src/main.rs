@@ -1,6 +1,6 @@
 //! The `quartermaster` command.
 //!
-//! It decides nothing of its own: what it says is what the router's pure functions say. Start with [`explain`].
+//! It decides nothing of its own: what it says is what the router's pure functions say. Start with [`mod@explain`].
 
 mod args;
 mod explain;

@@ -6,9 +6,9 @@
 //! Each key has a bill of its own (`/sim/bill`), so that a test can compare what a client was charged with what the
 //! provider thinks it sold. Anything can be made to go wrong on demand (`/sim/faults`, or the header `x-sim-fault`).
 //!
-//! An answer is worked out whole before its first byte leaves: [`ask`] reads a request of any shape into one form,
-//! [`answer`] makes up what is said, [`shape`] writes it in the shape that was asked in, as [`script::Step`]s, and
-//! [`faults`] changes the steps. All of that is pure. `play` performs the steps, `serve` speaks HTTP.
+//! An answer is worked out whole before its first byte leaves: `ask` reads a request of any shape into one form,
+//! `answer` makes up what is said, `shape` writes it in the shape that was asked in, as `script::Step`s, and
+//! `faults` changes the steps. All of that is pure. `play` performs the steps, `serve` speaks HTTP.
 
 pub mod serve;
 pub mod settings;
