@@ -16,15 +16,25 @@ pub(crate) struct Steps {
     logs: PathBuf,
     began: Instant,
     tick: Duration,
+    begun: usize,
     took: Vec<(String, Duration)>,
     last_time: LastTime,
+}
+
+/// A step that was started.
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    title: String,
+    child: Child,
+    log: PathBuf,
+    start: Instant,
 }
 
 impl Steps {
     /// Starts a run whose logs go to `logs`. `tick` is the longest that a step stays silent where output is not a terminal.
     pub(crate) fn new(logs: PathBuf, tick: Duration) -> Outcome<Self> {
         fs::create_dir_all(&logs)?;
-        Ok(Self { logs, began: Instant::now(), tick, took: Vec::new(), last_time: LastTime::load() })
+        Ok(Self { logs, began: Instant::now(), tick, begun: 0, took: Vec::new(), last_time: LastTime::load() })
     }
 
     /// Runs `command` as the step `title`, and fails with the end of its log if it does. `guess` is how long it takes on a
@@ -45,21 +55,35 @@ impl Steps {
         guess: Duration,
         command: &mut Command,
     ) -> Outcome<(ExitStatus, PathBuf)> {
-        let log = self.logs.join(format!("{:02}-{}.log", self.took.len() + 1, slug(title)));
+        let under_way = self.begin(title, guess, command)?;
+        self.finish(under_way)
+    }
+
+    /// Starts `command` as the step `title`, beside other steps. [`Steps::finish`] waits for it.
+    pub(crate) fn begin(&mut self, title: &str, guess: Duration, command: &mut Command) -> Outcome<UnderWay> {
+        let number = self.begun + 1;
+        let log = self.logs.join(format!("{number:02}-{}.log", slug(title)));
         let out = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
         let about = self.last_time.of(title).unwrap_or(guess);
         println!("[{}] {title} (about {}; log {})", clock(self.began.elapsed()), clock(about), log.display());
         let start = Instant::now();
         let child = command.spawn().map_err(|e| format!("{title}: {:?} did not start: {e}", command.get_program()))?;
+        self.begun = number;
+        Ok(UnderWay { title: title.to_owned(), child, log, start })
+    }
+
+    /// Waits for a step, and gives its status and the log's path.
+    pub(crate) fn finish(&mut self, under_way: UnderWay) -> Outcome<(ExitStatus, PathBuf)> {
+        let UnderWay { title, child, log, start } = under_way;
         let status = self.watch(child, &log, start)?;
         let took = start.elapsed();
         let verdict = if status.success() { "done" } else { "FAILED" };
         println!("[{}] {title}: {verdict} after {}", clock(self.began.elapsed()), clock(took));
         if status.success() {
-            self.last_time.note(title, took);
+            self.last_time.note(&title, took);
         }
-        self.took.push((title.to_owned(), took));
+        self.took.push((title, took));
         Ok((status, log))
     }
 
@@ -67,6 +91,7 @@ impl Steps {
     pub(crate) fn live<T>(&mut self, title: &str, work: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
         println!("[{}] {title}", clock(self.began.elapsed()));
         let start = Instant::now();
+        self.begun += 1;
         let result = work();
         self.took.push((title.to_owned(), start.elapsed()));
         result

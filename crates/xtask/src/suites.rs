@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::cluster::{self, Cluster, Platform};
-use crate::steps::{Steps, tail};
+use crate::steps::{Steps, UnderWay, tail};
 use crate::{Outcome, demo, images, places, tool};
 use count::Count;
 
@@ -28,7 +28,7 @@ pub(crate) enum Suite {
     Lint,
     /// Rust and Go tests that need no cluster.
     Unit,
-    /// Random bytes to everything that reads what a stranger wrote; a few seconds each, or FUZZ_SECONDS.
+    /// Random bytes to everything that reads what a stranger wrote; a minute each, or FUZZ_SECONDS.
     Fuzz,
     /// The engine contract, against the real vLLM; the unit tests run it against the simulator.
     Contract,
@@ -239,7 +239,12 @@ fn on_cluster(target: &str, cluster: &Cluster, registry: &str) -> Outcome<Comman
 
 /// A step that is one check.
 fn one(steps: &mut Steps, title: &str, guess: u64, command: &mut Command) -> Outcome<Count> {
-    tests_of(steps, title, guess, command, |_| Count { passed: 1, ..Count::default() })
+    tests_of(steps, title, guess, command, one_passed)
+}
+
+/// What a step without tests counts for, before its status is known.
+fn one_passed(_: &str) -> Count {
+    Count { passed: 1, ..Count::default() }
 }
 
 /// A step that runs tests; `read` counts them in its log.
@@ -250,7 +255,13 @@ fn tests_of(
     command: &mut Command,
     read: impl Fn(&str) -> Count,
 ) -> Outcome<Count> {
-    let (status, log) = steps.attempt(title, Duration::from_secs(guess), command)?;
+    let under_way = steps.begin(title, Duration::from_secs(guess), command)?;
+    ended(steps, title, under_way, read)
+}
+
+/// Waits for a step that runs tests, and counts them.
+fn ended(steps: &mut Steps, title: &str, under_way: UnderWay, read: impl Fn(&str) -> Count) -> Outcome<Count> {
+    let (status, log) = steps.finish(under_way)?;
     let mut count = read(&text_of(&log));
     if status.success() {
         if count.passed == 0 {

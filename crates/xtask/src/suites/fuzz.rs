@@ -4,12 +4,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Count, one};
+use super::{Count, ended, one, one_passed};
 use crate::steps::Steps;
 use crate::{Outcome, places};
 
-/// Seconds for each target where FUZZ_SECONDS does not say another number: enough to see a target that has broken.
-const SECONDS: u64 = 10;
+/// Seconds for each target where FUZZ_SECONDS does not say another number.
+const SECONDS: u64 = 60;
+/// Targets that are tried at once: each takes a processor.
+const AT_ONCE: usize = 2;
 /// Longest input. The heads and events of real messages are shorter, and short inputs are tried more often.
 const LONGEST: u32 = 4096;
 
@@ -48,20 +50,28 @@ pub(super) fn run(steps: &mut Steps) -> Outcome<Count> {
     let build = ["build", "--fuzz-dir", ".", "--sanitizer", "none"];
     count += one(steps, "Build the fuzz targets", 180, &mut fuzz(&build)?)?;
     let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SECONDS);
-    for target in &targets {
-        let (found, seeds) = (format!("target/corpus/{target}"), format!("corpus/{target}"));
-        std::fs::create_dir_all(folder.join(&found))?;
-        std::fs::create_dir_all(folder.join("target/artifacts").join(target))?;
-        let limits = [
-            format!("-max_total_time={seconds}"),
-            format!("-max_len={LONGEST}"),
-            "-timeout=10".to_owned(),
-            format!("-dict=dictionaries/{target}.dict"),
-            format!("-artifact_prefix=target/artifacts/{target}/"),
-        ];
-        let mut arguments = vec!["run", "--fuzz-dir", ".", "--sanitizer", "none", target, &found, &seeds, "--"];
-        arguments.extend(limits.iter().map(String::as_str));
-        count += one(steps, &format!("Fuzz {target}"), seconds + 5, &mut fuzz(&arguments)?)?;
+    for some in targets.chunks(AT_ONCE) {
+        let mut under_way = Vec::new();
+        for target in some {
+            let (found, seeds) = (format!("target/corpus/{target}"), format!("corpus/{target}"));
+            std::fs::create_dir_all(folder.join(&found))?;
+            std::fs::create_dir_all(folder.join("target/artifacts").join(target))?;
+            let limits = [
+                format!("-max_total_time={seconds}"),
+                format!("-max_len={LONGEST}"),
+                "-timeout=10".to_owned(),
+                format!("-dict=dictionaries/{target}.dict"),
+                format!("-artifact_prefix=target/artifacts/{target}/"),
+            ];
+            let mut arguments = vec!["run", "--fuzz-dir", ".", "--sanitizer", "none", target, &found, &seeds, "--"];
+            arguments.extend(limits.iter().map(String::as_str));
+            let title = format!("Fuzz {target}");
+            let step = steps.begin(&title, Duration::from_secs(seconds + 5), &mut fuzz(&arguments)?)?;
+            under_way.push((title, step));
+        }
+        for (title, step) in under_way {
+            count += ended(steps, &title, step, one_passed)?;
+        }
     }
     Ok(count)
 }
