@@ -34,7 +34,8 @@ fn served(chat: &Chat, model: &str) {
 
 #[test]
 fn who_loses_a_name_is_told_and_gets_it_when_it_is_free() {
-    let (ns, other) = (Namespace::new("names"), Namespace::new("names-other"));
+    // Times of creation are whole seconds: `second` also comes before `third` where both have the same.
+    let (ns, other) = (Namespace::new("names"), Namespace::new("earlier-names"));
     ns.pool("first", "names-shared", unscaled);
     ns.wait_replicas("first", 1);
     told(&ns, "first", "Accepted", "True:Valid");
