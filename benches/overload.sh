@@ -12,30 +12,18 @@ rounds=${ROUNDS:-5}
 seconds=${SECONDS_EACH:-8}
 read -ra offers <<<"${OFFERS:-800 900 1000 1100 1200 1400}"
 overload=${OVERLOAD:-3300}
-work=$(mktemp -d)
-started=()
-trap 'for p in "${started[@]}"; do kill "$p" 2>/dev/null || true; done; rm -rf "$work"' EXIT
+. benches/lib.sh
 ulimit -n "$(ulimit -Hn)"
 
 if [ -z "${BIN:-}" ]; then
     cargo build --quiet --profile dist -p router --examples
     BIN=target/dist/examples
 fi
-read -r plain burst paced router <<<"$(python3 - <<'PY'
-import socket
-held = [socket.socket() for _ in range(4)]
-for s in held:
-    s.bind(("127.0.0.1", 0))
-print(*(s.getsockname()[1] for s in held))
-PY
-)"
-taskset -c 1 "$BIN/fixed_upstream" "127.0.0.1:$plain" "127.0.0.1:$burst" "127.0.0.1:$paced" &
-started+=($!)
-taskset -c 0 "$BIN/bench_router" "127.0.0.1:$router" 1 "paced=127.0.0.1:$paced" 2>/dev/null &
-started+=($!)
-taskset -c 0 sh -c 'while :; do :; done' &
-started+=($!)
-sleep 1
+read -r plain burst paced router <<<"$(free_ports 4)"
+start taskset -c 1 "$BIN/fixed_upstream" "127.0.0.1:$plain" "127.0.0.1:$burst" "127.0.0.1:$paced"
+start taskset -c 0 "$BIN/bench_router" "127.0.0.1:$router" 1 "paced=127.0.0.1:$paced" 2>/dev/null
+start taskset -c 0 sh -c 'while :; do :; done'
+answers "http://127.0.0.1:$router/v1/models"
 
 for round in $(seq "$rounds"); do
     for offer in "${offers[@]}" "$overload"; do

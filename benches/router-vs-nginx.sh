@@ -16,17 +16,7 @@ cd "$(dirname "$0")/.."
 rounds=${ROUNDS:-5}
 seconds=${SECONDS_EACH:-4}
 peers=${PEERS:-}
-sglang_version=0.3.2
-litellm_version=1.106.0
-work=$(mktemp -d)
-started=()
-trap 'for p in "${started[@]}"; do kill "$p" 2>/dev/null || true; done; rm -rf "$work"' EXIT
-
-need() {
-    command -v "$1" >/dev/null && return
-    echo "installing $1"
-    apt-get install -y --no-install-recommends "$1" >"$work/apt.log" 2>&1 || { cat "$work/apt.log"; exit 1; }
-}
+. benches/lib.sh
 need nginx
 need wrk
 need python3
@@ -35,57 +25,17 @@ echo "building the router and the fixed upstream"
 cargo build --quiet --profile dist -p router --examples
 bin=target/dist/examples
 
-# A free port each; nothing else on the machine is expected to grab one in between.
 read -r plain burst paced nginx_plain nginx_burst nginx_paced router pair \
-    sglang_plain sglang_burst sglang_paced s1 s2 s3 litellm <<<"$(python3 - <<'PY'
-import socket
-held = [socket.socket() for _ in range(15)]
-for s in held:
-    s.bind(("127.0.0.1", 0))
-print(*(s.getsockname()[1] for s in held))
-PY
-)"
-
-"$bin/fixed_upstream" "127.0.0.1:$plain" "127.0.0.1:$burst" "127.0.0.1:$paced" &
-started+=($!)
-"$bin/bench_router" "127.0.0.1:$router" 1 \
-    "plain=127.0.0.1:$plain" "burst=127.0.0.1:$burst" "paced=127.0.0.1:$paced" 2>"$work/router.log" &
+    sglang_plain sglang_burst sglang_paced s1 s2 s3 litellm <<<"$(free_ports 15)"
+start "$bin/fixed_upstream" "127.0.0.1:$plain" "127.0.0.1:$burst" "127.0.0.1:$paced"
+engines=("plain=127.0.0.1:$plain" "burst=127.0.0.1:$burst" "paced=127.0.0.1:$paced")
+start "$bin/bench_router" "127.0.0.1:$router" 1 "${engines[@]}" 2>"$work/router.log"
 router_pid=$!
-started+=("$router_pid")
-"$bin/bench_router" "127.0.0.1:$pair" 2 \
-    "plain=127.0.0.1:$plain" "burst=127.0.0.1:$burst" "paced=127.0.0.1:$paced" 2>"$work/pair.log" &
+start "$bin/bench_router" "127.0.0.1:$pair" 2 "${engines[@]}" 2>"$work/pair.log"
 pair_pid=$!
-started+=("$pair_pid")
-
-server() { # listen upstream buffering
-    echo "upstream u$1 { server 127.0.0.1:$2; keepalive 128; }
-    server { listen 127.0.0.1:$1 backlog=1024; location / { proxy_pass http://u$1; proxy_http_version 1.1;
-        proxy_set_header Connection ''; proxy_buffering $3; } }"
-}
-cat >"$work/nginx.conf" <<CONF
-worker_processes 1;
-daemon off;
-pid $work/nginx.pid;
-error_log $work/nginx-error.log;
-events { worker_connections 4096; }
-http {
-    access_log off;
-    keepalive_requests 1000000;
-    tcp_nodelay on;
-    client_body_temp_path $work/body; proxy_temp_path $work/proxy; fastcgi_temp_path $work/f; uwsgi_temp_path $work/u; scgi_temp_path $work/s;
-    $(server "$nginx_plain" "$plain" on)
-    $(server "$nginx_burst" "$burst" off)
-    $(server "$nginx_paced" "$paced" off)
-}
-CONF
-nginx -c "$work/nginx.conf" -p "$work" &
-started+=($!)
-nginx_master=$!
-for _ in $(seq 100); do
-    nginx_pid=$(pgrep -P "$nginx_master" -f 'worker process' | head -n1 || true)
-    [ -n "$nginx_pid" ] && curl -s -o "$work/hello" "http://127.0.0.1:$router/v1/models" && break
-    sleep 0.1
-done
+start_nginx "$nginx_plain $plain on" "$nginx_burst $burst off" "$nginx_paced $paced off"
+answers "http://127.0.0.1:$router/v1/models"
+answers "http://127.0.0.1:$pair/v1/models"
 
 # Of each proxy and model: the process that is measured, and where it listens.
 declare -A pid port
@@ -97,15 +47,9 @@ for model in plain burst paced; do
 done
 proxies=(nginx router pair)
 
-venv() { # name requirement: an environment of its own, kept between runs
-    [ -x "target/peers/$1/bin/pip" ] || python3 -m venv "target/peers/$1"
-    "target/peers/$1/bin/pip" install --quiet "$2"
-}
-
 start_peers() {
     echo "installing sglang-router $sglang_version and LiteLLM $litellm_version"
     venv sglang "sglang-router==$sglang_version"
-    venv litellm "litellm[proxy]==$litellm_version"
     # It chooses by load, not by model: one for each upstream.
     local model listen upstream metrics=s1 folder=$PWD/target/peers
     for model in plain burst paced; do
@@ -117,16 +61,9 @@ start_peers() {
         pid[sglang,$model]=$! port[sglang,$model]=${!listen}
         [ "$metrics" = s1 ] && metrics=s2 || metrics=s3
     done
-    {
-        echo "model_list:"
-        for model in plain burst paced; do
-            echo "  - {model_name: $model, litellm_params: {model: openai/$model, api_base: 'http://127.0.0.1:${!model}/v1', api_key: x}}"
-        done
-    } >"$work/litellm.yaml"
-    (cd "$work" && LITELLM_MASTER_KEY=sk-bench LITELLM_LOCAL_MODEL_COST_MAP=True LITELLM_LOG=ERROR exec "$folder/litellm/bin/python" \
-        -m litellm.proxy.proxy_cli --config litellm.yaml --host 127.0.0.1 --port "$litellm" --num_workers 1 >"$work/litellm.log" 2>&1) &
-    started+=($!)
-    for model in plain burst paced; do pid[litellm,$model]=$! port[litellm,$model]=$litellm; done
+    start_litellm "$litellm" "plain=$plain" "burst=$burst" "paced=$paced"
+    local litellm_pid=$!
+    for model in plain burst paced; do pid[litellm,$model]=$litellm_pid port[litellm,$model]=$litellm; done
     for model in plain burst paced; do
         for proxy in sglang litellm; do
             for try in $(seq 120); do
@@ -152,25 +89,11 @@ wrk.body = [[{"model":"$1","stream":true,"max_tokens":64,"messages":[{"role":"sy
 LUA
 }
 
-cpu() { # nanoseconds of CPU that a process has used, over all its threads
-    awk '{ sum += $1 } END { printf "%.0f", sum }' /proc/"$1"/task/*/schedstat
-}
-
-measure() { # name pid port model connections
-    local before after done seconds=$seconds
+of_proxy() { # proxy model
+    local seconds=$seconds
     # It ends none of these streams within a few seconds.
-    [ "$1-$4" = litellm-paced ] && seconds=$((5 * seconds))
-    before=$(cpu "$2")
-    wrk -t1 -c"$5" -d"${seconds}s" --timeout 30s -s "$work/$4.lua" "http://127.0.0.1:$3" >"$work/wrk.out"
-    after=$(cpu "$2")
-    done=$(awk '/requests in/ { print $1 }' "$work/wrk.out")
-    if [ "$done" -eq 0 ] || [ "$before" -eq "$after" ]; then
-        echo "$1 did nothing for $4"; cat "$work/wrk.out"; exit 1
-    fi
-    if grep -qE 'Non-2xx|Socket errors' "$work/wrk.out"; then
-        echo "errors while measuring $1 $4:"; cat "$work/wrk.out"; exit 1
-    fi
-    echo "$1 $4 $(((after - before) / done)) $((done / seconds))" >>"$work/figures"
+    [ "$1-$2" = litellm-paced ] && seconds=$((5 * seconds))
+    measure "$1 $2" "${pid[$1,$2]}" "${port[$1,$2]}" "$2" "$(connections "$1" "$2")"
 }
 
 connections() { # proxy model: of the two workers of `pair`, each has as much to do as the one of `router`
@@ -182,7 +105,7 @@ for round in $(seq "$rounds"); do
     echo "round $round of $rounds"
     for model in plain burst paced; do
         for proxy in "${proxies[@]}"; do
-            measure "$proxy" "${pid[$proxy,$model]}" "${port[$proxy,$model]}" "$model" "$(connections "$proxy" "$model")"
+            of_proxy "$proxy" "$model"
         done
     done
 done

@@ -10,30 +10,20 @@ cd "$(dirname "$0")/.."
 
 turns=${TURNS:-5}
 seconds=${SECONDS_EACH:-6}
-work=$(mktemp -d)
-started=()
-trap 'for p in "${started[@]}"; do kill "$p" 2>/dev/null || true; done; rm -rf "$work"' EXIT
+. benches/lib.sh
+need wrk
 ulimit -n "$(ulimit -Hn)"
 
 if [ -z "${BIN:-}" ]; then
     cargo build --quiet --profile dist -p router --examples
     BIN=target/dist/examples
 fi
-read -r plain burst paced endless router <<<"$(python3 - <<'PY'
-import socket
-held = [socket.socket() for _ in range(5)]
-for s in held:
-    s.bind(("127.0.0.1", 0))
-print(*(s.getsockname()[1] for s in held))
-PY
-)"
-taskset -c 1 "$BIN/fixed_upstream" "127.0.0.1:$plain" "127.0.0.1:$burst" "127.0.0.1:$paced" &
-started+=($!)
-taskset -c 0 "$BIN/bench_router" "127.0.0.1:$router" 1 "plain=127.0.0.1:$plain" "paced=127.0.0.1:$paced" \
-    "endless=127.0.0.1:$endless" 2>/dev/null &
+read -r plain burst paced endless router <<<"$(free_ports 5)"
+start taskset -c 1 "$BIN/fixed_upstream" "127.0.0.1:$plain" "127.0.0.1:$burst" "127.0.0.1:$paced"
+start taskset -c 0 "$BIN/bench_router" "127.0.0.1:$router" 1 "plain=127.0.0.1:$plain" "paced=127.0.0.1:$paced" \
+    "endless=127.0.0.1:$endless" 2>/dev/null
 router_pid=$!
-started+=("$router_pid")
-sleep 1
+answers "http://127.0.0.1:$router/v1/models"
 
 memory() { awk -v what="$1" '/VmRSS/ { printf "memory %s: %.1f MB\n", what, $2 / 1024 }' /proc/"$router_pid"/status; }
 slow() { taskset -c 1 "$BIN/slow_clients" "127.0.0.1:$router" "127.0.0.1:$endless" "$@" & slow=$!; }

@@ -33,14 +33,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let ask =
         "Design a rate limiter for twenty gateways. It must survive the loss of a region, without a central store.";
-    let chat = |filler: usize| {
-        let filler = "All of this was said before and is of no use now. ".repeat(filler / 50);
+    let chat = |before: usize, within: usize| {
+        let filler = |bytes: usize| "All of this was said before and is of no use now. ".repeat(bytes / 50);
+        let (before, within) = (filler(before), filler(within));
         format!(
-            r#"{{"model":"m","stream":true,"messages":[{{"role":"system","content":"{filler}"}},{{"role":"user","content":"{ask}"}}],
+            r#"{{"model":"m","stream":true,"messages":[{{"role":"system","content":"{before}"}},{{"role":"user","content":"{within}{ask}"}}],
             "tools":[{{"type":"function","function":{{"name":"search","parameters":{{}}}}}}]}}"#
         )
     };
-    let (small, large) = (chat(500), chat(500_000));
+    let (small, large, long) = (chat(500, 0), chat(500_000, 0), chat(0, 500_000));
 
     for text in [
         "request.stream",
@@ -54,14 +55,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let read = best(|| drop(black_box(Expression::compile(black_box(text)))));
         let expression = Expression::compile(text)?;
         let mut line = format!("{text:80} read {read:7.1} µs");
-        for (size, body) in [("1 KB", &small), ("500 KB", &large)] {
+        for (size, body) in [("1 KB", &small), ("500 KB", &large), ("500 KB in the last message", &long)] {
             let fields = scan(body.as_bytes())?;
             let outline = Outline::of(&fields);
             let asked = best(|| {
                 let request = view(body, &outline, &headers);
                 black_box(expression.matches(&request));
             });
-            line += &format!(" | asked at {size:6} {asked:8.3} µs");
+            line += &format!(" | at {size} {asked:7.3} µs");
         }
         writeln!(out, "{line}")?;
     }

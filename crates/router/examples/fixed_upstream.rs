@@ -48,8 +48,9 @@ fn plain() -> Answer {
 fn events() -> Vec<Bytes> {
     let event = |data: &str| Bytes::from(format!("{:x}\r\ndata: {data}\n\n\r\n", data.len() + 8));
     let token = |at: usize| {
+        let reason = if at + 1 < EVENTS { "null" } else { "\"stop\"" };
         event(&format!(
-            r#"{{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"bench","choices":[{{"index":0,"delta":{{"content":" word{at}"}},"logprobs":null,"finish_reason":null}}]}}"#
+            r#"{{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"bench","choices":[{{"index":0,"delta":{{"content":" word{at}"}},"logprobs":null,"finish_reason":{reason}}}]}}"#
         ))
     };
     let mut events: Vec<Bytes> = (1..EVENTS).map(token).collect();

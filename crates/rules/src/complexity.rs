@@ -10,6 +10,8 @@ mod words;
 
 use std::fmt;
 
+use words::{Class, Counts};
+
 /// How hard a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
@@ -89,17 +91,21 @@ type Rule = (&'static str, fn(&Seen<'_>) -> i32);
 
 /// What gives points.
 const RULES: [Rule; 13] = [
-    ("light-task", |seen| -i32::from(seen.light > 0 && seen.heavy == 0 && seen.brief())),
-    ("short", |seen| -i32::from(seen.characters < 60 && seen.heavy == 0 && seen.middle == 0 && seen.brief())),
+    ("light-task", |seen| -i32::from(seen.count(Class::Light) > 0 && seen.count(Class::Heavy) == 0 && seen.brief())),
+    ("short", |seen| {
+        -i32::from(
+            seen.characters < 60 && seen.count(Class::Heavy) == 0 && seen.count(Class::Middle) == 0 && seen.brief(),
+        )
+    }),
     ("long-text", |seen| step(seen.characters, &[(200, 1), (1500, 2)])),
     ("long-prompt", |seen| step(seen.features.prompt_tokens, &[(LONG, 1), (5000, 2)])),
-    ("task", |seen| i32::from(seen.middle > 0)),
-    ("expert-task", |seen| step(seen.heavy, &[(1, 2), (2, 3), (3, 4), (5, 5)])),
+    ("task", |seen| i32::from(seen.count(Class::Middle) > 0)),
+    ("expert-task", |seen| step(seen.count(Class::Heavy), &[(1, 2), (2, 3), (3, 4), (5, 5)])),
     ("code", |seen| 2 * i32::from(seen.code)),
-    ("maths", |seen| step(seen.maths, &[(1, 1), (3, 2)])),
+    ("maths", |seen| step(seen.count(Class::Maths), &[(1, 1), (3, 2)])),
     ("steps", |seen| step(seen.items, &[(3, 1), (6, 2)])),
     ("questions", |seen| i32::from(seen.questions >= 3)),
-    ("constraints", |seen| step(seen.constraints, &[(2, 1), (4, 2)])),
+    ("constraints", |seen| step(seen.count(Class::Constraint), &[(2, 1), (4, 2)])),
     ("tools", |seen| step(seen.features.tools.into(), &[(1, 1), (6, 2)])),
     ("conversation", |seen| i32::from(seen.features.messages >= 10)),
 ];
@@ -130,17 +136,17 @@ pub fn judge(features: &Features<'_>) -> Complexity {
 struct Seen<'a> {
     features: &'a Features<'a>,
     characters: u64,
-    light: u64,
-    middle: u64,
-    heavy: u64,
-    maths: u64,
-    constraints: u64,
+    counts: Counts,
     items: u64,
     questions: u64,
     code: bool,
 }
 
 impl<'a> Seen<'a> {
+    fn count(&self, class: Class) -> u64 {
+        self.counts.get(class)
+    }
+
     fn brief(&self) -> bool {
         self.features.prompt_tokens < LONG
     }
@@ -149,36 +155,14 @@ impl<'a> Seen<'a> {
         let text = features.text.trim();
         let (start, end) = edges(text);
         let lower = format!("{start}\n{end}").to_lowercase();
-        let mut seen = Self {
+        Self {
             features,
             characters: count(text.chars()),
-            light: words::phrases(&lower, &words::LIGHT_PHRASES),
-            middle: words::phrases(&lower, &words::MIDDLE_PHRASES),
-            heavy: words::phrases(&lower, &words::HEAVY_PHRASES),
-            maths: words::phrases(&lower, &words::MATHS_PHRASES),
-            constraints: words::phrases(&lower, &words::CONSTRAINT_PHRASES),
+            counts: Counts::of(&lower),
             items: count(lower.lines().filter(|line| is_item(line))),
             questions: count(lower.matches(['?', '？'])),
             code: is_code(&lower),
-        };
-        let mut counted = Vec::new();
-        for word in lower.split(|c: char| !c.is_alphanumeric() && c != '\'').filter(|word| !word.is_empty()) {
-            let Some(class) = words::class(word) else { continue };
-            let distinct = !counted.contains(&word);
-            let counter = match class {
-                words::Class::Light => &mut seen.light,
-                words::Class::Middle => &mut seen.middle,
-                words::Class::Heavy => &mut seen.heavy,
-                words::Class::Maths => &mut seen.maths,
-                words::Class::Constraint => &mut seen.constraints,
-            };
-            // Saying "design" five times makes nothing harder; five constraints do.
-            if distinct || class == words::Class::Constraint {
-                *counter += 1;
-                counted.push(word);
-            }
         }
-        seen
     }
 }
 

@@ -1,5 +1,10 @@
 //! The words that give points. English; of other languages only what looks the same counts: length, code, lists, figures.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+
 /// What a word hints at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
@@ -15,24 +20,75 @@ pub(super) enum Class {
     Constraint,
 }
 
-/// The class of a word in lower case.
-pub(super) fn class(word: &str) -> Option<Class> {
-    let lists = [
-        (&LIGHT[..], Class::Light),
-        (&MIDDLE, Class::Middle),
-        (&HEAVY, Class::Heavy),
-        (&MATHS, Class::Maths),
-        (&CONSTRAINTS, Class::Constraint),
-    ];
-    lists.into_iter().find(|(words, _)| words.binary_search(&word).is_ok()).map(|(_, class)| class)
+/// How many words and phrases of each class a text holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts([u64; 5]);
+
+impl Counts {
+    /// Those of a text in lower case.
+    pub(super) fn of(lower: &str) -> Self {
+        let mut counts = Self::default();
+        let mut phrases = [false; PHRASES];
+        for found in SEARCH.iter().flat_map(|search| search.find_overlapping_iter(lower)) {
+            phrases[found.pattern()] = true;
+        }
+        for ((_, class), found) in PHRASES_OF.iter().flat_map(of_class).zip(phrases) {
+            counts.0[class as usize] += u64::from(found);
+        }
+        let mut counted = Vec::new();
+        for word in lower.split(|c: char| !c.is_alphanumeric() && c != '\'').filter(|word| !word.is_empty()) {
+            let Some(&class) = CLASSES.get(word) else { continue };
+            let distinct = !counted.contains(&word);
+            if distinct {
+                counted.push(word);
+            }
+            // Saying "design" five times makes nothing harder; five constraints do.
+            if distinct || class == Class::Constraint {
+                counts.0[class as usize] += 1;
+            }
+        }
+        counts
+    }
+
+    /// Those of one class.
+    pub(super) fn get(self, class: Class) -> u64 {
+        self.0[class as usize]
+    }
 }
 
-/// How many of these phrases a text holds.
-pub(super) fn phrases(text: &str, phrases: &[&str]) -> u64 {
-    u64::try_from(phrases.iter().filter(|phrase| text.contains(**phrase)).count()).unwrap_or(u64::MAX)
+/// A class, and what belongs to it.
+type Listed = (&'static [&'static str], Class);
+
+fn of_class(&(all, class): &Listed) -> impl Iterator<Item = (&'static str, Class)> {
+    all.iter().map(move |one| (*one, class))
 }
 
-// Each list is in order, so that a word is found by halving.
+static CLASSES: LazyLock<HashMap<&str, Class>> = LazyLock::new(|| WORDS_OF.iter().flat_map(of_class).collect());
+
+/// Finds all phrases in one pass. They are fixed and few, so that it can always be made.
+static SEARCH: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    let phrases = PHRASES_OF.iter().flat_map(of_class).map(|(phrase, _)| phrase);
+    AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(phrases).ok()
+});
+
+const WORDS_OF: [Listed; 5] = [
+    (&LIGHT, Class::Light),
+    (&MIDDLE, Class::Middle),
+    (&HEAVY, Class::Heavy),
+    (&MATHS, Class::Maths),
+    (&CONSTRAINTS, Class::Constraint),
+];
+
+const PHRASES_OF: [Listed; 5] = [
+    (&LIGHT_PHRASES, Class::Light),
+    (&MIDDLE_PHRASES, Class::Middle),
+    (&HEAVY_PHRASES, Class::Heavy),
+    (&MATHS_PHRASES, Class::Maths),
+    (&CONSTRAINT_PHRASES, Class::Constraint),
+];
+
+const PHRASES: usize =
+    LIGHT_PHRASES.len() + MIDDLE_PHRASES.len() + HEAVY_PHRASES.len() + MATHS_PHRASES.len() + CONSTRAINT_PHRASES.len();
 
 const LIGHT: [&str; 35] = [
     "bye",
@@ -261,7 +317,7 @@ const CONSTRAINTS: [&str; 17] = [
     "without",
 ];
 
-pub(super) const LIGHT_PHRASES: [&str; 12] = [
+const LIGHT_PHRASES: [&str; 12] = [
     "what is the capital",
     "what's the capital",
     "how are you",
@@ -276,10 +332,9 @@ pub(super) const LIGHT_PHRASES: [&str; 12] = [
     "who was",
 ];
 
-pub(super) const MIDDLE_PHRASES: [&str; 6] =
-    ["pros and cons", "step by step", "cover letter", "key points", "tl;dr", "should i"];
+const MIDDLE_PHRASES: [&str; 6] = ["pros and cons", "step by step", "cover letter", "key points", "tl;dr", "should i"];
 
-pub(super) const HEAVY_PHRASES: [&str; 15] = [
+const HEAVY_PHRASES: [&str; 15] = [
     "undefined behavio",
     "trade-off",
     "root cause",
@@ -297,20 +352,28 @@ pub(super) const HEAVY_PHRASES: [&str; 15] = [
     "end to end",
 ];
 
-pub(super) const MATHS_PHRASES: [&str; 12] =
-    ["\\frac", "\\sum", "\\int", "∫", "∑", "√", "≤", "≥", "∀", "x^2", "n^2", "dx"];
+const MATHS_PHRASES: [&str; 12] = ["\\frac", "\\sum", "\\int", "∫", "∑", "√", "≤", "≥", "∀", "x^2", "n^2", "dx"];
 
-pub(super) const CONSTRAINT_PHRASES: [&str; 6] =
-    ["at most", "at least", "no more than", "do not ", "don't ", "as long as"];
+const CONSTRAINT_PHRASES: [&str; 6] = ["at most", "at least", "no more than", "do not ", "don't ", "as long as"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_in_order() {
-        for list in [&LIGHT[..], &MIDDLE, &HEAVY, &MATHS, &CONSTRAINTS] {
-            assert!(list.is_sorted(), "{list:?}");
+    fn each_stands_once() {
+        for lists in [WORDS_OF, PHRASES_OF] {
+            let mut all: Vec<_> = lists.iter().flat_map(of_class).map(|(one, _)| one).collect();
+            all.sort_unstable();
+            assert!(all.is_sorted_by(|a, b| a < b), "{all:?}");
         }
+        assert!(SEARCH.is_some());
+    }
+
+    #[test]
+    fn each_phrase_counts_once() {
+        let counts = Counts::of("what is the capital? do not say \"at most\", at most. who is, who was; don't don't");
+        assert_eq!(counts.get(Class::Constraint), 3);
+        assert_eq!(counts.get(Class::Light), 4);
     }
 }

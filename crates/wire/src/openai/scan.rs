@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use self::reader::Reader;
+pub(super) use self::reader::Reader;
 
 mod reader;
 
@@ -326,7 +326,8 @@ impl<'a> Request<'a> {
             "text" | "output_config" => self.fields.schema |= format_asks_for_json(reader)?,
             _ => {
                 let media = reader.media;
-                let count = if reader.peek() == Some(b'[') { reader.list(1)? } else { reader.skip(1).map(|()| 0)? };
+                let count =
+                    if reader.peek() == Some(b'[') { reader.list(1, drop)? } else { reader.skip(1).map(|()| 0)? };
                 match name {
                     "messages" | "input" => {
                         self.fields.messages = self.fields.messages.max(count);

@@ -14,36 +14,36 @@ const LANE: usize = 32;
 const IMAGES: [&[u8]; 3] = [b"\"image_url\"", b"\"image\"", b"\"input_image\""];
 
 /// A place in a body.
-pub(super) struct Reader<'a> {
-    pub(super) body: &'a [u8],
-    pub(super) at: usize,
+pub(in crate::openai) struct Reader<'a> {
+    pub(in crate::openai) body: &'a [u8],
+    pub(in crate::openai) at: usize,
     /// An image was seen.
-    pub(super) images: bool,
+    pub(in crate::openai) images: bool,
     /// Bytes of encoded images, sounds and files that were seen: much text, yet few tokens.
-    pub(super) media: usize,
+    pub(in crate::openai) media: usize,
 }
 
 /// A text's place, quotes included, and whether it holds an escape.
-pub(super) struct Text {
-    pub(super) span: Range<usize>,
-    pub(super) escaped: bool,
+pub(in crate::openai) struct Text {
+    pub(in crate::openai) span: Range<usize>,
+    pub(in crate::openai) escaped: bool,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(body: &'a [u8]) -> Self {
+    pub(in crate::openai) fn new(body: &'a [u8]) -> Self {
         Self { body, at: 0, images: false, media: 0 }
     }
 
-    pub(super) fn wrong(&self, problem: ScanProblem) -> ScanError {
+    pub(in crate::openai) fn wrong(&self, problem: ScanProblem) -> ScanError {
         let problem = if self.at >= self.body.len() { ScanProblem::EndsEarly } else { problem };
         ScanError { at: self.at.min(self.body.len()), problem }
     }
 
-    pub(super) fn peek(&self) -> Option<u8> {
+    pub(in crate::openai) fn peek(&self) -> Option<u8> {
         self.body.get(self.at).copied()
     }
 
-    pub(super) fn space(&mut self) {
+    pub(in crate::openai) fn space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;
         }
@@ -51,7 +51,7 @@ impl<'a> Reader<'a> {
 
     /// The members of an object, at whose opening brace the reader stands. `member` is given the unescaped key and its
     /// place, and must read exactly the value.
-    pub(super) fn object(
+    pub(in crate::openai) fn object(
         &mut self,
         mut member: impl FnMut(&mut Self, &str, usize) -> Result<(), ScanError>,
     ) -> Result<(), ScanError> {
@@ -81,8 +81,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// How many values a list has, at whose opening bracket the reader stands; it is `depth` levels deep itself.
-    pub(super) fn list(&mut self, depth: u32) -> Result<u32, ScanError> {
+    /// How many values a list has, at whose opening bracket the reader stands; it is `depth` levels deep itself. `value` is told
+    /// where each stands.
+    pub(in crate::openai) fn list(
+        &mut self,
+        depth: u32,
+        mut value: impl FnMut(Range<usize>),
+    ) -> Result<u32, ScanError> {
         self.at += 1;
         self.space();
         if self.peek() == Some(b']') {
@@ -91,7 +96,9 @@ impl<'a> Reader<'a> {
         }
         let mut count = 0u32;
         loop {
+            let start = self.at;
             self.skip(depth + 1)?;
+            value(start..self.at);
             count = count.saturating_add(1);
             self.space();
             match self.peek() {
@@ -122,7 +129,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A text without its quotes and escapes; `None` if an escape stands for half a character.
-    pub(super) fn unescaped(&self, text: &Text) -> Option<Cow<'a, str>> {
+    pub(in crate::openai) fn unescaped(&self, text: &Text) -> Option<Cow<'a, str>> {
         let quoted = &self.body[text.span.clone()];
         if text.escaped {
             serde_json::from_slice::<String>(quoted).ok().map(Cow::Owned)
@@ -133,7 +140,7 @@ impl<'a> Reader<'a> {
 
     /// Over any value, however nested, that stands `depth` levels deep. A bit of `objects` for each open bracket tells
     /// objects from lists.
-    pub(super) fn skip(&mut self, depth: u32) -> Result<(), ScanError> {
+    pub(in crate::openai) fn skip(&mut self, depth: u32) -> Result<(), ScanError> {
         let (mut objects, floor) = (0u128, depth);
         let mut depth = depth;
         let mut key = 0..0;
@@ -202,7 +209,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Over a text whose opening quote stands here.
-    pub(super) fn text(&mut self) -> Result<Text, ScanError> {
+    pub(in crate::openai) fn text(&mut self) -> Result<Text, ScanError> {
         let start = self.at;
         let mut escaped = false;
         self.at += 1;
