@@ -22,6 +22,7 @@ use crate::call;
 use crate::health::Pulse;
 use crate::lead::fence::Fence;
 use crate::metrics::Metrics;
+use crate::start_error::StartError;
 use fenced::Fenced;
 use passage::{Access, Passage};
 
@@ -46,7 +47,7 @@ impl Ways {
         fence: &Arc<Fence>,
         metrics: &Metrics,
         pulse: &Pulse,
-    ) -> Result<Self, super::run::StartError> {
+    ) -> Result<Self, StartError> {
         let mut config = Config::infer().await?;
         // Calls are tried again by their reconcile, which knows whether they still make sense.
         config.default_retry = false;

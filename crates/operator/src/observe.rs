@@ -8,7 +8,7 @@ use operator_core::plan::{Child, ChildKind};
 use operator_core::pool::{Observed, child_name};
 
 use crate::context::Context;
-use crate::route;
+use crate::relations;
 
 /// Everything that the plan for `pool` depends on, besides its spec.
 pub(crate) fn observe(ctx: &Context, pool: &InferencePool) -> Observed {
@@ -20,7 +20,7 @@ pub(crate) fn observe(ctx: &Context, pool: &InferencePool) -> Observed {
         status: ctx.reported.latest(&uid, version, Some(stored), now, |_| false).unwrap_or_default(),
         metrics_api: ctx.metrics_api.borrow().clone(),
         in_flight: ctx.loads.of(&namespace, &name, now).ok().map(|load| load.in_flight()),
-        used_by: route::users(ctx, pool),
+        used_by: relations::users(&ctx.stores, pool),
         pods: ctx.stores.pods_of(&namespace, &name),
         ..Observed::default()
     };

@@ -4,25 +4,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use api::InferencePool;
-use kube::core::DeserializeGuard;
+use kube::Resource;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::ObjectRef;
-use kube::{Resource, ResourceExt};
 use operator_core::pool;
 
 use crate::context::Context;
 use crate::error::{Class, Error};
 use crate::execute::execute;
+use crate::guarded::{GuardedPool, full_name};
 use crate::metrics::POOL;
 use crate::observe::observe;
 use crate::report::report;
 use crate::unreadable::report_unreadable;
 
-/// A pool as it comes from the API server, which may be one that we cannot read.
-pub(crate) type Guarded = DeserializeGuard<InferencePool>;
-
 /// Brings a pool one step closer to what its spec asks. Called whenever the pool, its children or its load have changed.
-pub(crate) async fn reconcile(guarded: Arc<Guarded>, ctx: Arc<Context>) -> Result<Action, Error> {
+pub(crate) async fn reconcile(guarded: Arc<GuardedPool>, ctx: Arc<Context>) -> Result<Action, Error> {
     let begun = Instant::now();
     let done = match &guarded.0 {
         // Its children go with it, by their owner references.
@@ -36,15 +32,15 @@ pub(crate) async fn reconcile(guarded: Arc<Guarded>, ctx: Arc<Context>) -> Resul
     };
     ctx.metrics.reconciled(POOL, begun.elapsed());
     if done.is_ok() {
-        ctx.succeeded(POOL, &name(&*guarded));
+        ctx.succeeded(POOL, &full_name(&*guarded));
     }
     done
 }
 
 /// Decides when a pool whose reconcile failed is looked at again.
 #[expect(clippy::needless_pass_by_value, reason = "the controller hands these over by value")]
-pub(crate) fn error_policy(guarded: Arc<Guarded>, error: &Error, ctx: Arc<Context>) -> Action {
-    ctx.failed(POOL, &name(&*guarded), guarded.meta().generation, error)
+pub(crate) fn error_policy(guarded: Arc<GuardedPool>, error: &Error, ctx: Arc<Context>) -> Action {
+    ctx.failed(POOL, &full_name(&*guarded), guarded.meta().generation, error)
 }
 
 async fn reconcile_pool(pool: &InferencePool, ctx: &Context) -> Result<Action, Error> {
@@ -64,7 +60,7 @@ async fn reconcile_pool(pool: &InferencePool, ctx: &Context) -> Result<Action, E
     let status = match done.as_ref().err().map(|error| (error, error.for_people())) {
         None => plan.status,
         Some((_, Some((reason, message)))) => pool::stalled(&now, plan.status, reason, message),
-        Some((error, None)) if error.class() == Class::Transient && ctx.keeps_failing(POOL, &name(pool)) => {
+        Some((error, None)) if error.class() == Class::Transient && ctx.keeps_failing(POOL, &full_name(pool)) => {
             pool::retrying(&now, plan.status, error.to_string())
         }
         // What happened in part is told when all of it has happened.
@@ -76,16 +72,6 @@ async fn reconcile_pool(pool: &InferencePool, ctx: &Context) -> Result<Action, E
         return Err(Error::Blocked(plan.blocked));
     }
     Ok(Action::requeue(wait.map_or(plan.requeue, |wait| wait.min(plan.requeue))))
-}
-
-/// Namespace and name.
-fn name(pool: &impl ResourceExt) -> String {
-    format!("{}/{}", pool.namespace().unwrap_or_default(), pool.name_any())
-}
-
-/// The pool of this name, for those who want it looked at.
-pub(crate) fn reference(namespace: &str, name: &str) -> ObjectRef<Guarded> {
-    ObjectRef::new(name).within(namespace)
 }
 
 #[cfg(test)]

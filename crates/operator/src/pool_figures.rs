@@ -9,11 +9,11 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGaugeVec, Opts, Registry};
 
-use crate::pool::Guarded;
+use crate::guarded::GuardedPool;
 
 /// Figures of all pools of a store.
 pub(crate) struct PoolFigures {
-    pools: Store<Guarded>,
+    pools: Store<GuardedPool>,
     /// Tells the registry what is collected; never filled.
     empty: Figures,
 }
@@ -25,7 +25,7 @@ struct Figures {
 
 impl PoolFigures {
     /// Adds the figures to a registry.
-    pub(crate) fn register(pools: Store<Guarded>, registry: &Registry) -> Result<(), prometheus::Error> {
+    pub(crate) fn register(pools: Store<GuardedPool>, registry: &Registry) -> Result<(), prometheus::Error> {
         registry.register(Box::new(Self { pools, empty: Figures::new()? }))
     }
 }

@@ -15,7 +15,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt as _};
 use operator_core::FIELD_MANAGER;
-use operator_core::lead::{BadTerms, Election};
+use operator_core::lead::Election;
 use operator_core::metrics_api::MetricsApi;
 use operator_core::pool::Site;
 use prometheus::Registry;
@@ -29,6 +29,7 @@ use crate::args::Args;
 use crate::backoff::Backoff;
 use crate::cluster::Ways;
 use crate::context::Context;
+use crate::guarded::{GuardedPool, pool_reference};
 use crate::health::Pulse;
 use crate::lead::Elector;
 use crate::lead::fence::{self, Fence};
@@ -40,9 +41,10 @@ use crate::pool_figures::PoolFigures;
 use crate::queue::Queue;
 use crate::scrape::figures::LoadFigures;
 use crate::scrape::{self, Loads, PoolKey, Scraper};
+use crate::start_error::StartError;
 use crate::tasks::Tasks;
 use crate::watch::{Scope, Stores, pool_of};
-use crate::{pool, route};
+use crate::{pool, relations, route};
 
 /// Reconciles of one kind at the same time. Each waits for the API server most of its time.
 const CONCURRENCY: u16 = 16;
@@ -50,29 +52,6 @@ const CONCURRENCY: u16 = 16;
 const CHANGED: usize = 1024;
 /// How long reconciles and requests under way may take when the process is to end.
 const FAREWELL: Duration = Duration::from_secs(8);
-
-/// Why the operator could not start, or go on.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
-    #[error("signals cannot be handled: {0}")]
-    Signals(std::io::Error),
-    #[error("a thread cannot be started: {0}")]
-    Thread(std::io::Error),
-    #[error("no way to the cluster is configured: {0}")]
-    Cluster(#[from] kube::config::InferConfigError),
-    #[error("the cluster's API cannot be used: {0}")]
-    Client(#[from] kube::Error),
-    #[error("the settings of the election do not fit together: {0}")]
-    Terms(#[from] BadTerms),
-    #[error("metrics cannot be registered: {0}")]
-    Metrics(#[from] prometheus::Error),
-    #[error("replicas cannot be asked: {0}")]
-    Http(#[from] reqwest::Error),
-    #[error("cannot listen on {at}: {source}")]
-    Listen { at: SocketAddr, source: std::io::Error },
-    #[error("{0} has ended, which it never should")]
-    Ended(&'static str),
-}
 
 /// What the parts of the process have in common.
 struct Process {
@@ -262,16 +241,16 @@ impl Process {
         let (known_pools, known_policies) = (pools.clone(), policies.clone());
         let rivals_poked = poked.clone();
         let pool_changes = changes.pools.then(move |pool| {
-            let refers = pool.as_ref().ok().map(|pool| route::of_pool(&known_policies, pool));
+            let refers = pool.as_ref().ok().map(|pool| relations::of_pool(&known_policies, pool));
             tell(poked.clone(), refers.unwrap_or_default(), pool)
         });
         let policy_changes = changes.policies.then(move |policy| {
-            let refers = policy.as_ref().ok().map(|policy| route::pools_of(policy, &known_pools));
+            let refers = policy.as_ref().ok().map(|policy| relations::pools_of(policy, &known_pools));
             tell(changed.clone(), refers.unwrap_or_default(), policy)
         });
         let all_policies = policies.clone();
         let policy_changes = policy_changes.then(move |policy| {
-            let rivals = policy.as_ref().ok().map(|policy| route::rivals(&all_policies, policy));
+            let rivals = policy.as_ref().ok().map(|policy| relations::rivals(&all_policies, policy));
             tell(rivals_poked.clone(), rivals.unwrap_or_default(), policy)
         });
 
@@ -286,7 +265,7 @@ impl Process {
             .owns_stream(queue.of_owned(changes.disruption_budgets))
             .owns_stream(queue.of_owned(changes.autoscalers))
             .watches_stream(queue.of_others(changes.pods), |pod| {
-                pool_of(&pod).map(|(namespace, name)| pool::reference(namespace, name))
+                pool_of(&pod).map(|(namespace, name)| pool_reference(namespace, name))
             })
             .reconcile_on(queue.of_others(references(load_changes)))
             .reconcile_all_on(queue.all_at_first(pools))
@@ -307,7 +286,7 @@ impl Process {
             .with_config(config)
             .reconcile_on(queue.of_others(received(policy_pokes)))
             .watches_stream(queue.of_others(changes.namespaces), move |namespace| {
-                route::from_namespace(&known_policies, &namespace.name_any())
+                relations::from_namespace(&known_policies, &namespace.name_any())
             })
             .reconcile_all_on(queue.all_at_first(policies))
             .graceful_shutdown_on(self.tasks.stop().cancelled_owned())
@@ -371,8 +350,8 @@ fn received<T: Send + 'static>(mut from: mpsc::Receiver<T>) -> impl Stream<Item 
     futures::stream::poll_fn(move |waker| from.poll_recv(waker))
 }
 
-fn references(changed: mpsc::Receiver<PoolKey>) -> impl Stream<Item = ObjectRef<pool::Guarded>> + Send {
-    received(changed).map(|(namespace, name)| pool::reference(&namespace, &name))
+fn references(changed: mpsc::Receiver<PoolKey>) -> impl Stream<Item = ObjectRef<GuardedPool>> + Send {
+    received(changed).map(|(namespace, name)| pool_reference(&namespace, &name))
 }
 
 /// Tells that the value of the channel has changed.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::run::StartError;
+use crate::start_error::StartError;
 
 /// All tasks that write, read or serve.
 #[derive(Clone)]

@@ -4,6 +4,7 @@
 //! triggered it. Each watch begins again by itself when it breaks off, and its errors end here: a controller that saw them
 //! would hold up all its watches for the sake of one.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -28,8 +29,8 @@ use operator_core::pool::causes;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch as channel;
 
+use crate::guarded::{GuardedPolicy, GuardedPool};
 use crate::overlay::Gone;
-use crate::{pool, route};
 
 /// A watch that says nothing for longer than this is begun again. A connection that died without a word is noticed only
 /// then, so it is short; to begin again costs one request and no list.
@@ -52,8 +53,8 @@ pub(crate) struct Stores {
     pub(crate) disruption_budgets: Store<PodDisruptionBudget>,
     pub(crate) autoscalers: Store<HorizontalPodAutoscaler>,
     pub(crate) pods: Store<Pod>,
-    pub(crate) pools: Store<pool::Guarded>,
-    pub(crate) policies: Store<route::Guarded>,
+    pub(crate) pools: Store<GuardedPool>,
+    pub(crate) policies: Store<GuardedPolicy>,
     /// Namespaces and their labels, where the operator looks after all of them.
     pub(crate) namespaces: Option<Store<PartialObjectMeta<Namespace>>>,
     pub(crate) heard: Heard,
@@ -68,8 +69,8 @@ pub(crate) struct Changes {
     pub(crate) disruption_budgets: Stream<PodDisruptionBudget>,
     pub(crate) autoscalers: Stream<HorizontalPodAutoscaler>,
     pub(crate) pods: Stream<Pod>,
-    pub(crate) pools: Stream<pool::Guarded>,
-    pub(crate) policies: Stream<route::Guarded>,
+    pub(crate) pools: Stream<GuardedPool>,
+    pub(crate) policies: Stream<GuardedPolicy>,
     pub(crate) namespaces: Stream<PartialObjectMeta<Namespace>>,
 }
 
@@ -231,6 +232,12 @@ pub(crate) fn pool_of(pod: &Pod) -> Option<(&str, &str)> {
 }
 
 impl Stores {
+    /// The labels of a namespace, where namespaces are watched.
+    pub(crate) fn labels(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
+        let found = self.namespaces.as_ref()?.get(&ObjectRef::new(namespace))?;
+        found.metadata.labels.clone()
+    }
+
     /// Stores of everything in the scope, and what fills them.
     pub(crate) fn watched(scope: &Scope) -> (Self, Changes) {
         let mut heard = Heard::default();

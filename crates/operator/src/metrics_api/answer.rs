@@ -13,8 +13,8 @@ use operator_core::load::{self, Load};
 use operator_core::metrics_api::{Ask, Figure, Kind, Query, Which, ask, failure, figures, group, groups, resources};
 use serde_json::Value;
 
+use crate::guarded::GuardedPool;
 use crate::metrics::Metrics;
-use crate::pool;
 use crate::scrape::Loads;
 
 /// What answers are made from.
@@ -23,7 +23,7 @@ pub(crate) struct Pages {
     /// The pods of pools.
     pub(crate) pods: Store<Pod>,
     /// All pools.
-    pub(crate) pools: Store<pool::Guarded>,
+    pub(crate) pools: Store<GuardedPool>,
     pub(crate) metrics: Metrics,
     pub(crate) clock: fn() -> Time,
 }

@@ -91,7 +91,7 @@ pub(super) fn pages() -> Pages {
     Pages {
         loads: Arc::new(loads),
         pods: store::<Pod>(pods),
-        pools: store::<crate::pool::Guarded>(["llama", "half", "silent", "empty"].map(pool)),
+        pools: store::<crate::guarded::GuardedPool>(["llama", "half", "silent", "empty"].map(pool)),
         metrics: Metrics::new(&Registry::new()).unwrap(),
         clock,
     }
