@@ -17,7 +17,8 @@ fn another_team_uses_a_pool_only_while_it_is_open_to_them() {
     owner.wait_replicas("shared", 1);
     guest.must_apply(&format!(
         "apiVersion: quartermaster.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {{name: borrowed}}\n\
-         spec: {{models: [exposure-borrowed], targets: [{{name: local, pool: {{name: shared, namespace: {}}}}}]}}\n",
+         spec: {{models: [exposure-borrowed], targets: [{{name: local, pool: {{name: shared, namespace: {}}}}}],
+         access: {{anonymous: true}}}}\n",
         owner.name
     ));
     let chat = Chat::new();

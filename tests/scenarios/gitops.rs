@@ -34,7 +34,8 @@ fn a_manifest_without_replicas_takes_none_from_the_autoscaler() {
         apply(&ns, how, &pool).unwrap();
         ns.must_apply(&format!(
             "apiVersion: quartermaster.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {{name: {name}}}\n\
-             spec: {{models: [{name}-model], targets: [{{name: local, pool: {{name: {name}}}}}]}}\n"
+             spec: {{models: [{name}-model], targets: [{{name: local, pool: {{name: {name}}}}}],
+             access: {{anonymous: true}}}}\n"
         ));
         ns.wait_replicas(name, 1);
         let chat = Chat::new();

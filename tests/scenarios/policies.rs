@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 fn policy(name: &str, models: &str, pool: &str) -> String {
     format!(
         "apiVersion: quartermaster.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {{name: {name}}}\n\
-         spec: {{models: {models}, targets: [{{name: local, pool: {{name: {pool}}}}}]}}\n"
+         spec: {{models: {models}, targets: [{{name: local, pool: {{name: {pool}}}}}], access: {{anonymous: true}}}}\n"
     )
 }
 

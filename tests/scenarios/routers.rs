@@ -217,7 +217,7 @@ fn a_router_that_starts_while_the_api_server_is_away_serves_by_the_table_it_kept
     wait_for("it reads the cluster again", PATIENCE, || figure(" 0"));
     ns.must_apply(
         "apiVersion: quartermaster.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {name: later}\n\
-         spec: {models: [kept-later], targets: [{name: local, pool: {name: known}}]}\n",
+         spec: {models: [kept-later], targets: [{name: local, pool: {name: known}}], access: {anonymous: true}}\n",
     );
     wait_for("it follows the cluster again", PATIENCE, || served("kept-later"));
     let after = wait_for("the node tells of the restart", PATIENCE, || {

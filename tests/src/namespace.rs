@@ -37,7 +37,7 @@ impl Namespace {
         self.must_apply(&change(&pool));
         self.must_apply(&format!(
             "apiVersion: quartermaster.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {{name: {name}}}\n\
-             spec: {{models: [{model}], targets: [{{name: local, pool: {{name: {name}}}}}]}}\n"
+             spec: {{models: [{model}], targets: [{{name: local, pool: {{name: {name}}}}}], access: {{anonymous: true}}}}\n"
         ));
     }
 

@@ -97,8 +97,8 @@ pub struct RoutePolicySpec {
     )]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_affinity: Option<SessionAffinity>,
-    /// Who may call. Default: everybody. Where it is set, a caller shows an API key of the policy's namespace; the Secret
-    /// `quartermaster-api-keys` of that namespace holds what is kept of the keys.
+    /// Who may call. Default: whoever shows an API key of the policy's namespace; the Secret `quartermaster-api-keys` of that
+    /// namespace holds what is kept of the keys. Nobody else, unless `anonymous` says so.
     #[x_kube(
         validation = Rule::new("!(self.anonymous && size(self.allow) > 0)")
             .message("spec.access.allow lists callers, but spec.access.anonymous lets everybody in; remove one of them")
@@ -111,8 +111,8 @@ pub struct RoutePolicySpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Access {
-    /// Callers need no key. One that is shown all the same has to be right, so that no request goes by a name that is not its
-    /// own.
+    /// Callers need no key: whoever reaches the router may call. One that is shown all the same has to be right, so that no
+    /// request goes by a name that is not its own.
     #[serde(default)]
     pub anonymous: bool,
     /// Names of the callers that are let in. A trailing `*` stands for any rest: `team-a-*`. Default: every caller that has a

@@ -84,12 +84,21 @@ pub fn status(
             remove(&mut conditions, STALLED);
         }
         (None, None) => {
-            put(READY, true, reason::RESOLVED, "the policy is in effect");
+            put(READY, true, reason::RESOLVED, in_effect(&policy.spec));
             remove(&mut conditions, RECONCILING);
             remove(&mut conditions, STALLED);
         }
     }
     RoutePolicyStatus { observed_generation: generation, conditions }
+}
+
+/// For whom a policy without faults is in effect. Whoever wonders at a 401 finds the way on here.
+fn in_effect(spec: &RoutePolicySpec) -> &'static str {
+    if spec.access.as_ref().is_some_and(|access| access.anonymous) {
+        "the policy is in effect for everybody who reaches the router"
+    } else {
+        "the policy is in effect for callers who show who they are; to let in others too, set spec.access.anonymous"
+    }
 }
 
 /// Whether the policy was told that others have names of its. What one of them loses may now be its own.

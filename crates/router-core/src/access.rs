@@ -19,7 +19,7 @@ const LEAST_SALT: usize = 16;
 /// Fewest characters of a secret: 32 random bytes as hexadecimal digits have 64.
 const LEAST_SECRET: usize = 32;
 
-/// What a policy says of its callers.
+/// What a policy says of its callers. One that says nothing lets in whoever has a key of its namespace, and nobody else.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     /// Callers need not say who they are.
@@ -154,6 +154,12 @@ impl Keys {
 }
 
 impl Access {
+    /// Everybody is let in, and nobody needs to say who he is.
+    #[must_use]
+    pub fn anyone() -> Self {
+        Self { anonymous: true, ..Self::default() }
+    }
+
     /// Who calls, if they are let in. `shown` is the key that came with the request, be it of this router or of anybody;
     /// `namespace` is the policy's.
     ///

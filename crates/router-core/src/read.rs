@@ -20,7 +20,7 @@ pub fn policy(policy: &RoutePolicy) -> PolicyInput {
         resilience: resilience(spec),
         rules: spec.rules.iter().map(rule).collect(),
         allows_target_header: spec.allow_target_header,
-        access: spec.access.as_ref().map(access),
+        access: spec.access.as_ref().map(access).unwrap_or_default(),
         name: metadata.name.clone().unwrap_or_default(),
         created: metadata.creation_timestamp.as_ref().map_or(0, |at| at.0.as_second()),
         models: spec.models.clone(),

@@ -27,9 +27,8 @@ pub struct PolicyInput {
     pub targets: Vec<TargetInput>,
     /// The header whose value names a request's session.
     pub session_header: Option<String>,
-    /// Who may call; absent: everybody.
-    #[serde(default)]
-    pub access: Option<Access>,
+    /// Who may call.
+    pub access: Access,
     /// What is done about targets that fail.
     pub resilience: Resilience,
     /// Which targets a request may go to.
@@ -134,8 +133,8 @@ pub struct Policy {
     pub targets: Vec<Target>,
     /// The header whose value names a request's session.
     pub session_header: Option<HeaderName>,
-    /// Who may call; absent: everybody.
-    pub access: Option<Access>,
+    /// Who may call.
+    pub access: Access,
     /// What is done about targets that fail.
     pub resilience: Resilience,
     /// Which targets a request may go to.

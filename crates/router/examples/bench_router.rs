@@ -14,8 +14,8 @@ use router::outbound::Outbound;
 use router::settings::Settings;
 use router::workers::Workers;
 use router_core::{
-    Api, EndpointInput, HowInput, Moment, PolicyInput, PoolInput, Reach, RemoteInput, Resilience, RuleInput, Table,
-    TargetInput,
+    Access, Api, EndpointInput, HowInput, Moment, PolicyInput, PoolInput, Reach, RemoteInput, Resilience, RuleInput,
+    Table, TargetInput,
 };
 use telemetry::log::{LogFormat, init};
 
@@ -96,7 +96,7 @@ fn table(models: &[Served]) -> Table {
         models: vec![served.model.clone()],
         targets: vec![target(served)],
         session_header: None,
-        access: None,
+        access: Access::anyone(),
         resilience: Resilience::default(),
         rules: rules(served),
         allows_target_header: false,

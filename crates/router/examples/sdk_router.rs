@@ -96,7 +96,7 @@ fn table(routes: &[Route]) -> Table {
             _ => TargetInput::new("engine", namespace(), &route.model),
         }],
         session_header: None,
-        access: Some(Access::default()),
+        access: Access::default(),
         resilience: Resilience { attempts: 0, breaker_failures: u16::MAX, ..Resilience::default() },
         rules: Vec::new(),
         allows_target_header: false,

@@ -136,7 +136,7 @@ mod tests {
             models: vec![text("m"), text("x-*")],
             targets: vec![TargetInput::new("local", "ml", "p"), TargetInput::new("other", "ml", "gone")],
             session_header: None,
-            access: None,
+            access: router_core::Access::anyone(),
             resilience: Resilience::default(),
             rules: Vec::new(),
             allows_target_header: false,

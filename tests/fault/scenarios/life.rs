@@ -257,7 +257,8 @@ pub(crate) fn pool(seed: u32, scaled: bool) -> Result<Value, Trouble> {
 fn policy(pool: &str) -> Value {
     json!({
         "apiVersion": "quartermaster.dev/v1alpha1", "kind": "RoutePolicy", "metadata": {"name": "tiny"},
-        "spec": {"models": ["tiny-model"], "targets": [{"name": "local", "pool": {"name": pool}}]},
+        "spec": {"models": ["tiny-model"], "targets": [{"name": "local", "pool": {"name": pool}}],
+                 "access": {"anonymous": true}},
     })
 }
 

@@ -46,7 +46,7 @@ fn lines_are_read() {
 #[test]
 fn callers_are_let_in_as_the_policy_says() {
     let closed = Access::default();
-    let open = Access { anonymous: true, ..Access::default() };
+    let open = Access::anyone();
     let some = Access { allow: vec!["batch-*".to_owned(), "team-b".to_owned()], ..Access::default() };
     let named = Access { allow: vec!["team-*".to_owned()], ..Access::default() };
     let right = key("team-a", SECRET);

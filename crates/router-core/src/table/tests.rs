@@ -15,7 +15,7 @@ pub(crate) fn policy(path: &str, created: i64, models: &[&str], pools: &[&str]) 
         models: models.iter().map(|m| (*m).to_owned()).collect(),
         targets: pools.iter().map(target).collect(),
         session_header: None,
-        access: None,
+        access: Access::anyone(),
         resilience: Resilience::default(),
         rules: Vec::new(),
         allows_target_header: false,

@@ -46,7 +46,7 @@ fn table(engine: SocketAddr) -> Table {
         models: vec!["m".to_owned()],
         targets: vec![TargetInput::new("p", "ml", "p")],
         session_header: None,
-        access: None,
+        access: router_core::Access::anyone(),
         resilience: Resilience::default(),
         rules: Vec::new(),
         allows_target_header: false,

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::world::World;
 
 /// Grows with each change of what the file holds. A file of another version is left alone: it is soon replaced.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Least time between two writes.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
 /// How often a state that has not changed is written all the same, so that its age tells how long the API server was away

@@ -1,7 +1,7 @@
 //! Reads what is kept of callers' keys: one Secret in each namespace whose policies ask for keys, by its name, again and again.
 //! They are not watched, because that needs the right to read all Secrets of a namespace.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,13 +23,24 @@ pub(super) async fn keep(
     mut wanted: watch::Receiver<BTreeSet<String>>,
     known: watch::Sender<Arc<Keys>>,
 ) {
+    // What was said of a namespace is not said again every few seconds: many have no such Secret that could be read.
+    let mut told: BTreeMap<String, String> = BTreeMap::new();
     loop {
         let namespaces = wanted.borrow_and_update().clone();
         let mut keys = (**known.borrow()).clone();
         keys.retain(|namespace| namespaces.contains(namespace));
+        told.retain(|namespace, _| namespaces.contains(namespace));
         for namespace in &namespaces {
-            if let Some(read) = read(&client, namespace).await {
-                keys.set(namespace, read);
+            match read(&client, namespace).await {
+                Ok(read) => {
+                    told.remove(namespace);
+                    keys.set(namespace, read);
+                }
+                Err(error) if told.get(namespace) == Some(&error) => {}
+                Err(error) => {
+                    tracing::warn!(namespace, secret = KEYS_SECRET, error, "keys of callers cannot be read");
+                    told.insert(namespace.clone(), error);
+                }
             }
         }
         known.send_if_modified(|now| {
@@ -46,20 +57,14 @@ pub(super) async fn keep(
     }
 }
 
-/// The keys of one namespace, each with its caller; `None` when they cannot be read, and what was known stays in use. A
-/// Secret that is not there holds none.
-async fn read(client: &Client, namespace: &str) -> Option<Vec<(String, KeptKey)>> {
+/// The keys of one namespace, each with its caller; or why they cannot be read, and what was known stays in use. A Secret
+/// that is not there holds none.
+async fn read(client: &Client, namespace: &str) -> Result<Vec<(String, KeptKey)>, String> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     match timeout(DEADLINE, secrets.get_opt(KEYS_SECRET)).await {
-        Ok(Ok(secret)) => Some(secret.map(|secret| keys(namespace, &secret)).unwrap_or_default()),
-        Ok(Err(error)) => {
-            tracing::warn!(namespace, secret = KEYS_SECRET, %error, "keys of callers cannot be read");
-            None
-        }
-        Err(_) => {
-            tracing::warn!(namespace, secret = KEYS_SECRET, "keys of callers were not read in time");
-            None
-        }
+        Ok(Ok(secret)) => Ok(secret.map(|secret| keys(namespace, &secret)).unwrap_or_default()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("no answer in time".to_owned()),
     }
 }
 

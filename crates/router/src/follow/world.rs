@@ -40,10 +40,9 @@ impl World {
         named.collect()
     }
 
-    /// The namespaces whose policies ask for callers' keys.
+    /// The namespaces that have policies. A caller may show a key to any policy, also to one that asks for none.
     pub(crate) fn gated(&self) -> BTreeSet<String> {
-        let gated = self.policies.objects.values().filter(|policy| policy.access.is_some());
-        gated.map(|policy| policy.namespace.clone()).collect()
+        self.policies.objects.values().map(|policy| policy.namespace.clone()).collect()
     }
 
     /// The table of what exists.

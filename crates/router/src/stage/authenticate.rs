@@ -11,11 +11,10 @@ const KEY_HEADERS: [&str; 2] = ["x-api-key", "api-key"];
 /// Lets the caller of a request for `model` in, or refuses it. A model that no policy offers is nobody's, and is refused by
 /// who chooses.
 pub(crate) fn authenticate(live: &Live, headers: &HeaderMap, model: &str) -> Result<Caller, Refusal> {
-    let policy = live.table.policy_for(model).map(|at| &live.table.policies()[at]);
-    let Some((policy, access)) = policy.and_then(|policy| Some((policy, policy.access.as_ref()?))) else {
+    let Some(policy) = live.table.policy_for(model).map(|at| &live.table.policies()[at]) else {
         return Ok(Caller::Anonymous);
     };
-    access.admit(&live.callers, &policy.namespace, shown(headers)).map_err(|(denied, caller)| match denied {
+    policy.access.admit(&live.callers, &policy.namespace, shown(headers)).map_err(|(denied, caller)| match denied {
         Denied::Unknown => Refusal::Unauthorized,
         Denied::NotAllowed => Refusal::NotAllowed { caller: caller.to_owned() },
         Denied::Unread => Refusal::KeysUnread,

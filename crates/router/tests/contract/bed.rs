@@ -9,7 +9,7 @@ use router::live::Live;
 use router::metrics::Metrics;
 use router::settings::Settings;
 use router::workers::Workers;
-use router_core::{EndpointInput, Moment, PolicyInput, PoolInput, Resilience, Table, TargetInput};
+use router_core::{Access, EndpointInput, Moment, PolicyInput, PoolInput, Resilience, Table, TargetInput};
 use vllm_sim::args::{self, Wish};
 use vllm_sim::server;
 
@@ -84,7 +84,7 @@ fn table(models: &[(&str, SocketAddr)]) -> Table {
         models: vec![name(model)],
         targets: vec![TargetInput::new(*model, "ml", *model)],
         session_header: None,
-        access: None,
+        access: Access::anyone(),
         resilience: Resilience::default(),
         rules: Vec::new(),
         allows_target_header: false,

@@ -281,7 +281,7 @@ pub(crate) fn serving(served_model: &str, engine: SocketAddr, before: &Table) ->
         models: vec!["alias".to_owned()],
         targets: vec![TargetInput::new(served_model, "ml", served_model)],
         session_header: None,
-        access: None,
+        access: Access::anyone(),
         resilience: Resilience::default(),
         rules: Vec::new(),
         allows_target_header: false,
@@ -293,11 +293,11 @@ pub(crate) fn serving(served_model: &str, engine: SocketAddr, before: &Table) ->
 }
 
 pub(crate) fn table(engines: &[SocketAddr], before: &Table) -> Table {
-    guarded(engines, None, before)
+    guarded(engines, &Access::anyone(), before)
 }
 
 /// The bed's table, whose policies let in whom `access` says.
-pub(crate) fn guarded(engines: &[SocketAddr], access: Option<&Access>, before: &Table) -> Table {
+pub(crate) fn guarded(engines: &[SocketAddr], access: &Access, before: &Table) -> Table {
     let target = |pool: &str| TargetInput::new(pool, "ml", pool);
     let policy = |name: &str, models: &[&str], pool: &str| PolicyInput {
         namespace: "ml".to_owned(),
@@ -306,7 +306,7 @@ pub(crate) fn guarded(engines: &[SocketAddr], access: Option<&Access>, before: &
         models: models.iter().map(|m| (*m).to_owned()).collect(),
         targets: vec![target(pool)],
         session_header: Some("x-session".to_owned()),
-        access: access.cloned(),
+        access: access.clone(),
         resilience: Resilience::default(),
         rules: Vec::new(),
         allows_target_header: false,

@@ -76,7 +76,7 @@ fn policy(version: usize, pool: Option<&str>) -> Value {
     };
     json!({
         "apiVersion": "quartermaster.dev/v1alpha1", "kind": "RoutePolicy", "metadata": metadata("r", version, ""),
-        "spec": {"models": ["m"], "targets": targets},
+        "spec": {"models": ["m"], "targets": targets, "access": {"anonymous": true}},
     })
 }
 

@@ -12,8 +12,8 @@ use router::secrets::{Held, Key, KeyFault, Secrets};
 use router::settings::Settings;
 use router::workers::Workers;
 use router_core::{
-    Api, EndpointInput, Moment, PolicyInput, PoolInput, Reach, Reason, RemoteInput, Resilience, SecretKey, Table,
-    TargetInput,
+    Access, Api, EndpointInput, Moment, PolicyInput, PoolInput, Reach, Reason, RemoteInput, Resilience, SecretKey,
+    Table, TargetInput,
 };
 
 use crate::bed::{ASK, Bed, Engine, STREAM, Wire, chat, chunk, header, plain, post, soon, status, until};
@@ -76,7 +76,7 @@ impl World {
             models: vec!["m".to_owned()],
             targets: pool.into_iter().chain(remotes).collect(),
             session_header: None,
-            access: None,
+            access: Access::anyone(),
             resilience: self.resilience.clone(),
             rules: Vec::new(),
             allows_target_header: false,

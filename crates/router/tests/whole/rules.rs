@@ -58,7 +58,8 @@ impl Drop for Bed {
 
 fn spec(rules: &Value) -> Value {
     let target = |name: &str| json!({"name": name, "pool": {"name": name}});
-    json!({"models": ["m"], "targets": [target("a"), target("b"), target("c")], "rules": rules})
+    json!({"models": ["m"], "targets": [target("a"), target("b"), target("c")], "rules": rules,
+           "access": {"anonymous": true}})
 }
 
 fn ask(text: &str) -> String {
