@@ -1,4 +1,5 @@
-//! A stream of events: however it is split, the same bytes leave, only whole events leave, and the same tokens are counted.
+//! A stream of events: however it is split, the same bytes leave, only whole events leave, and the same tokens are counted. What its
+//! opening says, it says for good: more bytes change nothing.
 
 #![no_main]
 
@@ -6,8 +7,20 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use quartermaster_fuzz::pieces;
 use wire::Dialect;
-use wire::sse::{WholeEvents, without_usage};
+use wire::sse::{StreamOpening, WholeEvents, stream_opening, without_usage};
 use wire::usage::UsageReader;
+use wire::vllm::is_error;
+
+/// What is called an error is one to a reader of JSON too. Keys that come twice or are written with escapes are left out.
+fn is_error_indeed(text: &[u8]) {
+    let Ok(serde_json::Value::Object(body)) = serde_json::from_slice(text) else { return };
+    let text = String::from_utf8_lossy(text);
+    let once = |word: &str| text.matches(word).count() <= 1;
+    if is_error(text.as_bytes()) && !text.contains('\\') && ["\"error\"", "\"type\"", "\"object\""].into_iter().all(once) {
+        let told = body.get("error").is_some_and(|error| error.is_object() || error.is_string());
+        assert!(told || body.get("type").or(body.get("object")).is_some_and(|kind| kind == "error"));
+    }
+}
 
 fuzz_target!(|data: &[u8]| {
     let (parts, text) = pieces(data);
@@ -24,7 +37,16 @@ fuzz_target!(|data: &[u8]| {
         other.extend_from_slice(&parted.finish());
         assert_eq!(one, text);
         assert_eq!(other, text);
+        let mut known = StreamOpening::Nothing;
+        let mut end = 0;
+        for part in &parts {
+            end += part.len();
+            let opening = stream_opening(dialect, &text[..end]);
+            assert!(known == StreamOpening::Nothing || known == opening, "{known:?}, then {opening:?}");
+            known = opening;
+        }
     }
+    is_error_indeed(text);
     // What is hidden is one event at most, and the rest stays in order.
     let shown = without_usage(Bytes::copy_from_slice(text));
     assert!(shown.len() <= text.len());

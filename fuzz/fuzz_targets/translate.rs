@@ -4,6 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use wire::Dialect;
 use quartermaster_fuzz::pieces;
 use wire::translate::{Asked, Echo, End, Failure, Shape, Stream, Target, answer, request};
 
@@ -23,6 +24,13 @@ fuzz_target!(|data: &[u8]| {
             if let Ok(translated) = request(from, to, text, &target) {
                 json(&translated.body);
             }
+        }
+    }
+    for dialect in [Dialect::OpenAi, Dialect::Responses, Dialect::Anthropic] {
+        let failure = Failure::of_success(dialect, text);
+        for to in CLIENTS {
+            assert!(failure.status_for(to).as_u16() >= 400);
+            json(&failure.body(to, "r"));
         }
     }
     for from in TARGETS {

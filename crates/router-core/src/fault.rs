@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
+use wire::translate::{Class, Failure, Shape};
 
 use crate::{Pause, Reason, Verdict};
 
@@ -29,25 +30,6 @@ pub enum Fault {
     Elsewhere,
 }
 
-/// Words by which providers say that money is the matter, whatever the status.
-const MONEY: [&[u8]; 8] = [
-    b"insufficient_quota",
-    b"billing_hard_limit_reached",
-    b"billing_not_active",
-    b"billing_error",
-    b"enforced_spend_limit_reached",
-    b"contract_spend_limit_reached",
-    b"credit balance is too low",
-    b"exceeded your current quota, please check your plan and billing",
-];
-/// Words of errors within a stream.
-const OVERLOADED: [&[u8]; 3] = [b"overloaded_error", b"server_overloaded", b"serviceUnavailableException"];
-const PACE: [&[u8]; 4] = [b"rate_limit_error", b"rate_limit_exceeded", b"throttlingException", b"too_many_requests"];
-
-fn says(text: &[u8], words: &[&[u8]]) -> bool {
-    words.iter().any(|word| text.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word)))
-}
-
 impl Fault {
     /// Whose fault an answer with this status and body tells of; `None` for one that is none.
     #[must_use]
@@ -55,29 +37,29 @@ impl Fault {
         Some(match status {
             200..=299 => return None,
             300..=399 => Self::Elsewhere,
-            402 => Self::Money,
-            400 | 403 | 429 if says(body, &MONEY) => Self::Money,
-            401 | 403 => Self::Credentials,
-            404 | 405 => Self::Lost,
+            405 => Self::Lost,
             408 => Self::Late,
-            429 => Self::Pace,
             503 | 529 => Self::Overloaded,
             500.. => Self::Server,
-            _ => Self::Client,
+            _ => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+                Self::of_class(Failure::read(Shape::Chat, status, body, None).class)
+            }
         })
     }
 
-    /// Whose fault an error within a stream tells of.
+    /// Whose fault a failure of this class is.
     #[must_use]
-    pub fn of_event(event: &[u8]) -> Self {
-        if says(event, &MONEY) {
-            Self::Money
-        } else if says(event, &OVERLOADED) {
-            Self::Overloaded
-        } else if says(event, &PACE) {
-            Self::Pace
-        } else {
-            Self::Server
+    pub fn of_class(class: Class) -> Self {
+        match class {
+            Class::Invalid | Class::TooLarge => Self::Client,
+            Class::NotFound => Self::Lost,
+            Class::Credentials => Self::Credentials,
+            Class::Pace => Self::Pace,
+            Class::Quota => Self::Money,
+            Class::Overloaded => Self::Overloaded,
+            Class::Timeout => Self::Late,
+            Class::Server => Self::Server,
         }
     }
 
@@ -120,7 +102,7 @@ impl Fault {
 const MOST: Duration = Duration::from_secs(3600);
 
 /// When to come again, as the headers say: `retry-after-ms`, else `retry-after` in seconds or as a date, of which `now` is the
-/// time since 1970.
+/// time since 1970, else when a limit of which nothing remains is reset.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, now: Duration) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
@@ -129,12 +111,61 @@ pub fn retry_after(headers: &HeaderMap, now: Duration) -> Option<Duration> {
     if let Some(millis) = text("retry-after-ms").and_then(number) {
         return Some(seconds(millis / 1000.0));
     }
-    let after = text("retry-after")?;
+    let Some(after) = text("retry-after") else { return reset(headers, now) };
     if let Some(number) = number(after) {
         return Some(seconds(number));
     }
     let date = httpdate::parse_http_date(after).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
     Some(date.saturating_sub(now).min(MOST))
+}
+
+/// The limits of which providers tell what remains and when they are reset: OpenAI's as a time such as `6m0s`, Anthropic's as a
+/// date.
+const LIMITS: [(&str, &str); 6] = [
+    ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+    ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+    ("anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset"),
+    ("anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"),
+    ("anthropic-ratelimit-input-tokens-remaining", "anthropic-ratelimit-input-tokens-reset"),
+    ("anthropic-ratelimit-output-tokens-remaining", "anthropic-ratelimit-output-tokens-reset"),
+];
+
+/// When the last of the limits of which nothing remains is reset.
+fn reset(headers: &HeaderMap, now: Duration) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let spent = LIMITS.iter().filter(|(remaining, _)| text(remaining) == Some("0"));
+    let resets = spent.filter_map(|(_, reset)| {
+        let reset = text(reset)?;
+        span(reset).or_else(|| Some(date(reset)?.saturating_sub(now)))
+    });
+    resets.max().map(|after| after.min(MOST))
+}
+
+/// A time such as `1h2m3.5s` or `20ms`.
+fn span(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut all = Duration::ZERO;
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.find(|c: char| c.is_ascii_alphabetic())?);
+        let (unit, after) = after.split_at(after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len()));
+        let seconds = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 0.001,
+            _ => return None,
+        };
+        let number: f64 = number.parse().ok()?;
+        all = all.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
+        rest = after;
+    }
+    (!text.is_empty()).then_some(all)
+}
+
+/// A date such as `2026-11-21T22:00:30Z`, as the time since 1970.
+fn date(text: &str) -> Option<Duration> {
+    let at: jiff::Timestamp = text.parse().ok()?;
+    Duration::try_from(at.duration_since(jiff::Timestamp::UNIX_EPOCH)).ok()
 }
 
 #[cfg(test)]
@@ -147,12 +178,15 @@ mod tests {
         let quota = r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#;
         let spend = r#"{"type":"error","error":{"type":"rate_limit_error","message":"enforced_spend_limit_reached"}}"#;
         let credit = r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the API"}}"#;
+        let echo = r#"{"error":{"message":"Invalid value: 'insufficient_quota'","code":"invalid_value"}}"#;
         let pace = r#"{"error":{"message":"Rate limit reached","type":"tokens","code":"rate_limit_exceeded"}}"#;
         let cases = [
             (200, "", None),
             (302, "", Some(Fault::Elsewhere)),
             (400, "{}", Some(Fault::Client)),
             (400, credit, Some(Fault::Money)),
+            // What a client wrote makes no key rest.
+            (400, echo, Some(Fault::Client)),
             (401, "", Some(Fault::Credentials)),
             (402, "", Some(Fault::Money)),
             (403, "", Some(Fault::Credentials)),
@@ -173,15 +207,6 @@ mod tests {
         for (status, body, want) in cases {
             assert_eq!(Fault::of_answer(status, body.as_bytes()), want, "{status} {body}");
         }
-        let events = [
-            (r#"data: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#, Fault::Overloaded),
-            (r#"data: {"error":{"code":"rate_limit_exceeded"}}"#, Fault::Pace),
-            (r#"data: {"error":{"code":"insufficient_quota"}}"#, Fault::Money),
-            (r#"data: {"error":{"message":"The server had an error"}}"#, Fault::Server),
-        ];
-        for (event, want) in events {
-            assert_eq!(Fault::of_event(event.as_bytes()), want, "{event}");
-        }
     }
 
     #[test]
@@ -189,7 +214,7 @@ mod tests {
         type Case = (&'static [(&'static str, &'static str)], Option<u64>);
         // Sat, 21 Nov 2026 22:00:00 GMT.
         let now = Duration::from_secs(1_795_298_400);
-        let cases: [Case; 13] = [
+        let cases: [Case; 19] = [
             (&[], None),
             (&[("retry-after", "0")], Some(0)),
             (&[("retry-after", "7")], Some(7_000)),
@@ -203,6 +228,21 @@ mod tests {
             (&[("retry-after", "-1")], None),
             (&[("retry-after", "soon")], None),
             (&[("retry-after", "NaN")], None),
+            (&[("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "1m0.5s")], Some(60_500)),
+            (&[("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "20ms")], Some(20)),
+            (&[("x-ratelimit-remaining-tokens", "7"), ("x-ratelimit-reset-tokens", "20ms")], None),
+            (&[("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "soon")], None),
+            (
+                &[
+                    ("anthropic-ratelimit-tokens-remaining", "0"),
+                    ("anthropic-ratelimit-tokens-reset", "2026-11-21T22:00:30Z"),
+                ],
+                Some(30_000),
+            ),
+            (
+                &[("retry-after", "2"), ("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "9s")],
+                Some(2_000),
+            ),
         ];
         for (headers, want) in cases {
             let map: HeaderMap = headers

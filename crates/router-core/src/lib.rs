@@ -34,7 +34,7 @@ pub use moment::Moment;
 pub use pick::{Want, session_key};
 pub use price::Price;
 pub use reach::{Allowed, BadAllowed, Reach};
-pub use refusal::{Idle, Overload, Refusal, Upstream};
+pub use refusal::{BadTls, Idle, NoDial, Overload, Refusal, Upstream};
 pub use remote::{Api, Fit, Operation, Pause, Remote, RemoteInput, Rest, SecretKey};
 pub use resilience::{Reason, Resilience};
 pub use retry::RetryBudget;

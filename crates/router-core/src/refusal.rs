@@ -3,22 +3,20 @@
 //! One page maps refusals to HTTP, so that it can be reviewed as one. What the client did wrong, what this system lacks
 //! and what an engine did wrong are different variants, even where the same parser found them.
 
+mod dial;
+mod told;
 mod words;
 
 use std::fmt;
 
-use bytes::Bytes;
 use http::StatusCode;
 use wire::Dialect;
 use wire::http1::{BodyError, HeadError, RequestError};
 use wire::multipart::FormError;
-use wire::openai::{ErrorBody, ScanError};
+use wire::openai::ScanError;
 
-use crate::Reason;
+pub use dial::{BadTls, NoDial};
 
-/// Seconds until a client should ask again when no replica is ready. Short beside the minutes that an engine takes to
-/// start, because the first of several can be ready at any moment, and long enough that waiting clients are no load.
-const RETRY_AFTER_NO_REPLICA: u32 = 5;
 /// The status by which Anthropic says that it has too much to do.
 const OVERLOADED: u16 = 529;
 /// Most characters of a client's own text that a message repeats.
@@ -105,6 +103,13 @@ pub enum Refusal {
     Unreachable {
         /// Who.
         upstream: Upstream,
+    },
+    /// No connection to this upstream could be made, which is no pool. The request was not sent.
+    Undialed {
+        /// Who.
+        upstream: Upstream,
+        /// Why.
+        why: NoDial,
     },
     /// The upstream has an address that policies must not make the router speak to.
     Forbidden {
@@ -277,10 +282,13 @@ impl Refusal {
         Self::NotRouted { path: shorten(path), why }
     }
 
-    /// The HTTP status for a client of this dialect. Only Anthropic's knows 529.
+    /// The HTTP status for a client of this dialect. Only Anthropic's knows 529, and repeats a 429 however much money is missing.
     #[must_use]
     pub fn status_for(&self, dialect: Dialect) -> StatusCode {
         match self.status() {
+            _ if dialect == Dialect::Anthropic && matches!(self, Self::UpstreamLimited { money: true, .. }) => {
+                StatusCode::PAYMENT_REQUIRED
+            }
             status if status.as_u16() == OVERLOADED && dialect != Dialect::Anthropic => StatusCode::SERVICE_UNAVAILABLE,
             status => status,
         }
@@ -315,6 +323,7 @@ impl Refusal {
                 StatusCode::from_u16(OVERLOADED).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
             }
             Self::Unreachable { .. }
+            | Self::Undialed { .. }
             | Self::Forbidden { .. }
             | Self::Credentials { .. }
             | Self::UpstreamRedirects { .. }
@@ -356,6 +365,7 @@ impl Refusal {
             Self::Starting => "router_starting",
             Self::NoReplica { .. } => "no_replica_ready",
             Self::Unreachable { .. } => "upstream_unreachable",
+            Self::Undialed { why, .. } => why.code(),
             Self::Forbidden { .. } => "upstream_forbidden",
             Self::Credentials { refused: false, .. } => "upstream_credentials_missing",
             Self::Credentials { refused: true, .. } => "upstream_credentials_refused",
@@ -396,81 +406,6 @@ impl Refusal {
             Self::BadForm(why) => why.field(),
             _ => None,
         }
-    }
-
-    /// Seconds after which the same request may succeed: the `Retry-After` header.
-    #[must_use]
-    pub fn retry_after(&self) -> Option<u32> {
-        match self {
-            Self::Starting | Self::Overloaded(_) | Self::UpstreamOverloaded { .. } => Some(1),
-            Self::NoReplica { .. } | Self::KeysUnread => Some(RETRY_AFTER_NO_REPLICA),
-            Self::UpstreamLimited { seconds, .. } | Self::UpstreamResting { seconds, .. } => Some(*seconds),
-            _ => None,
-        }
-    }
-
-    /// Whether the same request can succeed soon, where the status would mislead clients that retry by themselves: the header
-    /// `x-should-retry`.
-    #[must_use]
-    pub fn should_retry(&self) -> Option<bool> {
-        matches!(self, Self::UpstreamLimited { money: true, .. }).then_some(false)
-    }
-
-    /// What kind of failure of a target it is; `None` for what no other target would do better.
-    #[must_use]
-    pub fn reason(&self) -> Option<Reason> {
-        Some(match self {
-            Self::Unreachable { .. } => Reason::ConnectFailure,
-            Self::UpstreamSilent { .. } => Reason::Timeout,
-            Self::UpstreamLimited { .. } => Reason::RateLimited,
-            Self::UpstreamOverloaded { .. } => Reason::Overloaded,
-            Self::Unfit { .. } => Reason::Unfit,
-            Self::Forbidden { .. }
-            | Self::Credentials { .. }
-            | Self::UpstreamResting { .. }
-            | Self::UpstreamRedirects { .. }
-            | Self::UpstreamStrange { .. }
-            | Self::UpstreamBroke { .. }
-            | Self::UpstreamFailed { .. }
-            | Self::UpstreamMalformed { .. }
-            | Self::UpstreamCut { .. } => Reason::ServerError,
-            _ => return None,
-        })
-    }
-
-    /// The methods to use instead: the `Allow` header.
-    #[must_use]
-    pub fn allow(&self) -> Option<&'static str> {
-        if let Self::WrongMethod { allow } = self { Some(allow) } else { None }
-    }
-
-    /// On how many further replicas the request may be tried, as long as its client has got nothing. One that was at an
-    /// engine when that broke may be what broke it, but far more often it only waited there; two more is what such a request
-    /// can cost at most.
-    #[must_use]
-    pub fn further_tries(&self) -> usize {
-        match self {
-            Self::Unreachable { .. } | Self::UpstreamBroke { .. } => 2,
-            Self::UpstreamFailed { .. } => 1,
-            _ => 0,
-        }
-    }
-
-    /// The body that the client gets, as JSON, in the dialect that it speaks.
-    #[must_use]
-    pub fn body(&self, dialect: Dialect, request_id: &str) -> Vec<u8> {
-        self.told(|error| dialect.error_body(error, self.status_for(dialect), request_id))
-    }
-
-    /// The event that ends a stream which had begun. `number` is its place among the events of a response.
-    #[must_use]
-    pub fn event(&self, dialect: Dialect, request_id: &str, number: u64) -> Bytes {
-        self.told(|error| dialect.error_event(error, self.status_for(dialect), request_id, number))
-    }
-
-    fn told<T>(&self, tell: impl FnOnce(&ErrorBody<'_>) -> T) -> T {
-        let message = self.to_string();
-        tell(&ErrorBody { message: &message, kind: self.kind(), param: self.param(), code: Some(self.code()) })
     }
 }
 

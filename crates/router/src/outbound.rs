@@ -1,19 +1,26 @@
 //! How what lies outside of our pools is reached: over which TLS, and at which addresses.
 
 use std::fmt;
+use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use router_core::Reach;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::{ClientConfig, RootCertStore};
+
+/// Finds the addresses of a host at a port.
+pub type Resolver = Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
 /// What connections to providers and services are made with.
 #[derive(Clone)]
 pub struct Outbound {
     pub(crate) tls: Arc<ClientConfig>,
     pub(crate) reach: Arc<Reach>,
+    pub(crate) resolver: Resolver,
 }
 
 /// Why a file of certificate authorities is of no use.
@@ -52,12 +59,26 @@ impl Outbound {
         Self::new(reach, authorities.collect::<Result<_, _>>().map_err(bad)?)
     }
 
+    /// The same, with the addresses of hosts from somewhere else than the system.
+    #[must_use]
+    pub fn resolved_by(self, resolver: Resolver) -> Self {
+        Self { resolver, ..self }
+    }
+
     fn with(reach: Reach, roots: RootCertStore) -> Self {
         // TLS 1.2 and 1.3 are all that the library has. Its provider is ring, the only one that is built in.
         let mut tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Self { tls: Arc::new(tls), reach: Arc::new(reach) }
+        Self {
+            tls: Arc::new(tls),
+            reach: Arc::new(reach),
+            resolver: Arc::new(|host, port| Box::pin(by_system(host, port))),
+        }
     }
+}
+
+async fn by_system(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(tokio::net::lookup_host((host, port)).await?.collect())
 }
 
 fn usual_roots() -> RootCertStore {

@@ -5,6 +5,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use crate::openai::ErrorBody;
+use crate::sse;
 
 /// Whose habits an API follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,10 +74,14 @@ impl Dialect {
     #[must_use]
     pub fn ends(self, events: &[u8]) -> bool {
         let text = events.trim_ascii_end();
-        if self == Self::OpenAi {
-            return text.ends_with(b"data: [DONE]") || text.ends_with(b"data:[DONE]");
+        if self == Self::OpenAi && text.ends_with(b"}") {
+            return false;
         }
-        let Some(name) = last_name(text) else { return false };
+        let last = last_event(text);
+        if self == Self::OpenAi {
+            return last.ends_with(b"data: [DONE]") || last.ends_with(b"data:[DONE]");
+        }
+        let Some(name) = name(last) else { return false };
         match self {
             Self::OpenAi => false,
             Self::Anthropic => matches!(name, b"message_stop" | b"error"),
@@ -85,19 +90,30 @@ impl Dialect {
             }
         }
     }
+
+    /// Whether the last of these whole events ends an answer that failed. Only responses have such an event beside the error.
+    #[must_use]
+    pub fn fails(self, events: &[u8]) -> bool {
+        self == Self::Responses && name(last_event(events.trim_ascii_end())) == Some(b"response.failed")
+    }
 }
 
-/// The `event` field of the last event, whose empty line is cut off. It stands first, as in every engine's streams.
-fn last_name(text: &[u8]) -> Option<&[u8]> {
-    let ends_blank_line = |at: &usize| {
-        let before = &text[..*at];
-        let before = before.strip_suffix(b"\r").unwrap_or(before);
-        before.is_empty() || before.ends_with(b"\n")
-    };
-    let start = memchr::memrchr_iter(b'\n', text).find(ends_blank_line).map_or(0, |at| at + 1);
-    let first = &text[start..];
-    let first = &first[..memchr::memchr(b'\n', first).unwrap_or(first.len())];
-    first.strip_prefix(b"event:").map(<[u8]>::trim_ascii)
+/// The last of these events that has data, without its empty line. Comments, and events without data, are none.
+fn last_event(mut text: &[u8]) -> &[u8] {
+    loop {
+        let start = sse::event_start(text, text.len());
+        let last = &text[start..];
+        if start == 0 || memchr::memmem::find(last, b"data").is_some() {
+            return last;
+        }
+        text = text[..start].trim_ascii_end();
+    }
+}
+
+/// The `event` field of an event. It stands anywhere in it, mostly first.
+fn name(event: &[u8]) -> Option<&[u8]> {
+    let mut lines = event.split(|byte| matches!(byte, b'\n' | b'\r'));
+    lines.find_map(|line| line.strip_prefix(b"event:")).map(<[u8]>::trim_ascii)
 }
 
 /// Anthropic's class of an error with this status.
@@ -172,9 +188,15 @@ mod tests {
             (OpenAi, "data:[DONE]\r\n\r\n", true),
             (OpenAi, "data: [DONE]\n\ndata: {}\n\n", false),
             (OpenAi, "event: message_stop\ndata: {}\n\n", false),
+            (OpenAi, "data: {}\n\ndata: [DONE]\n\n: bye\n\nevent:\n\n", true),
+            (OpenAi, ": bye\n\n", false),
+            (Anthropic, "event: message_stop\ndata: {}\n\n: bye\n\n", true),
             (Anthropic, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n", true),
             (Anthropic, "event: a\ndata: {}\n\nevent: message_stop\r\ndata: {}\r\n\r\n", true),
             (Anthropic, "event: error\ndata: {}\n\n", true),
+            (Anthropic, "event: a\rdata: {}\r\revent: message_stop\rdata: {}\r\r", true),
+            (Anthropic, "event: a\ndata: {}\n\n: a comment\nid: 7\nevent: message_stop\ndata: {}\n\n", true),
+            (Anthropic, "data: {}\nevent: message_stop\n\n", true),
             (Anthropic, "event: message_stop\ndata: {}\n\nevent: ping\ndata: {}\n\n", false),
             (Anthropic, "event: content_block_delta\ndata: message_stop\n\n", false),
             (Anthropic, "data: [DONE]\n\n", false),

@@ -5,11 +5,11 @@ mod opening;
 use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memmem::{Finder, FinderRev};
+use memchr::memmem::{self, Finder, FinderRev};
 
 use crate::Dialect;
 
-pub use opening::{StreamOpening, stream_opening};
+pub use opening::{StreamOpening, engine_opening, stream_opening};
 
 /// Longest unfinished event that is held back. A longer one passes on in pieces.
 const MOST_HELD: usize = 64 * 1024;
@@ -68,6 +68,10 @@ impl WholeEvents {
     }
 
     fn note(&mut self, events: &[u8]) {
+        // Comments and empty lines behind the last event are no events.
+        if self.done && memmem::find(events, b"data").is_none() {
+            return;
+        }
         self.done = self.dialect.ends(events);
         self.finished |= self.done;
         match self.dialect {
@@ -153,21 +157,34 @@ fn last_number(events: &[u8]) -> Option<u64> {
 /// These whole events without the one that only counts tokens, if it is among them: it has a usage and no choices.
 #[must_use]
 pub fn without_usage(events: Bytes) -> Bytes {
-    static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"choices\":[]"));
-    let Some(mark) = MARK.find(&events) else { return events };
-    let start = last_event_end(&events[..mark], 0).unwrap_or(0);
-    let ends = memchr::memchr2_iter(b'\n', b'\r', &events[mark..]).map(|at| mark + at + 1);
-    let end = ends.clone().find(|&end| ends_event(&events[mark..end])).unwrap_or(events.len());
-    // Lines that end in CR LF have their empty line end one byte later than one that ends in CR.
-    let end = if events[..end].ends_with(b"\r") && events.get(end) == Some(&b'\n') { end + 1 } else { end };
-    if memchr::memmem::find(&events[start..end], b"\"usage\"").is_none() {
-        return events;
+    static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"choices\":"));
+    for mark in MARK.find_iter(&events) {
+        let list = events[mark + MARK.needle().len()..].trim_ascii_start().strip_prefix(b"[");
+        if list.is_none_or(|list| !list.trim_ascii_start().starts_with(b"]")) {
+            continue;
+        }
+        let start = last_event_end(&events[..mark], 0).unwrap_or(0);
+        let ends = memchr::memchr2_iter(b'\n', b'\r', &events[mark..]).map(|at| mark + at + 1);
+        let end = ends.clone().find(|&end| ends_event(&events[mark..end])).unwrap_or(events.len());
+        // Lines that end in CR LF have their empty line end one byte later than one that ends in CR.
+        let end = if events[..end].ends_with(b"\r") && events.get(end) == Some(&b'\n') { end + 1 } else { end };
+        if !counts(&events[start..end]) {
+            continue;
+        }
+        return match (start, end == events.len()) {
+            (0, _) => events.slice(end..),
+            (_, true) => events.slice(..start),
+            (_, false) => [&events[..start], &events[end..]].concat().into(),
+        };
     }
-    match (start, end == events.len()) {
-        (0, _) => events.slice(end..),
-        (_, true) => events.slice(..start),
-        (_, false) => [&events[..start], &events[end..]].concat().into(),
-    }
+    events
+}
+
+/// Whether an event tells a count of tokens. Azure's first event has no choices and `"usage":null`.
+fn counts(event: &[u8]) -> bool {
+    static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\":"));
+    let given = |at| event[at + KEY.needle().len()..].trim_ascii_start().starts_with(b"{");
+    KEY.find_iter(event).any(given)
 }
 
 /// Whether these bytes end with an empty line. Lines end in LF, CR or CR LF.
@@ -184,6 +201,8 @@ fn last_event_end(bytes: &[u8], known: usize) -> Option<usize> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    const FILTERS: &str = "data: {\"choices\":[],\"prompt_filter_results\":[{}],\"usage\":null}\n\n";
 
     fn pass_all(events: &mut WholeEvents, parts: &[&str]) -> Vec<String> {
         parts
@@ -256,6 +275,9 @@ mod tests {
             (format!("{count}data: [DONE]\n\n"), "data: [DONE]\n\n"),
             (format!("data: a\n\n{count}b\n\n").replace('\n', "\r\n"), "data: a\r\n\r\nb\r\n\r\n"),
             ("data: {\"choices\":[]}\n\n".to_owned(), "data: {\"choices\":[]}\n\n"),
+            (count.replace(':', ": "), ""),
+            // Azure's first event stays, the count behind it goes.
+            (format!("{FILTERS}data: a\n\n{count}"), &format!("{FILTERS}data: a\n\n")),
             ("data: {\"choices\":[{}],\"usage\":{}}\n\n".to_owned(), "data: {\"choices\":[{}],\"usage\":{}}\n\n"),
         ];
         for (events, want) in cases {
@@ -269,6 +291,8 @@ mod tests {
         for cut in 0..text.len() {
             let mut events = WholeEvents::new(Dialect::Anthropic);
             pass_all(&mut events, &[&text[..cut], &text[cut..]]);
+            assert!(events.done(), "{cut}");
+            pass_all(&mut events, &[": nothing\n\n"]);
             assert!(events.done(), "{cut}");
             pass_all(&mut events, &["event: ping\ndata: {}\n\n"]);
             assert!(!events.done(), "{cut}");

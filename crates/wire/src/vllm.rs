@@ -38,19 +38,39 @@ pub fn trouble(status: u16, body: &[u8]) -> Trouble {
     }
 }
 
-/// Whether one of these whole events is an error: `{"error": …}` as its data, or an event of that name.
+/// Whether one of these whole events is an error: an event of that name, or data with an error at its top.
 #[must_use]
 pub fn has_error_event(events: &[u8]) -> bool {
-    static WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"error"));
-    // Inside an answer's text every quote is escaped, so what stands before the word on its line decides.
-    WORD.find_iter(events).any(|at| {
+    ERROR.find_iter(events).any(|at| {
         let line = line_before(events, at);
         if let Some(data) = line.strip_prefix(b"data:") {
-            let quoted = data.strip_suffix(b"\"").filter(|_| events.get(at + 5) == Some(&b'"'));
-            return matches!(quoted.map(<[u8]>::trim_ascii), Some(b"{" | br#"{"type":"# | br#"{"object":"#));
+            return tops(data, &events[at..]);
         }
         matches!(line, b"event:" | b"event: ") && matches!(events.get(at + 5), None | Some(b'\n' | b'\r'))
     })
+}
+
+/// Whether a whole plain answer of status 200 is an error all the same.
+#[must_use]
+pub fn is_error(answer: &[u8]) -> bool {
+    ERROR.find_iter(answer).any(|at| tops(&answer[..at], &answer[at..]))
+}
+
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"error"));
+
+/// Whether the word `error`, between these two parts of a JSON text, stands at its top: as the key of something, or as the type
+/// of the whole. Inside a text every quote is escaped, so a word with bare quotes is a key or a value.
+fn tops(before: &[u8], from: &[u8]) -> bool {
+    let (Some(before), Some(after)) = (before.strip_suffix(b"\""), from.strip_prefix(b"error\"")) else { return false };
+    let key = after.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+    let told = match key {
+        Some(value) => value.starts_with(b"{") || (value.starts_with(b"\"") && !value.starts_with(b"\"\"")),
+        None => {
+            let key = before.trim_ascii_end().strip_suffix(b":").map(<[u8]>::trim_ascii_end);
+            key.is_some_and(|key| key.ends_with(b"\"type\"") || key.ends_with(b"\"object\""))
+        }
+    };
+    told && depth(before) == 1
 }
 
 /// Whether a whole plain answer of status 200 says that the engine gave the request up. Each dialect says it in its way:
@@ -214,6 +234,13 @@ mod tests {
             ("event: error\r\ndata: {}\r\n\r\n", true),
             ("event:error\n\n", true),
             ("data: {\"type\": \"error\"}\n\n", true),
+            // As OpenRouter does, with a chunk around it.
+            ("data: {\"id\":\"c\",\"error\":{\"code\":502},\"choices\":[{\"finish_reason\":\"error\"}]}\n\n", true),
+            ("data: {\"error\":\"model not loaded\"}\n\n", true),
+            ("data: {\"error\":null,\"choices\":[{}]}\n\n", false),
+            ("data: {\"error\":\"\"}\n\n", false),
+            ("data: {\"response\":{\"error\":{\"code\":\"x\"}}}\n\n", false),
+            ("data: {\"choices\":[{\"finish_reason\":\"error\"}]}\n\n", false),
             ("event: errors\ndata: {}\n\n", false),
             ("data: {\"choices\":[{\"delta\":{\"content\":\"{\\\"error\\\":1}\"}}]}\n\n", false),
             ("data: {\"choices\":[],\"error\":null}\n\n", false),
@@ -224,6 +251,23 @@ mod tests {
         ];
         for (events, want) in cases {
             assert_eq!(has_error_event(events.as_bytes()), want, "{events:?}");
+        }
+    }
+
+    #[test]
+    fn finds_plain_answers_that_are_errors() {
+        let cases = [
+            (r#"{"error":{"message":"no"}}"#, true),
+            (r#"{"type":"error","error":{}}"#, true),
+            ("{\n  \"object\": \"error\"\n}", true),
+            (r#"{"id":"r","error":{"code":"server_error"},"status":"failed"}"#, true),
+            (r#"{"id":"r","error":null,"status":"completed"}"#, false),
+            (r#"{"choices":[{"message":{"content":"{\"error\":{}}"}}]}"#, false),
+            (r#"{"output":[{"error":{"code":"x"}}]}"#, false),
+            ("", false),
+        ];
+        for (answer, want) in cases {
+            assert_eq!(is_error(answer.as_bytes()), want, "{answer}");
         }
     }
 

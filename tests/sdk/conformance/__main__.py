@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from . import anthropic_messages, bedrock, openai_chat, openai_errors, openai_responses, through_router  # noqa: F401
+from . import anthropic_messages, bedrock, openai_chat, openai_errors, openai_responses, through_router, wrong  # noqa: F401
 from .harness import Place, run
 
 STAND_INS = frozenset(
@@ -105,6 +105,10 @@ def places(programs: pathlib.Path, stack: contextlib.ExitStack) -> Iterator[Plac
     yield Place("router before Anthropic", front, sim, can=ANTHROPIC, **key)
     other = {"chat_model": "claude-haiku-4-5", "claude": "gpt-4o"}
     yield Place("router between APIs", other_front, sim, can=TRANSLATED, **other, **key)
+    # The same API on both sides, and another one.
+    for name, models in (("of its own", {}), ("of another", other)):
+        wrong_front = router(programs, routes, stack)
+        yield Place(f"router before what is wrong, {name} API", wrong_front, sim, can=frozenset({"wrong"}), **models, **key)
     yield Place("router before failing OpenAI", failing, sim, can=frozenset({"chat", "passed-faults", "only"}), **key)
     yield Place("router before failing Anthropic", failing, sim, can=frozenset({"messages", "passed-faults", "only"}), **key)
 

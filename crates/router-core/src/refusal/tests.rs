@@ -36,6 +36,8 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::UpstreamSilent { upstream: pool(), seconds: 60 },
         Refusal::UpstreamEndless { upstream: pool(), seconds: 900 },
         Refusal::Unreachable { upstream: target() },
+        Refusal::Undialed { upstream: target(), why: NoDial::Name },
+        Refusal::Undialed { upstream: target(), why: NoDial::Tls(BadTls::Expired) },
         Refusal::Forbidden { upstream: target(), why: "a loopback address" },
         Refusal::Credentials { upstream: target(), refused: false },
         Refusal::Credentials { upstream: target(), refused: true },
@@ -89,6 +91,8 @@ fn maps_to_http() {
 504 server_error upstream_timeout 0 - 0
 504 server_error upstream_total_timeout 0 - 0
 502 server_error upstream_unreachable 0 - 2
+502 server_error upstream_unreachable 0 - 0
+502 server_error upstream_tls 0 - 0
 502 server_error upstream_forbidden 0 - 0
 502 server_error upstream_credentials_missing 0 - 0
 502 server_error upstream_credentials_refused 0 - 0
@@ -127,6 +131,16 @@ fn says_it_in_a_sentence() {
 fn repeats_no_endless_text() {
     let message = Refusal::unknown_model(&"é".repeat(100_000)).to_string();
     assert!(message.chars().count() < 250, "{}", message.len());
+}
+
+#[test]
+fn money_is_a_402_for_messages() {
+    let refusal = Refusal::UpstreamLimited { upstream: Upstream::Target("a".to_owned()), seconds: 7, money: true };
+    for (dialect, status) in [(Dialect::Anthropic, 402), (Dialect::OpenAi, 429), (Dialect::Responses, 429)] {
+        assert_eq!(refusal.status_for(dialect).as_u16(), status);
+    }
+    let body = String::from_utf8(refusal.body(Dialect::Anthropic, "r")).unwrap();
+    assert!(body.contains("billing_error"), "{body}");
 }
 
 #[test]

@@ -49,6 +49,7 @@ impl fmt::Display for Refusal {
                 write!(f, "No replica of pool {pool} could be reached.")
             }
             Self::Unreachable { upstream } => write!(f, "{upstream} could not be reached."),
+            Self::Undialed { upstream, why } => write!(f, "{upstream} could not be reached: {why}."),
             Self::Forbidden { upstream, why } => {
                 write!(f, "{upstream} has {why}, which this router must not connect to.")
             }

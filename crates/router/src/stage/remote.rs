@@ -5,11 +5,12 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use router_core::{
-    Api, Attempt, Fault, Fit, Pause, Policy, Reason, Refusal, Remote, Standing, Verdict, Work, retry_after,
+    Api, Attempt, Fault, Fit, NoDial, Pause, Policy, Reason, Refusal, Remote, Standing, Verdict, Work, retry_after,
 };
 use tokio::time::{Instant, timeout_at};
 use wire::Dialect;
 use wire::http1::{BareHead, Head, RequestHead, write_bare_head, write_head};
+use wire::translate::{Failure, Shape};
 
 use super::ask::{Ask, Sent};
 use super::limits::Limits;
@@ -20,7 +21,7 @@ use crate::clock;
 use crate::request_log;
 use crate::secrets::{Key, KeyFault};
 use crate::surface::Surface;
-use crate::upstream::{AskError, Begun, Conn, DialError, HOST_REST, dial, home};
+use crate::upstream::{AskError, Begun, Conn, DialError, HOST_REST, dial, home, is_encoded, is_events};
 use crate::worker::Worker;
 
 /// Version of Anthropic's API that is asked for where the client does not say.
@@ -162,15 +163,17 @@ async fn attempt(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: 
     };
     let after = retry_after(&head.headers, request_log::now());
     let (fault, body) = match &begun {
-        Begun::Well => (None, None),
+        Begun::Well | Begun::Empty => (None, None),
         Begun::Error(body) => (Fault::of_answer(head.status.as_u16(), body), Some(body)),
-        Begun::ErrorEvent(event) => (Some(Fault::of_event(event)), None),
+        Begun::Failed(text) => {
+            let failure = Failure::of_success(there.dialect(asked), text);
+            (Some(Fault::of_class(failure.class)), Some(text))
+        }
     };
     let Some(fault) = fault else {
         let passage = match &there.back {
-            // What stands before a provider shows pages to people; to a program that is no answer.
-            None if is_page(&head.headers) => {
-                Err(Refusal::UpstreamStrange { upstream: record.upstream(), why: "it is a web page".to_owned() })
+            _ if let Some(why) = strange(&head.headers, &begun, asked) => {
+                Err(Refusal::UpstreamStrange { upstream: record.upstream(), why: why.to_owned() })
             }
             None => Ok(Passage::Remote),
             Some(back) => back.success(&mut head, &mut conn, asked.limits, record).await,
@@ -202,8 +205,11 @@ async fn attempt(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: 
     let shows_key = there.key.is_some_and(|key| body.is_some_and(|body| key.is_in(body)));
     let outcome = match (body, shows_key) {
         (Some(body), false) if !matches!(fault, Fault::Credentials | Fault::Elsewhere) => {
-            let back = there.back.as_ref();
-            let passage = back.map_or(Passage::Remote, |back| back.failure(&mut head, body, record));
+            if fault == Fault::Money {
+                // Some clients would ask again all the same.
+                head.headers.insert("x-should-retry", HeaderValue::from_static("false"));
+            }
+            let passage = words(&mut head, &begun, body, fault, asked, there, record);
             Ok(reply(head, conn, attempt, asked, passage, fault.reason()))
         }
         _ => Err(told(fault, after, shows_key, record)),
@@ -211,9 +217,53 @@ async fn attempt(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: 
     Tried { outcome, after }
 }
 
-fn is_page(headers: &HeaderMap) -> bool {
-    let is = |value: &[u8]| value.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"text/html"));
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| is(value.as_bytes()))
+/// Why what came with a status of success is no answer to what was asked.
+fn strange(headers: &HeaderMap, begun: &Begun, asked: &Asked<'_>) -> Option<&'static str> {
+    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let generates = asked.surface.generates();
+    if matches!(begun, Begun::Empty) {
+        return Some("it is empty");
+    }
+    // What stands before a provider shows pages to people.
+    if kind.get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"text/html")) {
+        return Some("it is a web page");
+    }
+    if is_encoded(headers) {
+        return Some("it is compressed, which was not asked for");
+    }
+    match (asked.ask.stream, is_events(headers)) {
+        (true, false) if generates => Some("it is no stream"),
+        (false, true) if generates => Some("it is a stream"),
+        _ => None,
+    }
+}
+
+/// How a provider tells of its failure in the client's shape: as it came where that is this shape already.
+fn words(
+    head: &mut Head,
+    begun: &Begun,
+    body: &[u8],
+    fault: Fault,
+    asked: &Asked<'_>,
+    there: &There<'_>,
+    record: &Record,
+) -> Passage {
+    let client = Shape::from(record.dialect());
+    let failure = match (begun, &there.back) {
+        (Begun::Failed(text), _) => Failure::of_success(there.dialect(asked), text),
+        (_, Some(back)) => return back.failure(head, body, record),
+        // Bad requests that are about the router's own account are nothing that a client could set right.
+        (_, None) if fault == Fault::Money && matches!(head.status.as_u16(), 400 | 403) => {
+            Failure::read(client, head.status, body, None)
+        }
+        (_, None) if matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) => return Passage::Remote,
+        // No SDK finds its error in a page, or in nothing.
+        (_, None) => Failure::read(client, head.status, body, None),
+    };
+    head.status = failure.status_for(client);
+    head.headers.remove(header::CONTENT_ENCODING);
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Passage::Whole(failure.body(client, record.request_id()).into())
 }
 
 /// What the client is told in our own words, where it cannot have the provider's.
@@ -289,8 +339,9 @@ async fn exchange(
     let head = request_head(asked, there, record);
     // A plain answer begins when it is finished.
     let first = if asked.ask.stream { limits.until.min(Instant::now() + limits.first) } else { limits.until };
+    let streams = asked.ask.stream && asked.surface.generates();
     if let Some(conn) = worker.kept.take(&home(&asked.target.input), HOST_REST) {
-        match on(conn, &head, body.rest, dialect, first).await {
+        match on(conn, &head, body.rest, (dialect, streams), first).await {
             Err(AskError::Stale) => worker.metrics.stale_connections.inc(),
             other => return other.map_err(|error| refusal(&error, limits, record)),
         }
@@ -301,25 +352,27 @@ async fn exchange(
         tracing::warn!(host = %asked.target.input.authority, target = upstream.name(), %error, "target not reached");
         match error {
             DialError::Forbidden(why) => Refusal::Forbidden { upstream, why },
-            DialError::Late => {
-                record.timed_out("connect");
-                Refusal::Unreachable { upstream }
+            error => {
+                if matches!(error, DialError::Late) {
+                    record.timed_out("connect");
+                }
+                Refusal::Undialed { upstream, why: error.told().unwrap_or(NoDial::Refused) }
             }
-            DialError::Io(_) => Refusal::Unreachable { upstream },
         }
     })?;
     worker.metrics.upstream_connects.inc();
-    on(conn, &head, body.rest, dialect, first).await.map_err(|error| refusal(&error, limits, record))
+    on(conn, &head, body.rest, (dialect, streams), first).await.map_err(|error| refusal(&error, limits, record))
 }
 
 async fn on(
     mut conn: Conn,
     head: &[u8],
     body: &[u8],
-    dialect: Dialect,
+    (dialect, streams): (Dialect, bool),
     until: Instant,
 ) -> Result<(Head, Begun, Conn), AskError> {
-    let (head, begun) = timeout_at(until, conn.begin(head, body, dialect)).await.unwrap_or(Err(AskError::Silent))?;
+    let (head, begun) =
+        timeout_at(until, conn.begin(head, body, dialect, streams)).await.unwrap_or(Err(AskError::Silent))?;
     Ok((head, begun, conn))
 }
 

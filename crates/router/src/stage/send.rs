@@ -17,7 +17,7 @@ use super::limits::Limits;
 use super::settle::Record;
 use crate::clock;
 use crate::live::Live;
-use crate::upstream::{Answer, AskError, Conn, Home, Opening, is_events};
+use crate::upstream::{Answer, AskError, Conn, Home, Opening};
 use crate::worker::Worker;
 
 /// An answer that has begun.
@@ -89,7 +89,7 @@ pub(crate) async fn send(
             continue;
         }
         let Answer { head, conn, opening } = outcome?;
-        if opening == Opening::Failed && !is_events(&head.headers) {
+        if opening == Opening::Failed {
             // Its status says that all is well, and its client would believe that.
             return Err(Refusal::UpstreamFailed { upstream: record.upstream() });
         }

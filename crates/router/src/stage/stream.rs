@@ -96,7 +96,8 @@ pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> R
             return response;
         }
     };
-    let events = is_events(&headers) && !matches!(head.framing, Framing::Length(_)) && translator.is_none();
+    let counted = matches!(head.framing, Framing::Length(_));
+    let events = is_events(&headers) && (strict || !counted) && translator.is_none();
     let long = record.generates()
         && translator.is_none()
         && head.status == StatusCode::OK
@@ -106,7 +107,7 @@ pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> R
         conn: Some(conn),
         decoder: BodyDecoder::new(head.framing),
         // What leaves has another length.
-        framing: if translator.is_some() { Framing::Chunked } else { head.framing },
+        framing: if translator.is_some() || (events && counted) { Framing::Chunked } else { head.framing },
         translator,
         reusable: head.reusable,
         hides_usage: events && record.hides_usage(),
@@ -264,7 +265,7 @@ impl Relay {
             long.look(&data);
         }
         if let Some(events) = self.events.as_mut().filter(|_| !data.is_empty()) {
-            self.failed |= has_error_event(&data);
+            self.failed |= has_error_event(&data) || self.record.dialect().fails(&data);
             if let Some(end) = gave_up(self.record.dialect(), &data) {
                 data.truncate(end);
                 events.take_back();
@@ -293,8 +294,9 @@ impl Relay {
     /// an answer that ends in good order looks complete.
     fn break_off(&mut self, why: &Refusal, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         self.conn = None;
-        if self.translator.as_ref().is_some_and(|translator| translator.done()) {
-            // The client has the whole answer; that the connection goes on says nothing.
+        let said = self.strict && !self.failed && self.events.as_ref().is_some_and(WholeEvents::done);
+        if said || self.translator.as_ref().is_some_and(|translator| translator.done()) {
+            // The client has the whole answer; that the connection goes on, or breaks, says nothing.
             self.end();
             return Poll::Ready(None);
         }

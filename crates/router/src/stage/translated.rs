@@ -82,9 +82,6 @@ impl Back {
             let stream = stream.ok_or_else(|| strange("it is a stream".to_owned(), record))?;
             return Ok(Passage::Translated(Box::new(stream)));
         }
-        if self.stream {
-            return Err(strange("it is no stream".to_owned(), record));
-        }
         let read = timeout_at(limits.until, whole(conn, head)).await.unwrap_or(Err(AskError::Silent));
         let body = read.map_err(|error| refusal(&error, limits, record))?;
         let body = body.ok_or_else(|| strange(format!("it has more than {MOST} bytes"), record))?;

@@ -4,17 +4,24 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
-use router_core::{Api, RemoteInput};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use router_core::{Api, BadTls, NoDial, RemoteInput};
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpStream, lookup_host};
-use tokio::time::{Instant, timeout_at};
+use rustls::{AlertDescription, CertificateError, Error as TlsError};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::conn::{Conn, Home};
 use super::stream::Stream;
 use super::tcp;
 use crate::outbound::Outbound;
+
+/// How long one address may stay silent before the next one is tried beside it: the recommendation of RFC 8305.
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -25,9 +32,45 @@ pub(crate) enum DialError {
     /// It took too long.
     #[error("no connection in time")]
     Late,
-    /// No address answers, or TLS failed.
+    /// The name has no address.
+    #[error("its name cannot be resolved: {0}")]
+    Name(io::Error),
+    /// No address answers.
     #[error("{0}")]
-    Io(#[from] io::Error),
+    Connect(io::Error),
+    /// TLS was not agreed on.
+    #[error("TLS: {0}")]
+    Tls(io::Error),
+}
+
+impl DialError {
+    /// What a client is told; `None` for what is forbidden.
+    pub(crate) fn told(&self) -> Option<NoDial> {
+        Some(match self {
+            Self::Forbidden(_) => return None,
+            Self::Late => NoDial::Late,
+            Self::Name(_) => NoDial::Name,
+            Self::Connect(_) => NoDial::Refused,
+            Self::Tls(error) => NoDial::Tls(bad_tls(error)),
+        })
+    }
+}
+
+fn bad_tls(error: &io::Error) -> BadTls {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
+        Some(TlsError::InvalidCertificate(why)) => match why {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => BadTls::Expired,
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => BadTls::Early,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => BadTls::WrongName,
+            // One whose authority has the name of ours, and not its key.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => BadTls::Untrusted,
+            _ => BadTls::BadCertificate,
+        },
+        Some(TlsError::AlertReceived(AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure))
+        | Some(TlsError::PeerIncompatible(_)) => BadTls::Versions,
+        Some(TlsError::InvalidMessage(_)) => BadTls::NotTls,
+        _ => BadTls::Broken,
+    }
 }
 
 /// Where kept connections to this host lie.
@@ -37,30 +80,31 @@ pub(crate) fn home(remote: &RemoteInput) -> Home {
 
 /// A connection to this host, over TLS if it is to be, by the time `until`.
 pub(crate) async fn dial(remote: &RemoteInput, outbound: &Outbound, until: Instant) -> Result<Conn, DialError> {
-    timeout_at(until, dial_all(remote, outbound, until)).await.unwrap_or(Err(DialError::Late))
+    timeout_at(until, dial_all(remote, outbound)).await.unwrap_or(Err(DialError::Late))
 }
 
-async fn dial_all(remote: &RemoteInput, outbound: &Outbound, until: Instant) -> Result<Conn, DialError> {
-    let addresses = addresses(remote).await?;
+async fn dial_all(remote: &RemoteInput, outbound: &Outbound) -> Result<Conn, DialError> {
+    let addresses = addresses(remote, outbound).await.map_err(DialError::Name)?;
     for address in &addresses {
         judge(remote, outbound, address.ip())?;
     }
-    let stream = connect(&addresses, until).await?;
+    let stream = connect(&addresses).await.map_err(DialError::Connect)?;
     let stream = if remote.secure {
-        let name = ServerName::try_from(remote.host.clone()).map_err(io::Error::other)?;
+        let name =
+            ServerName::try_from(remote.host.clone()).map_err(|error| DialError::Tls(io::Error::other(error)))?;
         let connector = TlsConnector::from(Arc::clone(&outbound.tls));
-        Stream::Tls(Box::new(connector.connect(name, stream).await?))
+        Stream::Tls(Box::new(connector.connect(name, stream).await.map_err(DialError::Tls)?))
     } else {
         Stream::Plain(stream)
     };
     Ok(Conn::new(stream, home(remote)))
 }
 
-async fn addresses(remote: &RemoteInput) -> io::Result<Vec<SocketAddr>> {
+async fn addresses(remote: &RemoteInput, outbound: &Outbound) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = remote.host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, remote.port)]);
     }
-    let addresses: Vec<_> = lookup_host((remote.host.as_str(), remote.port)).await?.collect();
+    let addresses = (outbound.resolver)(remote.host.clone(), remote.port).await?;
     if addresses.is_empty() {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
     }
@@ -78,17 +122,53 @@ fn judge(remote: &RemoteInput, outbound: &Outbound, address: IpAddr) -> Result<(
     forbidden.map_or(Ok(()), |why| Err(DialError::Forbidden(why)))
 }
 
-/// One address after the other; none but the last may take all the time that is left.
-async fn connect(addresses: &[SocketAddr], until: Instant) -> io::Result<TcpStream> {
+/// The first address that answers. One that fails or stays silent is followed by the next, of the other family where there is one:
+/// a network that loses all of IPv6 costs a connection a quarter of a second.
+async fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let mut rest = in_turns(addresses).into_iter();
+    let mut tries = FuturesUnordered::new();
     let mut failed = io::Error::from(io::ErrorKind::NotFound);
-    for (at, address) in addresses.iter().enumerate() {
-        let now = Instant::now();
-        let part = if at + 1 == addresses.len() { until } else { now + until.saturating_duration_since(now) / 2 };
-        match timeout_at(part, tcp::connect(*address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => failed = error,
-            Err(_) => failed = io::ErrorKind::TimedOut.into(),
+    loop {
+        match rest.next() {
+            Some(address) => tries.push(tcp::connect(address)),
+            None if tries.is_empty() => return Err(failed),
+            None => {}
+        }
+        let more = rest.len() > 0;
+        tokio::select! {
+            Some(outcome) = tries.next() => match outcome {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failed = error,
+            },
+            () = sleep(HEAD_START), if more => {}
         }
     }
-    Err(failed)
+}
+
+/// The same addresses, with the families in turns; the first one stays first.
+fn in_turns(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (same, other): (Vec<SocketAddr>, Vec<_>) = addresses.iter().partition(|address| address.is_ipv6() == first);
+    let mut other = other.into_iter();
+    let mut turns: Vec<SocketAddr> =
+        same.into_iter().flat_map(|address| [Some(address), other.next()].into_iter().flatten()).collect();
+    turns.extend(other);
+    turns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns() {
+        let all = |texts: &str| texts.split(' ').map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
+        for (given, want) in [
+            ("[::1]:1 [::2]:1 [::3]:1 1.1.1.1:1", "[::1]:1 1.1.1.1:1 [::2]:1 [::3]:1"),
+            ("1.1.1.1:1 [::1]:1 [::2]:1", "1.1.1.1:1 [::1]:1 [::2]:1"),
+            ("1.1.1.1:1", "1.1.1.1:1"),
+        ] {
+            assert_eq!(in_turns(&all(given)), all(want), "{given}");
+        }
+    }
 }

@@ -7,9 +7,11 @@ use std::future::poll_fn;
 use std::task::ready;
 
 use bytes::Bytes;
+use http::{HeaderValue, header};
 use wire::Dialect;
 use wire::http1::{Framing, Head};
 use wire::sse::{StreamOpening, stream_opening};
+use wire::vllm::is_error;
 
 use super::opening::is_events;
 use super::{AskError, Conn};
@@ -19,6 +21,8 @@ const MOST_LOOKED_AT: usize = 64 * 1024;
 /// What framing adds to that at most, by chunks that are not hostile.
 const MOST_FRAMED: usize = 2 * MOST_LOOKED_AT;
 
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+
 /// An answer of a provider that has begun.
 #[derive(Debug)]
 pub(crate) enum Begun {
@@ -26,8 +30,11 @@ pub(crate) enum Begun {
     Well,
     /// Its status says that it is none. With its body, as far as it was waited for.
     Error(Bytes),
-    /// It is a stream whose first event of weight is this error.
-    ErrorEvent(Bytes),
+    /// Its status says that it is a success, but it is this error: the first event of weight of a stream, or the whole of a plain
+    /// answer.
+    Failed(Bytes),
+    /// Its status says that it is a success, and nothing follows.
+    Empty,
 }
 
 impl Conn {
@@ -37,12 +44,18 @@ impl Conn {
         head: &[u8],
         body: &[u8],
         dialect: Dialect,
+        streams: bool,
     ) -> Result<(Head, Begun), AskError> {
-        let head = self.ask(head, body).await?;
+        let mut head = self.ask(head, body).await?;
+        if streams && head.status.is_success() && !head.headers.contains_key(header::CONTENT_TYPE) {
+            // What does not say what it is, is what was asked for.
+            head.headers.insert(header::CONTENT_TYPE, EVENTS);
+        }
         let events = is_events(&head.headers);
         let error = !head.status.is_success();
-        let short = matches!(head.framing, Framing::Length(length) if length <= MOST_LOOKED_AT as u64);
-        if !(error || events || short) {
+        // Providers write a plain answer when it is finished, so waiting for the whole of one costs nothing.
+        let long = matches!(head.framing, Framing::Length(length) if length > MOST_LOOKED_AT as u64);
+        if long && !(error || events) {
             return Ok((head, Begun::Well));
         }
         let begun = poll_fn(|cx| {
@@ -56,21 +69,25 @@ impl Conn {
                     match stream_opening(dialect, &body) {
                         StreamOpening::Token => return Ok(Begun::Well).into(),
                         StreamOpening::Error(event) => {
-                            return Ok(Begun::ErrorEvent(Bytes::copy_from_slice(event))).into();
+                            return Ok(Begun::Failed(Bytes::copy_from_slice(event))).into();
                         }
                         // A stream that ends without a word was cut, whatever its framing says.
                         StreamOpening::Nothing if whole => return Err(AskError::Closed).into(),
                         StreamOpening::Nothing => {}
                     }
                 }
+                if whole && !events && !error {
+                    return Ok(plain(&body)).into();
+                }
                 if enough || self.buffer().len() >= MOST_FRAMED {
                     return Ok(Begun::Well).into();
                 }
                 match ready!(self.poll_read(cx)) {
                     Ok(1..) => {}
-                    Ok(0) if error && head.framing == Framing::UntilClose => {
+                    Ok(0) if (error || !events) && head.framing == Framing::UntilClose => {
                         let (body, _) = self.peek(head.framing, MOST_FRAMED)?;
-                        return Ok(Begun::Error(Bytes::copy_from_slice(&body))).into();
+                        return Ok(if error { Begun::Error(Bytes::copy_from_slice(&body)) } else { plain(&body) })
+                            .into();
                     }
                     // An error of the socket is told once, so nothing more is read from this one.
                     Ok(0) | Err(_) => return Err(AskError::Closed).into(),
@@ -79,5 +96,16 @@ impl Conn {
         })
         .await?;
         Ok((head, begun))
+    }
+}
+
+/// What the whole of a plain answer is.
+fn plain(body: &[u8]) -> Begun {
+    if body.trim_ascii().is_empty() {
+        Begun::Empty
+    } else if is_error(body) {
+        Begun::Failed(Bytes::copy_from_slice(body))
+    } else {
+        Begun::Well
     }
 }

@@ -10,8 +10,8 @@ use bytes::BytesMut;
 use http::{HeaderMap, StatusCode, header};
 use wire::Dialect;
 use wire::http1::{BodyDecoder, Framing, Head, Step};
-use wire::sse::WholeEvents;
-use wire::vllm::{Trouble, gave_up, has_error_event, is_aborted, trouble};
+use wire::sse::{StreamOpening, WholeEvents, engine_opening};
+use wire::vllm::{Trouble, gave_up, is_aborted, trouble};
 
 use super::{AskError, Conn};
 
@@ -19,7 +19,7 @@ use super::{AskError, Conn};
 const MOST_LOOKED_AT: usize = 8 * 1024;
 /// Longest plain answer that is waited for: some ten thousand tokens. Engines write it at once when it is finished.
 pub(crate) const MOST_WAITED_FOR: usize = 64 * 1024;
-/// Bytes that a stream's first event mostly fits into, framing included.
+/// Bytes that a stream's events up to its first token mostly fit into, framing included.
 const FIRST_LOOK: usize = 1024;
 
 /// An answer that has begun, its body still in the connection.
@@ -37,13 +37,13 @@ pub(crate) enum Opening {
     Well,
     /// A status of 500 or more, and what it is about.
     Trouble(Trouble),
-    /// A status of 200, but the first event is an error, or the answer that the engine gave up.
+    /// A status of 200, but an error comes before the first token, or the engine gave the answer up.
     Failed,
 }
 
 impl Conn {
     /// Sends a request and reads its answer's head and as much of its body as tells how it opens: an error's whole body, a
-    /// stream's first event, the whole of a short plain answer. Nothing of that would be of use to a client alone.
+    /// stream's events up to its first token, the whole of a short plain answer. Nothing of that would be of use to a client alone.
     pub(crate) async fn answer(mut self, head: &[u8], body: &[u8], dialect: Dialect) -> Result<Answer, AskError> {
         let head = self.ask(head, body).await?;
         let opening = self.look(&head, dialect).await?;
@@ -78,16 +78,17 @@ impl Conn {
     /// What is known from the bytes that have come so far, if that is enough.
     fn opening(&self, head: &Head, events: bool, dialect: Dialect) -> Result<Option<Opening>, AskError> {
         if events {
-            // Events that came at once are many, and the first one is short.
+            // Events that came at once are many, and those up to the first token are short.
             let (body, _) = self.peek(head.framing, FIRST_LOOK)?;
-            if WholeEvents::first(&body).is_some() {
+            if engine_opening(dialect, &body) != StreamOpening::Nothing {
                 return Ok(Some(judge(head.status, events, dialect, &body)));
             }
         }
         let most = if head.status.is_server_error() || events { MOST_LOOKED_AT } else { MOST_WAITED_FOR };
         // Framing has its part of the bytes.
         let (body, whole) = self.peek(head.framing, 2 * most)?;
-        let enough = whole || body.len() >= most || (events && WholeEvents::first(&body).is_some());
+        let spoken = events && engine_opening(dialect, &body) != StreamOpening::Nothing;
+        let enough = whole || body.len() >= most || spoken;
         Ok(enough.then(|| judge(head.status, events, dialect, &body)))
     }
 
@@ -124,7 +125,7 @@ fn judge(status: StatusCode, events: bool, dialect: Dialect, body: &[u8]) -> Ope
     }
     let failed = if events {
         let first = WholeEvents::first(body).unwrap_or_default();
-        gave_up(dialect, first).is_some() || has_error_event(first)
+        gave_up(dialect, first).is_some() || matches!(engine_opening(dialect, body), StreamOpening::Error(_))
     } else {
         is_aborted(dialect, body)
     };
@@ -134,6 +135,11 @@ fn judge(status: StatusCode, events: bool, dialect: Dialect, body: &[u8]) -> Ope
 /// Whether the answer is a stream of server-sent events in clear text.
 pub(crate) fn is_events(headers: &HeaderMap) -> bool {
     let is = |value: &[u8]| value.get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"));
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| is(value.as_bytes()))
-        && !headers.contains_key(header::CONTENT_ENCODING)
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| is(value.as_bytes())) && !is_encoded(headers)
+}
+
+/// Whether the answer is compressed, which it is not asked to be.
+pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
+    let plain = |value: &[u8]| value.is_empty() || value.eq_ignore_ascii_case(b"identity");
+    headers.get_all(header::CONTENT_ENCODING).iter().any(|value| !plain(value.as_bytes()))
 }

@@ -26,10 +26,11 @@ const OTHERS: [&[u8]; 3] = [b"\"tool_calls\"", b"\"function_call\"", b"\"audio\"
 /// Reads the start of a stream; what is not a whole event yet does not count.
 #[must_use]
 pub fn stream_opening(dialect: Dialect, bytes: &[u8]) -> StreamOpening<'_> {
-    let mut rest = bytes;
+    // A mark of byte order may stand before the first event.
+    let mut rest = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     while let Some(event) = WholeEvents::first(rest) {
         rest = &rest[event.len()..];
-        if has_error_event(event) || (dialect == Dialect::Responses && name(event) == b"response.failed") {
+        if has_error_event(event) || dialect.fails(event) {
             return StreamOpening::Error(event);
         }
         if speaks(dialect, event) {
@@ -37,6 +38,37 @@ pub fn stream_opening(dialect: Dialect, bytes: &[u8]) -> StreamOpening<'_> {
         }
     }
     StreamOpening::Nothing
+}
+
+/// The same of an engine of ours, whose streams are known: what does not go before a token there is one.
+#[must_use]
+pub fn engine_opening(dialect: Dialect, bytes: &[u8]) -> StreamOpening<'_> {
+    let mut rest = bytes;
+    while let Some(event) = WholeEvents::first(rest) {
+        rest = &rest[event.len()..];
+        if has_error_event(event) || dialect.fails(event) {
+            return StreamOpening::Error(event);
+        }
+        if speaks(dialect, event) || !precedes(dialect, event) {
+            return StreamOpening::Token;
+        }
+    }
+    StreamOpening::Nothing
+}
+
+/// Whether an event is one of those that vLLM sends before the first token.
+fn precedes(dialect: Dialect, event: &[u8]) -> bool {
+    match dialect {
+        Dialect::OpenAi => values(event, b"\"role\"").next().is_some(),
+        Dialect::Anthropic => matches!(name(event), b"message_start" | b"content_block_start" | b"ping"),
+        Dialect::Responses => matches!(
+            name(event),
+            b"response.created"
+                | b"response.in_progress"
+                | b"response.output_item.added"
+                | b"response.content_part.added"
+        ),
+    }
 }
 
 fn speaks(dialect: Dialect, event: &[u8]) -> bool {
@@ -125,6 +157,23 @@ mod tests {
     }
 
     #[test]
+    fn an_engine_says_nothing_only_by_what_is_known() {
+        use Dialect::{Anthropic, OpenAi, Responses};
+        let cases = [
+            (OpenAi, ROLE, StreamOpening::Nothing),
+            (OpenAi, "data: {\"anything\":1}\n\n", StreamOpening::Token),
+            (OpenAi, "data: {\"error\":{}}\n\n", StreamOpening::Error(b"data: {\"error\":{}}\n\n")),
+            (Anthropic, START, StreamOpening::Nothing),
+            (Anthropic, "data: a\n\n", StreamOpening::Token),
+            (Responses, CREATED, StreamOpening::Nothing),
+            (Responses, "event: response.new\ndata: a\n\n", StreamOpening::Token),
+        ];
+        for (dialect, text, want) in cases {
+            assert_eq!(engine_opening(dialect, text.as_bytes()), want, "{dialect:?} {text}");
+        }
+    }
+
+    #[test]
     fn an_error_that_comes_first_is_told() {
         let cases = [
             (
@@ -147,6 +196,8 @@ mod tests {
             ),
         ];
         for (dialect, before, error, token) in cases {
+            let text = format!("\u{feff}{error}");
+            assert_eq!(stream_opening(dialect, text.as_bytes()), StreamOpening::Error(error.as_bytes()), "{dialect:?}");
             let text = format!("{before}{error}");
             assert_eq!(stream_opening(dialect, text.as_bytes()), StreamOpening::Error(error.as_bytes()), "{dialect:?}");
             let text = format!("{before}{token}{error}");

@@ -5,6 +5,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Shape;
+use super::events::{Events, MOST_OF_AN_ANSWER};
+use crate::Dialect;
 use crate::openai::ErrorBody;
 
 /// What kind of failure it is: what decides whether another target is asked, and how the client is told.
@@ -55,22 +57,57 @@ struct Error {
     message: Option<Value>,
     code: Option<Value>,
     param: Option<Value>,
+    /// Where Anthropic (`error_code`) and Gemini (`reason`) name the exact case.
+    details: Option<Value>,
 }
 
-/// Codes and types that mean that the money is gone, not that the pace is too high.
-const MONEY: [&str; 5] = [
+impl Error {
+    /// The exact case, but for a code that only repeats the status.
+    fn code(&self) -> Option<String> {
+        let own = word(self.code.as_ref()).filter(|code| code.parse::<u16>().is_err());
+        own.or_else(|| match self.details.as_ref()? {
+            Value::Array(items) => items.iter().find_map(|item| word(item.get("reason"))),
+            details => word(details.get("error_code")),
+        })
+    }
+
+    /// Whether the money behind the key is spent. Words count only where a provider does not repeat the request in them: a
+    /// client must not be able to say them for it.
+    fn is_money(&self, status: StatusCode, kind: Option<&str>) -> bool {
+        let message = word(self.message.as_ref()).unwrap_or_default().to_ascii_lowercase();
+        let named = [self.code().as_deref(), kind].into_iter().flatten().any(|name| MONEY.contains(&name));
+        let pace = status == StatusCode::TOO_MANY_REQUESTS;
+        named
+            || message.starts_with("your credit balance is too low")
+            || (pace && message.starts_with("you exceeded your current quota, please check your plan and billing"))
+            || (pace && MONEY.iter().any(|name| message.contains(name)))
+    }
+
+    /// Whether the key is the matter, whatever the status: Gemini says so by a 400.
+    fn is_key(&self) -> bool {
+        self.code().is_some_and(|code| matches!(code.as_str(), "API_KEY_INVALID" | "invalid_api_key"))
+    }
+}
+
+/// Codes and types that mean that the money is gone, not that the pace is too high. Anthropic's are those of its SDK 2.10.0;
+/// `ramp_limit_exceeded` is not among them, as it passes with time.
+const MONEY: [&str; 8] = [
     "insufficient_quota",
     "billing_error",
     "billing_hard_limit_reached",
+    "billing_not_active",
     "enforced_spend_limit_reached",
     "contract_spend_limit_reached",
+    "linked_organization_spend_limit_reached",
+    "linked_organization_billing_unavailable",
 ];
 
 impl Failure {
     /// Reads an answer of an error's status. `kind` is what a header says of it (Bedrock's `x-amzn-errortype`).
     #[must_use]
     pub fn read(from: Shape, status: StatusCode, body: &[u8], kind: Option<&str>) -> Self {
-        let error = parse(body);
+        let mut error = parse(body);
+        error.message = error.message.or_else(|| plain_words(body));
         // `ThrottlingException:http://…` names its class before the colon.
         let kind = kind.and_then(|k| k.split(':').next()).map(str::to_owned).or_else(|| word(error.kind.as_ref()));
         let class = match kind.as_deref().filter(|_| from == Shape::Converse) {
@@ -81,18 +118,39 @@ impl Failure {
         Self::new(class, status, &error, kind)
     }
 
+    /// Reads an error that came with a status of 200: an event of a stream, or a whole answer.
+    #[must_use]
+    pub fn of_success(dialect: Dialect, text: &[u8]) -> Self {
+        let mut data = Vec::new();
+        let mut note = |_: &[u8], event: &[u8]| {
+            data.extend_from_slice(event);
+            true
+        };
+        let mut events = Events::new(MOST_OF_AN_ANSWER);
+        // What is too long is read as far as it goes, and is a failure whatever it says.
+        let _ = events.push(text, &mut note);
+        events.finish(&mut note);
+        let data = if data.is_empty() { text } else { &data };
+        match dialect {
+            Dialect::Anthropic => Self::of_messages(data),
+            Dialect::OpenAi | Dialect::Responses => Self::of_openai(data),
+        }
+    }
+
     /// Reads an error within a stream or an answer of OpenAI's kind.
     pub(crate) fn of_openai(body: &[u8]) -> Self {
         let error = parse(body);
         let kind = word(error.kind.as_ref());
-        let named = [word(error.code.as_ref()), kind.clone()];
+        let named = [error.code(), kind.clone()];
         let says = |part: &str| named.iter().flatten().any(|word| word.contains(part));
         let number = error.code.as_ref().and_then(Value::as_u64).and_then(|n| u16::try_from(n).ok());
         let status = match number.and_then(|n| StatusCode::from_u16(n).ok()).filter(|s| s.as_u16() >= 400) {
             Some(status) => status,
-            None if says("rate_limit") || says("insufficient_quota") => StatusCode::TOO_MANY_REQUESTS,
+            None if says("rate_limit") || error.is_money(StatusCode::OK, kind.as_deref()) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             None if says("overloaded") || says("slow_down") => StatusCode::SERVICE_UNAVAILABLE,
-            None if says("invalid") => StatusCode::BAD_REQUEST,
+            None if says("invalid") || says("context_length_exceeded") => StatusCode::BAD_REQUEST,
             None => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(by_status(status, &error, kind.as_deref()), status, &error, kind)
@@ -143,12 +201,11 @@ impl Failure {
     }
 
     fn new(class: Class, status: StatusCode, error: &Error, kind: Option<String>) -> Self {
-        let code = word(error.code.as_ref()).filter(|code| code.parse::<u16>().is_err());
         if class == Class::Credentials {
             let message = "the target does not accept the router's credentials".to_owned();
             return Self { class, status, message, code: None, param: None };
         }
-        let code = code.or_else(|| kind.filter(|k| MONEY.contains(&k.as_str())));
+        let code = error.code().or_else(|| kind.filter(|k| MONEY.contains(&k.as_str())));
         let message = word(error.message.as_ref()).unwrap_or_else(|| format!("the target answered {status}"));
         Self { class, status, message, code, param: word(error.param.as_ref()) }
     }
@@ -197,12 +254,28 @@ impl Failure {
 }
 
 fn parse(body: &[u8]) -> Error {
-    let mut body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let mut body: Value = match serde_json::from_slice(body).unwrap_or_default() {
+        // Gemini's compatible endpoint puts its error into a list.
+        Value::Array(items) => items.into_iter().next().unwrap_or_default(),
+        body => body,
+    };
+    // A response that failed holds its error.
+    if let Some(response) = body.get_mut("response").filter(|response| response.is_object()) {
+        body = response.take();
+    }
     match body.get_mut("error").map(Value::take) {
         Some(Value::String(message)) => Error { message: Some(Value::String(message)), ..Error::default() },
         Some(error @ Value::Object(_)) => serde_json::from_value(error).unwrap_or_default(),
         _ => serde_json::from_value(body).unwrap_or_default(),
     }
+}
+
+/// The words of an error that is a sentence and no JSON.
+fn plain_words(body: &[u8]) -> Option<Value> {
+    let text = std::str::from_utf8(body).ok()?.trim();
+    let sentence =
+        (1..=512).contains(&text.len()) && !text.starts_with(['<', '{', '[']) && !text.contains(char::is_control);
+    sentence.then(|| text.into())
 }
 
 /// A text, or a number as a text.
@@ -215,14 +288,10 @@ fn word(value: Option<&Value>) -> Option<String> {
 }
 
 fn by_status(status: StatusCode, error: &Error, kind: Option<&str>) -> Class {
-    let code = word(error.code.as_ref());
-    let message = word(error.message.as_ref()).unwrap_or_default();
-    let money = [code.as_deref(), kind].into_iter().flatten().any(|word| MONEY.contains(&word));
-    // Anthropic names these limits in the message only.
-    let money = money || (status == StatusCode::TOO_MANY_REQUESTS && MONEY.iter().any(|word| message.contains(word)));
     match status.as_u16() {
         402 => Class::Quota,
-        429 if money => Class::Quota,
+        400 | 403 | 429 if error.is_money(status, kind) => Class::Quota,
+        400 if error.is_key() => Class::Credentials,
         401 | 403 => Class::Credentials,
         404 => Class::NotFound,
         408 | 504 => Class::Timeout,
@@ -265,6 +334,12 @@ mod tests {
         let quota = r#"{"error":{"message":"m","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#;
         let spend =
             r#"{"type":"error","error":{"type":"rate_limit_error","message":"enforced_spend_limit_reached: x"}}"#;
+        let details = r#"{"type":"error","error":{"type":"rate_limit_error","message":"m","details":{"error_code":"enforced_spend_limit_reached"}}}"#;
+        let ramp = r#"{"type":"error","error":{"type":"rate_limit_error","message":"m","details":{"error_code":"ramp_limit_exceeded"}}}"#;
+        let credit = r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the API"}}"#;
+        // What a client wrote is no word of the provider's.
+        let echo = r#"{"error":{"message":"Invalid value: 'insufficient_quota'.","type":"invalid_request_error","code":"invalid_value"}}"#;
+        let gemini = r#"[{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}]"#;
         let plain = r#"{"error":{"message":"m","type":"x","code":"y"}}"#;
         let anthropic = r#"{"type":"error","error":{"type":"overloaded_error","message":"m"},"request_id":"r"}"#;
         // The target's shape, its answer; the class, the status for chat, the status for messages.
@@ -279,6 +354,11 @@ mod tests {
             (Chat, 429, quota, None, Class::Quota, 429, 402),
             (Messages, 429, spend, None, Class::Quota, 429, 402),
             (Messages, 402, plain, None, Class::Quota, 429, 402),
+            (Messages, 429, details, None, Class::Quota, 429, 402),
+            (Messages, 429, ramp, None, Class::Pace, 429, 429),
+            (Messages, 400, credit, None, Class::Quota, 429, 402),
+            (Chat, 400, echo, None, Class::Invalid, 400, 400),
+            (Chat, 400, gemini, None, Class::Credentials, 502, 502),
             (Messages, 529, anthropic, None, Class::Overloaded, 503, 529),
             (Chat, 503, "<html>", None, Class::Overloaded, 503, 503),
             (Chat, 500, plain, None, Class::Server, 500, 500),
@@ -314,6 +394,13 @@ mod tests {
         let text = String::from_utf8(read(Shape::Chat, 401, body, None).body(Shape::Chat, "r")).unwrap();
         assert!(!text.contains("sk-abc") && text.contains("upstream_credentials"), "{text}");
 
+        for (body, words) in
+            [("no such model\n", "no such model"), ("<p>no</p>", "the target answered 404"), ("", "404")]
+        {
+            let text = String::from_utf8(read(Shape::Chat, 404, body, None).body(Shape::Chat, "r")).unwrap();
+            assert!(text.contains(words) && !text.contains("<p>"), "{text}");
+        }
+
         let body = r#"{"type":"error","error":{"type":"billing_error","message":"pay"}}"#;
         let text = String::from_utf8(read(Shape::Messages, 402, body, None).body(Shape::Chat, "r")).unwrap();
         assert!(text.contains(r#""code":"insufficient_quota""#), "{text}");
@@ -331,6 +418,22 @@ mod tests {
                 Class::Overloaded,
             ),
             (Failure::of_messages(br#"{"type":"error"}"#), Class::Server),
+            (
+                Failure::of_success(
+                    Dialect::Anthropic,
+                    b"\xef\xbb\xbfevent: error\r\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\r\n\r\n",
+                ),
+                Class::Overloaded,
+            ),
+            (
+                Failure::of_success(
+                    Dialect::Responses,
+                    b"event: response.failed\ndata: {\"response\":{\"error\":{\"code\":\"rate_limit_exceeded\",\"message\":\"m\"}}}\n\n",
+                ),
+                Class::Pace,
+            ),
+            (Failure::of_success(Dialect::OpenAi, br#"{"error":{"message":"m","code":502}}"#), Class::Server),
+            (Failure::of_success(Dialect::OpenAi, b""), Class::Server),
             (Failure::of_converse("throttlingException", br#"{"message":"m"}"#), Class::Pace),
             (Failure::of_converse("modelStreamErrorException", b"{}"), Class::Server),
         ];

@@ -1,6 +1,6 @@
 //! Writes a request for a target of messages.
 
-use super::thinking::{Thinking, thinking};
+use super::thinking::{Sampling, Thinking, thinking};
 use crate::translate::json::{Read, cannot};
 use crate::translate::write::{self, List, Object};
 use crate::translate::{Field, Way, is_foreign};
@@ -13,6 +13,7 @@ pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
         return Err(way.cannot(Field::Messages, "the target wants a message of the user beside the system's"));
     }
     let thinking = thinking(request, &turns, way);
+    let sampled = sampled(request, thinking.as_ref(), way)?;
     let limit = request.max_tokens.unwrap_or_else(|| limit(way, thinking.as_ref()));
     notes(request, way);
     let mut out = Vec::with_capacity(way.room);
@@ -25,8 +26,8 @@ pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
             o.list("tools", |l| request.tools.iter().for_each(|t| tool(t, l)));
             tool_choice(request, o);
         }
-        o.plain_if("temperature", request.temperature.as_ref());
-        o.plain_if("top_p", request.top_p.as_ref());
+        o.plain_if("temperature", request.temperature.as_ref().filter(|_| sampled.0));
+        o.plain_if("top_p", request.top_p.as_ref().filter(|_| sampled.1));
         o.plain_if("top_k", request.top_k);
         if !request.stop.is_empty() {
             o.list("stop_sequences", |l| request.stop.iter().for_each(|s| l.text(s)));
@@ -65,6 +66,32 @@ fn refuse(request: &Request, way: &Way<'_>) -> Read<()> {
         return Err(way.cannot(Field::Messages, "the target reads documents as application/pdf only"));
     }
     Ok(())
+}
+
+/// Whether `temperature` and `top_p` are told. A value that is the usual one anyway is left out where the model takes none.
+fn sampled(request: &Request, thinking: Option<&Thinking>, way: &Way<'_>) -> Read<(bool, bool)> {
+    let usual = |number: &Option<serde_json::Number>| number.as_ref().is_none_or(|n| n.as_f64() == Some(1.0));
+    let (heat, top) = (usual(&request.temperature), usual(&request.top_p));
+    let sampling = Sampling::of(way.target.model);
+    let no = |name, why| Err(cannot(why).within(name));
+    if sampling == Sampling::None {
+        return match (heat, top, request.top_k) {
+            (true, true, None) => Ok((false, false)),
+            (false, _, _) => no("temperature", "the target's model takes none but 1"),
+            (_, false, _) => no("top_p", "the target's model takes none but 1"),
+            _ => no("top_k", "the target's model takes none"),
+        };
+    }
+    if thinking.is_some_and(Thinking::thinks) && !heat {
+        return no("temperature", "the target takes none but 1 while it thinks");
+    }
+    match (heat, top) {
+        (false, false) if sampling == Sampling::One => {
+            no("top_p", "the target's model takes temperature or top_p, not both")
+        }
+        _ if sampling == Sampling::One => Ok((!heat || top, !top)),
+        _ => Ok((true, true)),
+    }
 }
 
 fn notes(request: &Request, way: &mut Way<'_>) {

@@ -29,6 +29,11 @@ impl Thinking {
         }
     }
 
+    /// Whether the model thinks, which it does at its own temperature.
+    pub(crate) fn thinks(&self) -> bool {
+        !matches!(self, Self::Effort(_))
+    }
+
     /// Tokens of a budget.
     pub(crate) fn budget(&self) -> u64 {
         if let Self::Budget(tokens) = self { *tokens } else { 0 }
@@ -58,15 +63,47 @@ enum Form {
 
 /// By the name. The models with the older form are all known; new ones have the newer.
 fn form(model: &str) -> Form {
-    let Some(name) = model.split("claude-").nth(1) else { return Form::Budget };
-    let number = |part: &str| part.parse::<u32>().ok();
-    // A date is no version.
-    let mut version =
-        name.split(['-', '.']).skip_while(|part| number(part).is_none()).map_while(number).take_while(|n| *n < 1000);
-    match (version.next(), version.next().unwrap_or_default()) {
-        (Some(3), 7) | (Some(4), 0..=5) => Form::Budget,
-        (Some(0..=3), _) => Form::None,
+    if !model.contains("claude-") {
+        return Form::Budget;
+    }
+    match version(model) {
+        Some((3, 7) | (4, 0..=5)) => Form::Budget,
+        Some((0..=3, _)) => Form::None,
         _ => Form::Adaptive,
+    }
+}
+
+/// The version in the name of one of Anthropic's models.
+fn version(model: &str) -> Option<(u32, u32)> {
+    let number = |part: &str| part.parse::<u32>().ok();
+    let parts = model.split("claude-").nth(1)?.split(['-', '.']);
+    // A date is no version.
+    let mut version = parts.skip_while(|part| number(part).is_none()).map_while(number).take_while(|n| *n < 1000);
+    Some((version.next()?, version.next().unwrap_or_default()))
+}
+
+/// What a model takes of `temperature`, `top_p` and `top_k`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sampling {
+    /// Whatever is asked for.
+    All,
+    /// `temperature` or `top_p`, not both. So it is from 4.1 to 4.6.
+    One,
+    /// Nothing but the usual. So it is after 4.6.
+    None,
+}
+
+impl Sampling {
+    /// By the name, as in [`form`]: new models are like the newest known ones.
+    pub(crate) fn of(model: &str) -> Self {
+        if !model.contains("claude-") {
+            return Self::All;
+        }
+        match version(model) {
+            Some((0..=3, _) | (4, 0)) => Self::All,
+            Some((4, 1..=6)) => Self::One,
+            _ => Self::None,
+        }
     }
 }
 

@@ -111,6 +111,39 @@ fn chat_to_converse() {
     assert_eq!(got, want);
 }
 
+/// Newer models of Anthropic's take less and less of what samples; what they refuse is told with the field, so that a target that can
+/// is asked.
+#[test]
+fn sampling_is_told_as_far_as_the_model_takes_it() {
+    let sampled = |model: &str, more: &Value| {
+        let mut body = json!({"model": "x", "messages": [{"role": "user", "content": "Hi"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let got = request(Chat, Messages, body.to_string().as_bytes(), &Target { model, ..TARGET });
+        got.map_err(|why| why.field).map(|there| {
+            let there: Value = serde_json::from_slice(&there.body).unwrap();
+            (there["temperature"].as_f64(), there["top_p"].as_f64())
+        })
+    };
+    let both = json!({"temperature": 0.5, "top_p": 0.9});
+    let refused = |field: &str| Err(field.to_owned());
+    for (model, more, want) in [
+        ("claude-3-7-sonnet-20250219", &both, Ok((Some(0.5), Some(0.9)))),
+        ("claude-sonnet-4-20250514", &both, Ok((Some(0.5), Some(0.9)))),
+        ("claude-opus-4-1-20250805", &both, refused("top_p")),
+        ("claude-haiku-4-5", &both, refused("top_p")),
+        ("claude-haiku-4-5", &json!({"temperature": 0.5}), Ok((Some(0.5), None))),
+        ("claude-haiku-4-5", &json!({"temperature": 0.5, "top_p": 1}), Ok((Some(0.5), None))),
+        ("claude-sonnet-4-6", &json!({"temperature": 1, "top_p": 0.9}), Ok((None, Some(0.9)))),
+        ("claude-sonnet-4-6", &json!({"temperature": 0, "reasoning_effort": "low"}), refused("temperature")),
+        ("claude-opus-4-7", &json!({"temperature": 0.5}), refused("temperature")),
+        ("claude-opus-4-7", &json!({"top_p": 0.5}), refused("top_p")),
+        ("claude-sonnet-5", &json!({"temperature": 1, "top_p": 1.0}), Ok((None, None))),
+        ("claude-sonnet-5", &json!({}), Ok((None, None))),
+    ] {
+        assert_eq!(sampled(model, more), want, "{model} {more}");
+    }
+}
+
 #[test]
 fn claude_behind_converse_thinks() {
     let body = json!({"model": "x", "reasoning_effort": "medium", "messages": [{"role": "user", "content": "Hi"}]});
