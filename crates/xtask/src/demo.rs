@@ -58,7 +58,7 @@ pub(crate) fn run(kind: Option<Platform>, engine: Engine) -> Outcome {
     println!("State and logs: {}. Remove everything with `make down`.\n", places::state().display());
     let mut steps = Steps::new(places::state().join("logs/demo"), TICK)?;
     let cluster = Cluster::start(kind, NAME, &mut steps)?;
-    let archives = images::build_in(&mut steps)?;
+    let archives = images::build_in(images::SYSTEM, &mut steps)?;
     let registry = cluster.load(&archives, &mut steps)?;
     install(&cluster, &registry, &mut steps)?;
     if engine == Engine::Vllm {

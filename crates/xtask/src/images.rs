@@ -13,8 +13,10 @@ pub(crate) const REGISTRY: &str = "localhost/quartermaster";
 /// Tag of images built from a checkout.
 pub(crate) const TAG: &str = "dev";
 
-/// Every image: the binary of the same name is all it holds.
-const BINARIES: [&str; 3] = ["operator", "router", "vllm-sim"];
+/// The images of a system that runs: the binary of the same name is all that each holds.
+pub(crate) const SYSTEM: &[&str] = &["operator", "router", "vllm-sim"];
+/// Every image: the scenarios also need somebody who sells tokens.
+pub(crate) const ALL: &[&str] = &["operator", "router", "vllm-sim", "provider-sim"];
 /// Linked statically, a program needs no distribution under it. The flag needs an explicit target, or it would also apply
 /// to procedural macros, which cannot be static.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -24,24 +26,24 @@ const USER: &str = "65532:65532";
 /// Builds all images and gives their archives.
 pub(crate) fn build() -> Outcome<Vec<PathBuf>> {
     let mut steps = Steps::new(places::state().join("logs/images"), Duration::from_secs(5))?;
-    build_in(&mut steps)
+    build_in(ALL, &mut steps)
 }
 
-/// Builds all images as steps of a larger run.
-pub(crate) fn build_in(steps: &mut Steps) -> Outcome<Vec<PathBuf>> {
+/// Builds these images as steps of a larger run, all with one call of cargo.
+pub(crate) fn build_in(binaries: &[&str], steps: &mut Steps) -> Outcome<Vec<PathBuf>> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--release", "--locked", "--target", TARGET]).current_dir(places::root());
-    for binary in BINARIES {
+    for binary in binaries {
         cargo.args(["--package", binary]);
     }
     cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
-    steps.run("Build operator, router and simulator (static, release)", Duration::from_secs(420), &mut cargo)?;
+    steps.run(&format!("Build {} (static, release)", binaries.join(", ")), Duration::from_secs(420), &mut cargo)?;
     if !tool::path().exists() {
         tool::build(steps)?;
     }
     let folder = places::root().join("target/images");
     fs::create_dir_all(&folder)?;
-    BINARIES.iter().map(|binary| pack(binary, &folder.join(format!("{binary}.tar")), steps)).collect()
+    binaries.iter().map(|binary| pack(binary, &folder.join(format!("{binary}.tar")), steps)).collect()
 }
 
 fn pack(binary: &str, archive: &PathBuf, steps: &mut Steps) -> Outcome<PathBuf> {

@@ -44,7 +44,7 @@ enum Task {
     Prices(prices::Source),
     /// Check sizes, crate edges, stray marks and names that must not be in the repository.
     Tidy,
-    /// Build the images of operator, router and simulator, as archives.
+    /// Build the images of operator, router and the two simulators, as archives.
     Images,
     /// Go from nothing to a running system: a pool that answers, grows under load and shrinks again.
     Demo {

@@ -200,7 +200,7 @@ fn gitops(steps: &mut Steps) -> Outcome<Count> {
 
 fn end_to_end(kind: Platform, keep: bool, steps: &mut Steps) -> Outcome<Count> {
     let cluster = Cluster::start(kind, NAME, steps)?;
-    let archives = images::build_in(steps)?;
+    let archives = images::build_in(images::ALL, steps)?;
     let registry = cluster.load(&archives, steps)?;
     demo::install(&cluster, &registry, steps)?;
     let mut scenarios = on_cluster("scenarios", &cluster, &registry)?;

@@ -9,6 +9,11 @@ pub(crate) fn pools(namespace: &str) -> String {
     format!("/apis/quartermaster.dev/v1alpha1/namespaces/{namespace}/inferencepools")
 }
 
+/// Path of the policies of a namespace.
+pub(crate) fn policies(namespace: &str) -> String {
+    format!("/apis/quartermaster.dev/v1alpha1/namespaces/{namespace}/routepolicies")
+}
+
 /// Why the API server refused a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {

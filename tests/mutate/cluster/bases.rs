@@ -1,4 +1,4 @@
-//! The valid pools that mutations start from: the samples, the golden pools of operator-core, and some that between them set
+//! The valid objects that mutations start from: the samples, the golden pools of operator-core, and some that between them set
 //! every field there is.
 
 use std::collections::BTreeSet;
@@ -13,16 +13,18 @@ pub(crate) const NOWHERE: &str = "default";
 
 /// The rules of InferencePool.
 pub(crate) fn rules() -> Rules {
-    Rules::new(&schema()).unwrap_or_else(|fault| panic!("{fault:?}"))
+    rules_of::<api::InferencePool>()
 }
 
-pub(crate) fn schema() -> Value {
-    let definition = serde_json::to_value(api::InferencePool::crd()).unwrap();
-    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+/// The rules of a kind.
+pub(crate) fn rules_of<K: CustomResourceExt>() -> Rules {
+    let definition = serde_json::to_value(K::crd()).unwrap();
+    let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    Rules::new(schema).unwrap_or_else(|fault| panic!("{fault:?}"))
 }
 
-/// The pools to start from, by name of their file, those with most fields first.
-pub(crate) fn all() -> Vec<(String, Value)> {
+/// The objects of a kind to start from, by name of their file, those with most fields first.
+pub(crate) fn all(kind: &str) -> Vec<(String, Value)> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     // Where the cluster has the images from, when it cannot have them from this machine.
     let registry = std::env::var("E2E_REGISTRY").unwrap_or_else(|_| "localhost/quartermaster".to_owned());
@@ -36,9 +38,9 @@ pub(crate) fn all() -> Vec<(String, Value)> {
         {
             let text = std::fs::read_to_string(&path).unwrap().replace("localhost/quartermaster", &registry);
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            for document in text.split("\n---").filter(|document| document.contains("kind: InferencePool")) {
+            for document in text.split("\n---").filter(|document| document.contains(&format!("kind: {kind}"))) {
                 let object: Value = serde_saphyr::from_str(document).unwrap_or_else(|error| panic!("{name}: {error}"));
-                if object["kind"] == "InferencePool" && !name.ends_with(".objects") {
+                if object["kind"] == kind && !name.ends_with(".objects") {
                     found.push((name.clone(), object));
                 }
             }
@@ -55,7 +57,7 @@ pub(crate) fn all() -> Vec<(String, Value)> {
 
 /// The sample that runs the simulator, with a base of its name.
 pub(crate) fn simulator() -> (String, Value) {
-    let found = all().into_iter().find(|(name, _)| name == "pool-sim");
+    let found = all("InferencePool").into_iter().find(|(name, _)| name == "pool-sim");
     found.unwrap_or_else(|| panic!("manifests/samples has no pool-sim.yaml"))
 }
 
@@ -86,16 +88,21 @@ fn set_leaves(node: &Node, value: &Value, path: &str, found: &mut BTreeSet<Strin
 /// A field that no base sets is only ever tried alone, where what is required beside it is missing.
 #[test]
 fn every_field_is_set_by_a_base() {
-    let rules = rules();
+    every_field_is_set::<api::InferencePool>("InferencePool");
+    every_field_is_set::<api::RoutePolicy>("RoutePolicy");
+}
+
+fn every_field_is_set<K: CustomResourceExt>(kind: &str) {
+    let rules = rules_of::<K>();
     let spec = rules.schema().field("spec").unwrap();
     let (mut wanted, mut set) = (BTreeSet::new(), BTreeSet::new());
     spec.leaves("", &mut |path, _| {
         wanted.insert(path);
     });
-    for (name, object) in all() {
+    for (name, object) in all(kind) {
         assert_eq!(rules.judge(&object).err(), None, "{name}");
         set_leaves(spec, &object["spec"], "", &mut set);
     }
     let missing: Vec<_> = wanted.difference(&set).collect();
-    assert!(missing.is_empty(), "set these in a file of tests/mutate/bases: {missing:?}");
+    assert!(missing.is_empty(), "set these of {kind} in a file of tests/mutate/bases: {missing:?}");
 }

@@ -47,7 +47,7 @@ enum Outcome {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_mutation_of_a_resting_pool_ends_well() {
     let (mut jobs, mut tried, rules) = (Vec::new(), BTreeSet::new(), bases::rules());
-    for (name, mut base) in bases::all() {
+    for (name, mut base) in bases::all("InferencePool") {
         // Without replicas nothing has to start, and the pool is Ready within milliseconds.
         base["spec"]["replicas"] = json!(0);
         let new = all_jobs(&rules, &name, &base).into_iter().filter(|job| tried.insert(job.mutation.changes_text()));

@@ -11,6 +11,7 @@ mod live;
 mod objects;
 mod operator;
 mod planned;
+mod read;
 mod settled;
 mod verdicts;
 mod wait;

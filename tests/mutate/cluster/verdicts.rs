@@ -8,9 +8,10 @@ use futures::{StreamExt, stream};
 use mutate::{Fault, Mutation, Rules, mutations, pairs};
 use serde_json::Value;
 
-use crate::api_server::{Answer, ApiServer, pools};
+use crate::api_server::{Answer, ApiServer, policies, pools};
 use crate::bases::{self, NOWHERE};
 use crate::planned::{self, Shown};
+use crate::read;
 
 /// Requests at the same time. More only queue in an API server that has two processors.
 const TOGETHER: usize = 16;
@@ -19,18 +20,37 @@ const SHOWN: usize = 400;
 
 #[tokio::test]
 async fn verdicts_are_equal_and_what_is_accepted_can_be_planned() {
+    hold_court("InferencePool", bases::rules(), pools(NOWHERE), Next::Plan(Shown::default())).await;
+}
+
+#[tokio::test]
+async fn verdicts_on_policies_are_equal_and_what_is_accepted_is_read_alike_by_operator_and_routers() {
+    hold_court("RoutePolicy", bases::rules_of::<api::RoutePolicy>(), policies(NOWHERE), Next::Read).await;
+}
+
+/// What is done with an object that is accepted.
+enum Next {
+    /// It is planned for, as the operator does.
+    Plan(Shown),
+    /// It is read, as operator and routers do.
+    Read,
+}
+
+/// Tries every mutation of every base of a kind, whose objects are created at the path `collection`.
+async fn hold_court(kind: &str, rules: Rules, collection: String, next: Next) {
     let begun = Instant::now();
     let mut court = Court {
         server: ApiServer::connect().await,
-        rules: bases::rules(),
-        shown: Shown::default(),
+        collection,
+        rules,
+        next,
         accepted: 0,
         refused: 0,
         judging: Duration::ZERO,
         alarms: Vec::new(),
     };
     let mut tried = BTreeSet::new();
-    for (name, base) in bases::all() {
+    for (name, base) in bases::all(kind) {
         // A base further down only adds what none above has said of the same places.
         let mut new = |all: Vec<Mutation>| {
             let new = |mutation: &Mutation| is_at_home(mutation, &base) && tried.insert(mutation.changes_text());
@@ -43,7 +63,7 @@ async fn verdicts_are_equal_and_what_is_accepted_can_be_planned() {
         println!("{name}: {} accepted, {} refused so far, after {:?}", court.accepted, court.refused, begun.elapsed());
     }
     let Court { accepted, refused, judging, alarms, .. } = court;
-    println!("{accepted} accepted, {refused} refused, {} alarms, {judging:?} of local evaluation", alarms.len());
+    println!("{kind}: {accepted} accepted, {refused} refused, {} alarms, {judging:?} of local evaluation", alarms.len());
     let shown = alarms.iter().take(SHOWN).fold(String::new(), |text, alarm| text + alarm + "\n");
     assert!(alarms.is_empty(), "{} alarms\n{shown}", alarms.len());
 }
@@ -51,8 +71,9 @@ async fn verdicts_are_equal_and_what_is_accepted_can_be_planned() {
 /// Hears what both judges say, and keeps the count.
 struct Court {
     server: ApiServer,
+    collection: String,
     rules: Rules,
-    shown: Shown,
+    next: Next,
     accepted: usize,
     refused: usize,
     /// Time that the local evaluation took.
@@ -61,10 +82,10 @@ struct Court {
 }
 
 impl Court {
-    /// Has every mutation of `base` judged twice, plans those that are accepted, and gives them.
+    /// Has every mutation of `base` judged twice, goes on with those that are accepted, and gives them.
     async fn hear(&mut self, name: &str, base: &Value, all: Vec<Mutation>) -> Vec<Mutation> {
         let server = self.server.clone();
-        let path = pools(NOWHERE);
+        let path = self.collection.clone();
         let objects = all.into_iter().filter_map(|mutation| mutation.apply(base).map(|object| (mutation, object)));
         let mut answers = stream::iter(objects)
             .map(|(mutation, object)| {
@@ -82,7 +103,11 @@ impl Court {
             self.judging += start.elapsed();
             let mut found = compare(ours, &mutation, &answer).err();
             if let Ok(stored) = &answer {
-                found = found.or(planned::check(&server, &mut self.shown, stored).await.err());
+                let then = match &mut self.next {
+                    Next::Plan(shown) => planned::check(&server, shown, stored).await,
+                    Next::Read => read::check(&mutation, stored),
+                };
+                found = found.or(then.err());
             }
             if let Some(alarm) = found {
                 println!("{name}: {mutation}: {alarm}");

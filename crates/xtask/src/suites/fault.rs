@@ -14,7 +14,7 @@ const NAME: &str = "fault";
 /// Runs the fault proxy's own tests and the proofs that use it. `FAULT=full` in the environment runs every case.
 pub(super) fn run(kind: Platform, keep: bool, steps: &mut Steps) -> Outcome<Count> {
     let cluster = Cluster::start(kind, NAME, steps)?;
-    let archives = images::build_in(steps)?;
+    let archives = images::build_in(images::SYSTEM, steps)?;
     let registry = cluster.load(&archives, steps)?;
     let title = "Build the operator to be tormented";
     // Named beside the tests, it is built with the same dependencies as they are.
