@@ -12,6 +12,7 @@ mod install;
 mod lead;
 mod namespaced;
 mod policies;
+mod providers;
 mod refuse;
 mod restart;
 mod rights;

@@ -36,6 +36,8 @@ pub struct Reply {
     pub retry_after: Option<String>,
     /// The Allow header, if any.
     pub allow: Option<String>,
+    /// The target that the answer names, as it does where rules decided.
+    pub target: Option<String>,
     /// The body as JSON; null when it is none.
     pub body: Value,
 }
@@ -49,6 +51,8 @@ pub struct Streamed {
     pub events: Vec<Value>,
     /// Whether the stream ended with `[DONE]`.
     pub done: bool,
+    /// The target that the answer names, as it does where rules decided.
+    pub target: Option<String>,
 }
 
 impl Chat {
@@ -97,7 +101,7 @@ impl Chat {
         if answer.status() != 200 {
             return Err(format!("status {}: {:?}", answer.status(), answer.into_body().read_to_string()));
         }
-        let mut streamed = Streamed { at: Vec::new(), events: Vec::new(), done: false };
+        let mut streamed = Streamed { at: Vec::new(), events: Vec::new(), done: false, target: target(&answer) };
         for line in BufReader::new(answer.into_body().into_reader()).lines() {
             let line = line.map_err(|e| e.to_string())?;
             match line.strip_prefix("data: ") {
@@ -129,9 +133,18 @@ impl Drop for Chat {
     }
 }
 
+/// POSTs this text to a page, and gives its answer's.
+pub fn post_page(url: &str, text: &str) -> Result<String, String> {
+    read_page(agent(0).post(url).send(text))
+}
+
 /// The text of a page. The error is its status, or why there is none.
 pub fn page(url: &str) -> Result<String, String> {
-    let answer = agent(0).get(url).call().map_err(|error| error.to_string())?;
+    read_page(agent(0).get(url).call())
+}
+
+fn read_page(answer: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<String, String> {
+    let answer = answer.map_err(|error| error.to_string())?;
     let status = answer.status();
     let text = answer.into_body().read_to_string().map_err(|error| error.to_string())?;
     if status == 200 { Ok(text) } else { Err(format!("{status}: {text}")) }
@@ -154,9 +167,15 @@ fn reply(answer: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Repl
     let answer = answer.map_err(|error| error.to_string())?;
     let header = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let (status, retry_after, allow) = (answer.status().as_u16(), header("retry-after"), header("allow"));
+    let target = target(&answer);
     let text = answer.into_body().read_to_string().map_err(|error| error.to_string())?;
     let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-    Ok(Reply { status, retry_after, allow, body })
+    Ok(Reply { status, retry_after, allow, target, body })
+}
+
+fn target(answer: &http::Response<ureq::Body>) -> Option<String> {
+    let value = answer.headers().get("x-quartermaster-target")?;
+    value.to_str().ok().map(str::to_owned)
 }
 
 fn service_url(namespace: &str) -> String {

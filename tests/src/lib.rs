@@ -13,11 +13,11 @@ mod kubectl;
 mod load;
 mod namespace;
 
-pub use chat::{Chat, Reply, Streamed, page};
+pub use chat::{Chat, Reply, Streamed, page, post_page};
 pub use direct::{Authority, Direct, Shown, Trust, Way, certificate};
 pub use helm::{helm, must_helm, objects, rendered};
 pub use kubectl::{Kubectl, kubectl, try_kubectl, warnings};
-pub use load::{Tally, load_on_new_connections, tallied_load, under_load};
+pub use load::{Asker, Ending, Told, Watched, load_on_new_connections, tallied_load, under_load, watched_load};
 pub use namespace::Namespace;
 
 use std::time::{Duration, Instant};

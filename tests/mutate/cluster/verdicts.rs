@@ -63,7 +63,10 @@ async fn hold_court(kind: &str, rules: Rules, collection: String, next: Next) {
         println!("{name}: {} accepted, {} refused so far, after {:?}", court.accepted, court.refused, begun.elapsed());
     }
     let Court { accepted, refused, judging, alarms, .. } = court;
-    println!("{kind}: {accepted} accepted, {refused} refused, {} alarms, {judging:?} of local evaluation", alarms.len());
+    println!(
+        "{kind}: {accepted} accepted, {refused} refused, {} alarms, {judging:?} of local evaluation",
+        alarms.len()
+    );
     let shown = alarms.iter().take(SHOWN).fold(String::new(), |text, alarm| text + alarm + "\n");
     assert!(alarms.is_empty(), "{} alarms\n{shown}", alarms.len());
 }
