@@ -35,21 +35,105 @@ fn wrong_pools_are_refused_with_the_fix() {
     assert_eq!(ns.get("inferencepools.quartermaster.dev").unwrap()["items"], json!([]), "nothing was changed");
 }
 
+/// The rest of a policy's spec, and what the refusal says: where it is wrong, and what to do.
+const WRONG_POLICIES: [(&str, &str); 33] = [
+    ("models: [\"a*b\"], targets: [{name: x, pool: {name: p}}]", "only as the last character"),
+    ("models: [], targets: [{name: x, pool: {name: p}}]", "spec.models"),
+    ("models: [a], targets: [{name: x, pool: {name: p}}, {name: x, pool: {name: q}}]", "same name; give each its own"),
+    ("models: [a], targets: []", "spec.targets"),
+    ("models: [a], targets: [{name: X, pool: {name: p}}]", "spec.targets[0].name"),
+    ("models: [a], targets: [{name: x}]", "exactly one of pool, provider and service; set one"),
+    ("models: [a], targets: [{name: x, pool: {name: p}, service: {name: s, port: 1}}]", "and remove the others"),
+    // Services.
+    ("models: [a], targets: [{name: x, service: {name: s}}]", "spec.targets[0].service.port: Required value"),
+    ("models: [a], targets: [{name: x, service: {name: s, port: 65536}}]", "spec.targets[0].service.port"),
+    ("models: [a], targets: [{name: x, service: {name: s.other, port: 1}}]", "spec.targets[0].service.name"),
+    // Providers.
+    ("models: [a], targets: [{name: x, provider: {kind: Mistral, model: m}}]", "spec.targets[0].provider.kind"),
+    ("models: [a], targets: [{name: x, provider: {kind: OpenAI}}]", "spec.targets[0].provider.model: Required value"),
+    (
+        "models: [a], targets: [{name: x, provider: {kind: OpenAI, model: m}}]",
+        "provider.credentialsSecretRef is needed for Anthropic and OpenAI: name a Secret",
+    ),
+    (
+        "models: [a], targets: [{name: x, provider: {kind: OpenAICompatible, model: m}}]",
+        "provider.baseUrl is needed for OpenAICompatible: set it to the URL",
+    ),
+    ("models: [a], targets: [{name: x, provider: {KEYED, baseUrl: ftp://host}}]", "must be http:// or https://"),
+    ("models: [a], targets: [{name: x, provider: {KEYED, baseUrl: \"https://user@host/v1\"}}]", "no user, query"),
+    ("models: [a], targets: [{name: x, provider: {KEYED, baseUrl: \"https://host/v1?a=b\"}}]", "no user, query"),
+    ("models: [a], targets: [{name: x, provider: {KEYED, baseUrl: https://host/../v1}}]", "must not hold '.' or '..'"),
+    ("models: [a], targets: [{name: x, provider: {KEYED, apiVersion: v1}}]", "apiVersion is for Azure only"),
+    (
+        "models: [a], targets: [{name: x, provider: {kind: Anthropic, model: m, project: p, \
+         credentialsSecretRef: {name: s, key: k}}}]",
+        "organization and project are for the kind OpenAI only; remove them",
+    ),
+    ("models: [a], targets: [{name: x, pool: {name: p}, price: {inputPerMillion: \"1\"}}]", "outputPerMillion"),
+    (
+        "models: [a], targets: [{name: x, pool: {name: p}, price: {inputPerMillion: \"1,5\", outputPerMillion: \"2\"}}]",
+        "spec.targets[0].price.inputPerMillion",
+    ),
+    // Rules.
+    ("POOL, rules: [{name: r, use: {}}]", "exactly one of use.ordered, use.weighted and use.cheapest"),
+    ("POOL, rules: [{name: r, use: {ordered: [x], cheapest: [x]}}]", "set one and remove the others"),
+    ("POOL, rules: [{name: r, use: {weighted: [{target: x, weight: 0}]}}]", "needs a weight above 0; raise one"),
+    (
+        "POOL, rules: [{name: r, use: {ordered: [x]}}, {name: r, use: {ordered: [x]}}]",
+        ".spec.rules: duplicate entries for key [name=\"r\"]",
+    ),
+    ("POOL, rules: [{name: r, when: \"\", use: {ordered: [x]}}]", "spec.rules[0].when"),
+    ("POOL, fallbackOn: [Timeout, Timeout]", "spec.fallbackOn holds a reason twice; remove one"),
+    ("POOL, timeouts: {firstToken: 60s, total: 30s}", "firstToken must not exceed spec.timeouts.total; raise total"),
+    ("POOL, breaker: {ejection: 0s}", "spec.breaker.ejection must be at least 1s"),
+    ("POOL, sessionAffinity: {header: Host}", "spec.sessionAffinity.header must be one whose value is the same"),
+    // Callers.
+    ("POOL, access: {anonymous: true, allow: [team-a]}", "spec.access.anonymous lets everybody in; remove one"),
+    ("POOL, access: {allow: [\"*-team\"]}", "spec.access.allow may hold '*' only as the last character"),
+];
+
 #[test]
 fn wrong_policies_are_refused_with_the_fix() {
     let ns = Namespace::new("refuse-policy");
-    let cases = [
-        ("models: [\"a*b\"], targets: [{name: x, pool: {name: p}}]", "only as the last character"),
-        ("models: [], targets: [{name: x, pool: {name: p}}]", "spec.models"),
-        ("models: [a], targets: [{name: x, pool: {name: p}}, {name: x, pool: {name: q}}]", "same name"),
-        ("models: [a], targets: []", "spec.targets"),
-    ];
-    for (spec, message) in cases {
-        let text = format!(
+    let apply = |spec: &str| {
+        let spec = spec.replace("POOL", "models: [a], targets: [{name: x, pool: {name: p}}]");
+        let spec = spec.replace("KEYED", "kind: OpenAI, model: m, credentialsSecretRef: {name: s, key: k}");
+        ns.apply(&format!(
             "apiVersion: quartermaster.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {{name: wrong}}\nspec: {{{spec}}}\n"
-        );
-        let error = ns.apply(&text).expect_err(spec);
+        ))
+    };
+    for (spec, message) in WRONG_POLICIES {
+        let error = apply(spec).expect_err(spec);
         assert!(error.contains(message), "{spec}: {error}");
+        assert!(error.contains("spec."), "{spec}: no field is named: {error}");
+    }
+    assert_eq!(ns.get("routepolicies.quartermaster.dev").unwrap()["items"], json!([]), "nothing was stored");
+}
+
+/// What the API server cannot judge is a condition that names the field, and routers go on as before.
+#[test]
+fn rules_that_cannot_be_used_are_told_with_their_place() {
+    let ns = Namespace::new("refuse-rules");
+    let cases = [
+        (
+            "when: \"request.modl == 'x'\", use: {ordered: [x]}",
+            "spec.rules[0].when: line 1, column 8: request has no field",
+        ),
+        ("when: request.model, use: {ordered: [x]}", "spec.rules[0].when: line 1"),
+        ("when: \"request.complexity == 'hard'\", use: {ordered: [x]}", "spec.rules[0].when: line 1"),
+        ("use: {ordered: [y]}", "spec.rules[0].use names \"y\", but spec.targets has no such target"),
+    ];
+    for (rule, message) in cases {
+        ns.must_apply(&format!(
+            "apiVersion: quartermaster.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {{name: rule}}\n\
+             spec: {{models: [refuse-rules], targets: [{{name: x, pool: {{name: p}}}}], rules: [{{name: r, {rule}}}]}}\n"
+        ));
+        e2e::wait_for(&format!("{rule}: {message}"), e2e::PATIENCE, || {
+            let object = ns.get("routepolicies.quartermaster.dev/rule")?;
+            let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let told = conditions.iter().find(|c| c["type"] == "Accepted").and_then(|c| c["message"].as_str());
+            told.is_some_and(|told| told.contains(message)).then_some(()).ok_or_else(|| object["status"].to_string())
+        });
     }
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# contract.sh: run the engine contract against the real vLLM, on this machine's loopback. Installs it when it is missing.
+# contract.sh: run the engine contract against the real vLLM, on this machine's loopback, and then the official SDKs against it
+# through the router. Installs it when it is missing.
 # Three engines answer the checks: a plain one, one with adapters and development mode, and one that answers with embeddings
 # (their arguments are those of crates/vllm-sim/tests/contract/engine.rs). The checks of how an engine stops start their own.
 set -euo pipefail
@@ -56,6 +57,12 @@ VLLM_SERVER_DEV_MODE=1 VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 start full --block-siz
 start pooling --runner pooling --convert embed
 # They start while the checks are compiled.
 step "compile the contract" cargo test --locked --workspace --test contract --no-run
+if "$here/../sdk/install.sh" >/dev/null; then
+  sdk=yes
+  step "compile the router of the SDK checks" cargo build --locked --workspace --example sdk_router
+else
+  sdk=no
+fi
 # shellcheck disable=SC2154
 wait_for "$plain_url" "$plain_log" "${pids[0]}"
 # shellcheck disable=SC2154
@@ -66,3 +73,9 @@ say "the engines are ready; the contract is checked (three more engines are star
 ENGINE_URL=$plain_url ENGINE_URL_FULL=$full_url ENGINE_URL_POOLING=$pooling_url ENGINE_COMMAND=$engine \
   ENGINE_ADAPTER=$VLLM_MODELS/tiny/adapter \
   cargo test --locked --workspace --test contract
+if [ "$sdk" = yes ]; then
+  say "the official SDKs meet the real engine, through the router"
+  "$here/../sdk/run.sh" --engine "$plain_url" --pooling "$pooling_url"
+else
+  say "the official SDKs could not be installed, so they do not meet the real engine"
+fi

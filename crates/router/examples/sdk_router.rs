@@ -1,8 +1,9 @@
 //! The router's data plane with a fixed table instead of a cluster, for the checks by the official SDKs: engines and providers
 //! on this machine, and callers who have to show a key.
 //!
-//! `sdk_router LISTEN KEY_OF_PROVIDERS KEPT_KEY_OF_CALLER MODEL=TARGET@ADDRESS…`: `TARGET` is `engine`, `openai` or `anthropic`; the
-//! caller is called `sdk`, and KEPT_KEY_OF_CALLER is a line as docs/access.md describes it.
+//! `sdk_router LISTEN KEY_OF_PROVIDERS KEPT_KEY_OF_CALLER MODEL=TARGET@ADDRESS…`: `TARGET` is `engine` (`engine:NAME` where the
+//! engine calls the model NAME), `openai` or `anthropic`; the caller is called `sdk`, and KEPT_KEY_OF_CALLER is a line as
+//! docs/access.md describes it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ const NAMESPACE: &str = "sdk";
 struct Route {
     model: String,
     target: String,
+    /// Name by which an engine knows the model.
+    served: String,
     address: SocketAddr,
 }
 
@@ -57,7 +60,13 @@ fn main() -> Result<(), Error> {
 fn route(text: &str) -> Result<Route, Error> {
     let (model, rest) = text.split_once('=').ok_or("expected MODEL=TARGET@ADDRESS")?;
     let (target, address) = rest.split_once('@').ok_or("expected MODEL=TARGET@ADDRESS")?;
-    Ok(Route { model: model.to_owned(), target: target.to_owned(), address: address.parse()? })
+    let (target, served) = target.split_once(':').unwrap_or((target, model));
+    Ok(Route {
+        model: model.to_owned(),
+        target: target.to_owned(),
+        served: served.to_owned(),
+        address: address.parse()?,
+    })
 }
 
 /// Each provider has a key of its own: one that rests keeps no other from being used.
@@ -104,7 +113,7 @@ fn table(routes: &[Route]) -> Table {
     let pools = routes.iter().map(|route| PoolInput {
         namespace: namespace(),
         name: route.model.clone(),
-        served_model: route.model.clone(),
+        served_model: route.served.clone(),
     });
     let endpoints = routes.iter().map(|route| EndpointInput {
         namespace: namespace(),

@@ -1,7 +1,8 @@
 """Starts what is checked, and checks it.
 
 Places: the provider stand-ins alone, which shows that the SDKs' parsers reject nothing of theirs; and the router, with callers
-who show a key, in front of the engine's simulator, of the stand-ins in their own API, and of the stand-ins in another one.
+who show a key, in front of the engine's simulator, of the stand-ins in their own API, and of the stand-ins in another one. With
+`--engine` and `--pooling`, the place is the router in front of these engines, and nothing else.
 """
 
 import argparse
@@ -16,7 +17,16 @@ import threading
 import time
 from collections.abc import Iterator
 
-from . import anthropic_messages, bedrock, openai_chat, openai_errors, openai_responses, through_router, wrong  # noqa: F401
+from . import (  # noqa: F401
+    anthropic_messages,
+    bedrock,
+    openai_chat,
+    openai_errors,
+    openai_responses,
+    real_engine,
+    through_router,
+    wrong,
+)
 from .harness import Place, run
 
 STAND_INS = frozenset(
@@ -113,12 +123,27 @@ def places(programs: pathlib.Path, stack: contextlib.ExitStack) -> Iterator[Plac
     yield Place("router before failing Anthropic", failing, sim, can=frozenset({"messages", "passed-faults", "only"}), **key)
 
 
+def real(programs: pathlib.Path, engine: str, pooling: str, stack: contextlib.ExitStack) -> Iterator[Place]:
+    """The router before the real vLLM: one engine that makes text, and one that answers with embeddings."""
+    # Both engines call their model tiny.
+    routes = [f"tiny=engine@{engine.removeprefix('http://')}", f"tiny-embed=engine:tiny@{pooling.removeprefix('http://')}"]
+    models = {"chat_model": "tiny", "completion_model": "tiny", "claude": "tiny", "embedding_model": "tiny-embed"}
+    front = router(programs, routes, stack)
+    yield Place("router before vLLM", front, None, can=frozenset({"real-engine"}), key=f"qm_sdk_{SECRET}", **models)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--programs", type=pathlib.Path, required=True, help="folder with the built programs")
     parser.add_argument("only", nargs="*", help="run only checks whose names hold one of these")
+    parser.add_argument("--engine", help="URL of a real vLLM whose model tiny makes text")
+    parser.add_argument("--pooling", help="URL of a real vLLM whose model tiny answers with embeddings")
     options = parser.parse_args()
+    if bool(options.engine) != bool(options.pooling):
+        parser.error("--engine and --pooling belong together")
     with contextlib.ExitStack() as stack:
+        if options.engine:
+            return run(list(real(options.programs, options.engine, options.pooling, stack)), options.only)
         return run(list(places(options.programs, stack)), options.only)
 
 
