@@ -21,8 +21,10 @@ use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::worker::Common;
 
-/// By how much the clock moves at a time.
-const STEP: Duration = Duration::from_millis(100);
+/// By how much the clock moves at a time. What the kernel is asked before each step takes it milliseconds.
+const STEP: Duration = Duration::from_secs(1);
+/// Turns of all tasks before the kernel is asked: more than there are tasks that one wakes after the other without a socket.
+const TURNS: u32 = 4;
 /// How long, by the clock on the wall, bytes may be on their way before that counts as a fault of the test.
 const PATIENCE: Duration = Duration::from_secs(60);
 const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -125,19 +127,21 @@ fn answered(script: Script) -> Seen {
     })
 }
 
-/// Waits until nothing is on its way to or from these addresses, and all tasks have had their turn since.
+/// Waits until all tasks have done what there is to do, and nothing is on its way to or from these addresses.
 ///
-/// The runtime has one thread, which is here: while the kernel is asked, no task runs. A turn that finds something to do
-/// leaves its trace in a socket, so two looks with a turn between them that both find nothing mean that all tasks wait for the
-/// clock. It never parks meanwhile, and so the clock does not move by itself.
+/// The runtime has one thread, which is here: while the kernel is asked, no task runs. What a task did before has left its trace
+/// in a socket, so when nothing is found there, all tasks wait for the clock. The runtime never parks meanwhile, and so the
+/// clock does not move by itself.
 async fn all_is_read(addresses: &[SocketAddr]) {
     let began = std::time::Instant::now();
-    let mut looks = 0;
-    while looks < 2 {
-        tokio::task::yield_now().await;
+    loop {
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+        }
         let sockets = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
-        let busy = sockets.lines().skip(1).any(|line| is_on_its_way(line, addresses));
-        looks = if busy { 0 } else { looks + 1 };
+        if !sockets.lines().skip(1).any(|line| is_on_its_way(line, addresses)) {
+            return;
+        }
         assert!(began.elapsed() < PATIENCE, "bytes are on their way for {PATIENCE:?}: {sockets}");
     }
 }
