@@ -1,6 +1,7 @@
 //! What must hold on a real cluster. Each file is one subject; each scenario has a namespace of its own.
 
 #![expect(clippy::unwrap_used, reason = "a scenario fails by panicking")]
+#![expect(clippy::print_stdout, reason = "scenarios tell what they counted")]
 
 mod causes;
 mod charts;

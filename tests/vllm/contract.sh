@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # contract.sh: run the engine contract against the real vLLM, on this machine's loopback, and then the official SDKs against it
 # through the router. Installs it when it is missing.
-# Three engines answer the checks: a plain one, one with adapters and development mode, and one that answers with embeddings
+# Three engines answer the checks: a plain one, one with adapters, tools and development mode, and one that answers with embeddings
 # (their arguments are those of crates/vllm-sim/tests/contract/engine.rs). The checks of how an engine stops start their own.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -53,7 +53,7 @@ wait_for() {
 start plain
 VLLM_SERVER_DEV_MODE=1 VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 start full --block-size 128 --enable-lora --max-lora-rank 8 \
   --lora-modules "fixed=$VLLM_MODELS/tiny/adapter" --enable-prompt-tokens-details --enable-server-load-tracking \
-  --max-num-queued-reqs 12
+  --max-num-queued-reqs 12 --enable-auto-tool-choice --tool-call-parser hermes
 start pooling --runner pooling --convert embed
 # They start while the checks are compiled.
 step "compile the contract" cargo test --locked --workspace --test contract --no-run
@@ -75,7 +75,7 @@ ENGINE_URL=$plain_url ENGINE_URL_FULL=$full_url ENGINE_URL_POOLING=$pooling_url 
   cargo test --locked --workspace --test contract
 if [ "$sdk" = yes ]; then
   say "the official SDKs meet the real engine, through the router"
-  "$here/../sdk/run.sh" --engine "$plain_url" --pooling "$pooling_url"
+  "$here/../sdk/run.sh" --engine "$full_url" --pooling "$pooling_url"
 else
   say "the official SDKs could not be installed, so they do not meet the real engine"
 fi

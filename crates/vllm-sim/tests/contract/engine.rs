@@ -18,7 +18,7 @@ pub(crate) const ARGUMENTS: &str =
 /// with adapters that can be changed at run time.
 pub(crate) const FULL_ARGUMENTS: &str = "--served-model-name tiny tiny-alias --max-model-len 2048 --max-num-seqs 4 \
      --host 127.0.0.1 --block-size 128 --enable-lora --max-lora-rank 8 --enable-prompt-tokens-details \
-     --enable-server-load-tracking --max-num-queued-reqs 12";
+     --enable-server-load-tracking --max-num-queued-reqs 12 --enable-auto-tool-choice --tool-call-parser hermes";
 
 /// Address of the engine: the one that `ENGINE_URL` names, or a simulator in this process.
 pub(crate) fn engine() -> &'static str {
