@@ -13,6 +13,8 @@ pub struct Duration(i32);
 
 const PATTERN: &str = "^([0-9]{1,3}h)?([0-9]{1,5}m)?([0-9]{1,7}s)?$";
 const MOST: i64 = 31 * 86_400;
+/// [`MOST`], as a rule: the pattern alone would let texts be stored that cannot be read.
+const MOST_RULE: &str = "duration(self) <= duration('744h')";
 
 /// Why a text is not a [`Duration`].
 #[derive(Debug, PartialEq, Eq)]
@@ -93,7 +95,10 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "minLength": 2, "maxLength": 16, "pattern": PATTERN})
+        json_schema!({
+            "type": "string", "minLength": 2, "maxLength": 16, "pattern": PATTERN,
+            "x-kubernetes-validations": [{"rule": MOST_RULE, "message": "must be at most 744h, which are 31 days"}],
+        })
     }
 }
 

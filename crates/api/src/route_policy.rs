@@ -100,7 +100,7 @@ pub struct RoutePolicySpec {
     /// Who may call. Default: whoever shows an API key of the policy's namespace; the Secret `quartermaster-api-keys` of that
     /// namespace holds what is kept of the keys. Nobody else, unless `anonymous` says so.
     #[x_kube(
-        validation = Rule::new("!(self.anonymous && size(self.allow) > 0)")
+        validation = Rule::new("!(has(self.anonymous) && self.anonymous && has(self.allow) && size(self.allow) > 0)")
             .message("spec.access.allow lists callers, but spec.access.anonymous lets everybody in; remove one of them")
     )]
     #[serde(default, skip_serializing_if = "Option::is_none")]

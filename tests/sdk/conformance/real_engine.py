@@ -79,7 +79,7 @@ def structured_output(place: Place) -> None:
 
 @check("real-engine")
 def calls_the_tool_that_is_named(place: Place) -> None:
-    clock = CLOCK | {"function": CLOCK["function"] | {"parameters": {
+    clock = CLOCK | {"function": CLOCK["function"] | {"strict": True, "parameters": {
         "type": "object", "properties": {"zone": {"enum": ["utc", "cet"]}}, "required": ["zone"], "additionalProperties": False,
     }}}
     named = {"type": "function", "function": {"name": "clock"}}
