@@ -36,7 +36,7 @@ fn wrong_pools_are_refused_with_the_fix() {
 }
 
 /// The rest of a policy's spec, and what the refusal says: where it is wrong, and what to do.
-const WRONG_POLICIES: [(&str, &str); 33] = [
+const WRONG_POLICIES: [(&str, &str); 34] = [
     ("models: [\"a*b\"], targets: [{name: x, pool: {name: p}}]", "only as the last character"),
     ("models: [], targets: [{name: x, pool: {name: p}}]", "spec.models"),
     ("models: [a], targets: [{name: x, pool: {name: p}}, {name: x, pool: {name: q}}]", "same name; give each its own"),
@@ -85,6 +85,7 @@ const WRONG_POLICIES: [(&str, &str); 33] = [
     ("POOL, rules: [{name: r, when: \"\", use: {ordered: [x]}}]", "spec.rules[0].when"),
     ("POOL, fallbackOn: [Timeout, Timeout]", "spec.fallbackOn holds a reason twice; remove one"),
     ("POOL, timeouts: {firstToken: 60s, total: 30s}", "firstToken must not exceed spec.timeouts.total; raise total"),
+    ("POOL, timeouts: {total: 745h}", "spec.timeouts.total: Invalid value: \"745h\": must be at most 744h"),
     ("POOL, breaker: {ejection: 0s}", "spec.breaker.ejection must be at least 1s"),
     ("POOL, sessionAffinity: {header: Host}", "spec.sessionAffinity.header must be one whose value is the same"),
     // Callers.

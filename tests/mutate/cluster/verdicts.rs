@@ -110,7 +110,7 @@ impl Court {
                     Next::Plan(shown) => planned::check(&server, shown, stored).await,
                     Next::Read => read::check(&mutation, stored),
                 };
-                found = found.or(then.err());
+                found = found.or_else(|| then.err());
             }
             if let Some(alarm) = found {
                 println!("{name}: {mutation}: {alarm}");
