@@ -10,7 +10,8 @@ fn host(ns: &Namespace) -> String {
     format!("provider.{}.svc", ns.name)
 }
 
-/// A target of this name: the provider's API of this kind. `HOST` stands for where it is.
+/// A target of this name: the provider's API of this kind. `HOST` stands for where it is. At a host of one's own no price is
+/// known but the one that is said.
 pub(super) fn provider(name: &str, kind: &str) -> String {
     let (model, path) = match kind {
         "Anthropic" => ("claude-haiku-4-5", ""),
@@ -18,7 +19,8 @@ pub(super) fn provider(name: &str, kind: &str) -> String {
     };
     format!(
         "{{name: {name}, provider: {{kind: {kind}, model: {model}, baseUrl: \"http://HOST:8090{path}\", \
-         credentialsSecretRef: {{name: provider, key: api-key}}}}}}"
+         credentialsSecretRef: {{name: provider, key: api-key}}}}, price: {{inputPerMillion: \"0.15\", \
+         outputPerMillion: \"0.6\"}}}}"
     )
 }
 

@@ -18,7 +18,7 @@ const ROTATED: Duration = Duration::from_secs(60);
 const SETTLED: u64 = 60;
 /// Nothing that a provider refuses may show these, nor their ends.
 const KEYS: [&str; 2] = ["sk-proof-first-7c1e94d2a6f04b58", "sk-proof-second-03d9b7e85f2c41aa"];
-/// Nano-dollars of a token of gpt-4o-mini's prompts and answers: $0.15 and $0.60 a million.
+/// Nano-dollars of a token of prompts and of answers, by the prices of the bed: $0.15 and $0.60 a million.
 const PRICES: (u64, u64) = (150, 600);
 
 /// A policy for the provider alone, which asks it once for each request and never leaves it alone.
@@ -114,9 +114,7 @@ fn billed_once(bed: &Bed) {
             let logged = (lines.len() as u64, sum("prompt_tokens"), sum("completion_tokens"));
             if logged == billed { Ok((logged, sum("cost_nanodollars"))) } else { Err(format!("{logged:?}")) }
         });
-        if model == "gpt-4o-mini" {
-            assert_eq!(logged.1, input * PRICES.0 + billed.2 * PRICES.1, "in nano-dollars");
-        }
+        assert_eq!(logged.1, input * PRICES.0 + billed.2 * PRICES.1, "in nano-dollars");
         println!("{model}: {} requests, {} tokens in, {} out, {} nano-dollars", billed.0, billed.1, billed.2, logged.1);
     }
 }
