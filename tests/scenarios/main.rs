@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a scenario fails by panicking")]
 #![expect(clippy::print_stdout, reason = "scenarios tell what they counted")]
 
+mod access;
 mod causes;
 mod charts;
 mod delete;

@@ -87,6 +87,25 @@ impl Chat {
         reply(self.agent.get(format!("{}{path}", self.url)).call())
     }
 
+    /// As [`Chat::ask`] for two tokens, with this key or token.
+    pub fn ask_as(&self, model: &str, credential: Option<&str>) -> Result<Reply, String> {
+        let url = format!("{}/v1/chat/completions", self.url);
+        let mut request = self.agent.post(url).header("content-type", "application/json");
+        if let Some(credential) = credential {
+            request = request.header("authorization", format!("Bearer {credential}"));
+        }
+        reply(request.send(question(model, 2, false).to_string()))
+    }
+
+    /// As [`Chat::get`], with this key or token.
+    pub fn get_as(&self, path: &str, credential: Option<&str>) -> Result<Reply, String> {
+        let mut request = self.agent.get(format!("{}{path}", self.url));
+        if let Some(credential) = credential {
+            request = request.header("authorization", format!("Bearer {credential}"));
+        }
+        reply(request.call())
+    }
+
     /// Asks `model` a question and reads the whole answer.
     pub fn ask(&self, model: &str, tokens: u32) -> Result<Reply, String> {
         self.post("/v1/chat/completions", question(model, tokens, false).to_string().as_bytes())

@@ -61,7 +61,7 @@ test reads what is rendered from here and refuses rights that neither program mu
   verbs: [list, watch]
 {{- end }}
 
-{{/* What the router may do. It only reads, and only what it routes by. It sees no ConfigMap or pod, and only
+{{/* What the router may do. It only reads, and only what it routes by; and it asks whose tokens callers show. It sees no ConfigMap or pod, and only
 those Secrets that the value `credentials` names. */}}
 {{- define "quartermaster.routerRules" -}}
 - apiGroups: [quartermaster.dev]
@@ -74,6 +74,12 @@ those Secrets that the value `credentials` names. */}}
 
 {{- define "quartermaster.routerClusterRules" -}}
 {{ include "quartermaster.namespaceRules" . }}
+{{- if .root.Values.router.tokenAudience }}
+# It asks whose token a caller shows. The answer tells of that token only.
+- apiGroups: [authentication.k8s.io]
+  resources: [tokenreviews]
+  verbs: [create]
+{{- end }}
 {{- end }}
 
 {{/*

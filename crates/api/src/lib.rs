@@ -26,7 +26,7 @@ pub use inference_pool::{
     TolerationOperator, TopologySpread, WhenUnsatisfiable,
 };
 pub use route_policy::{
-    Access, Breaker, Destination, FallbackReason, KEYS_SECRET, PoolRef, Price, Provider, ProviderKind, Retries,
+    Access, Breaker, Destination, FallbackReason, KEYS_SECRET, Oidc, PoolRef, Price, Provider, ProviderKind, Retries,
     RoutePolicy, RoutePolicySpec, RoutePolicyStatus, RouteRule, RuleTargets, ServiceRef, SessionAffinity, Target,
     Timeouts, Weighted,
 };

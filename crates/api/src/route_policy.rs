@@ -1,5 +1,6 @@
 //! RoutePolicy: which requests go where.
 
+mod access;
 mod resilience;
 mod rule;
 mod target;
@@ -9,6 +10,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use access::{Access, KEYS_SECRET, Oidc};
 pub use resilience::{Breaker, FallbackReason, Retries, Timeouts};
 pub use rule::{Price, RouteRule, RuleTargets, Weighted};
 pub use target::{Destination, PoolRef, Provider, ProviderKind, ServiceRef, Target};
@@ -97,37 +99,11 @@ pub struct RoutePolicySpec {
     )]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_affinity: Option<SessionAffinity>,
-    /// Who may call. Default: whoever shows an API key of the policy's namespace; the Secret `quartermaster-api-keys` of that
-    /// namespace holds what is kept of the keys. Nobody else, unless `anonymous` says so.
-    #[x_kube(
-        validation = Rule::new("!(has(self.anonymous) && self.anonymous && has(self.allow) && size(self.allow) > 0)")
-            .message("spec.access.allow lists callers, but spec.access.anonymous lets everybody in; remove one of them")
-    )]
+    /// Who may call. Default: who shows a token of a ServiceAccount of the policy's namespace, or an API key of it; the Secret
+    /// `quartermaster-api-keys` of that namespace holds what is kept of the keys. Nobody else, unless `anonymous` says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
 }
-
-/// Who may call.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Access {
-    /// Callers need no key: whoever reaches the router may call. One that is shown all the same has to be right, so that no
-    /// request goes by a name that is not its own.
-    #[serde(default)]
-    pub anonymous: bool,
-    /// Names of the callers that are let in. A trailing `*` stands for any rest: `team-a-*`. Default: every caller that has a
-    /// key of the policy's namespace.
-    #[x_kube(
-        validation = Rule::new("self.all(n, !n.contains('*') || n.indexOf('*') == size(n) - 1)")
-            .message("spec.access.allow may hold '*' only as the last character of a name, for example team-a-*")
-    )]
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
-    pub allow: Vec<String>,
-}
-
-/// Name of the Secret that holds what is kept of the keys of a namespace's callers.
-pub const KEYS_SECRET: &str = "quartermaster-api-keys";
 
 /// What tells the requests of one session from others.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]

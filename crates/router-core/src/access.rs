@@ -1,32 +1,40 @@
 //! Who calls, and whether a policy lets them.
 //!
-//! A caller shows an API key, `qm_NAME_SECRET`. What is kept of it is a salted hash, under the caller's name, so that one look
-//! finds the one hash to compare with, and whoever reads what is kept can call nobody's name. The secret is 32 random bytes:
-//! nobody guesses it, so a fast hash is as good as a slow one.
+//! A caller shows an API key, the token of a ServiceAccount, or a token of an issuer that the policy names. What a request
+//! shows is told apart by its form alone; a key is then judged here, and of tokens what can be judged without asking anybody.
 
-use std::collections::HashMap;
-use std::fmt;
+mod findings;
+mod jwt;
+mod key_set;
+mod keys;
+mod oidc;
 
-use ring::hmac;
 use serde::{Deserialize, Serialize};
 
-/// What every key begins with. It tells keys of this router from those of providers, which SDKs send unasked.
-const PREFIX: &str = "qm_";
-/// How a kept hash begins: HMAC-SHA256 with the salt as its key.
-const VERSION: &str = "v1";
-/// Fewest bytes of a salt.
-const LEAST_SALT: usize = 16;
-/// Fewest characters of a secret: 32 random bytes as hexadecimal digits have 64.
-const LEAST_SECRET: usize = 32;
+pub use findings::{Digest, Finding, Findings, digest};
+pub use jwt::{Jwt, Unfit};
+pub use key_set::{KeySet, KeySetError, Unsigned};
+pub use keys::{KeptKey, KeyError, Keys};
+pub use oidc::{Oidc, Source, Untrusted};
 
-/// What a policy says of its callers. One that says nothing lets in whoever has a key of its namespace, and nobody else.
+/// What the names of ServiceAccounts begin with; namespace and name follow, with a colon between them.
+pub const ACCOUNT: &str = "system:serviceaccount:";
+/// What stands for [`ACCOUNT`] in a policy's list, and without a namespace for an account of the policy's own.
+const SHORT_ACCOUNT: &str = "sa:";
+/// What the names of callers begin with that an issuer has named, so that none of them is a ServiceAccount's or a key's.
+const ISSUED: &str = "oidc:";
+
+/// What a policy says of its callers. One that says nothing lets in who has a key of its namespace or is a ServiceAccount there,
+/// and nobody else.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     /// Callers need not say who they are.
     pub anonymous: bool,
-    /// The callers that are let in, by name; a trailing `*` stands for any rest. Empty: every caller with a key of the policy's
-    /// namespace.
+    /// The callers that are let in, by name; a trailing `*` stands for any rest. Empty: all of the policy's namespace, and all
+    /// that its issuer names.
     pub allow: Vec<String>,
+    /// Whose tokens are taken beside the cluster's own.
+    pub oidc: Option<Oidc>,
 }
 
 /// Who calls.
@@ -36,120 +44,52 @@ pub enum Caller {
     Anonymous,
     /// The holder of an API key of the policy's namespace.
     Key(String),
+    /// The ServiceAccount of this whole name.
+    Account(String),
+    /// Whom an issuer names so, with our own word before it.
+    Issued(String),
+}
+
+/// What a request shows of its caller.
+pub enum Shown<'a> {
+    /// Nothing that is meant for this service: nothing at all, or a key of somebody else's.
+    Nothing,
+    /// What looks like a key of ours.
+    Key(&'a str),
+    /// What says that it is the token of a ServiceAccount, for us.
+    Account(Jwt<'a>),
+    /// What says that it is a token of the policy's issuer.
+    Issued(Jwt<'a>, &'a Oidc),
 }
 
 /// Why a caller is not let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// No key, or a wrong one. Which of the two is not told.
+    /// No proof, or a wrong one. Which of the two is not told.
     Unknown,
-    /// The key is right, but the policy does not list its holder.
-    NotAllowed,
-    /// What is kept of the namespace's keys was not read yet.
+    /// The proof is right, but the policy does not let in whose it is.
+    NotAllowed(Caller),
+    /// Nobody can say at the moment whether the proof is right.
     Unread,
 }
 
-/// The keys that are kept, by namespace and caller; a namespace that is not there was not read yet. A caller may have several, so that one can be replaced while the other
-/// is still in use.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Keys(HashMap<Box<str>, HashMap<Box<str>, Vec<KeptKey>>>);
-
-/// What is kept of one key.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptKey {
-    salt: Vec<u8>,
-    hash: Vec<u8>,
-}
-
-/// A line that is not what is kept of a key. It does not repeat the line, which might be a key itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyError {
-    /// It is a key in clear text.
-    Clear,
-    /// It is not `v1:SALT:HASH`.
-    Form,
-    /// Its salt is too short, or is no hexadecimal number.
-    Salt,
-    /// Its hash is not of 32 bytes as hexadecimal digits.
-    Hash,
-}
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Clear => "it is a key in clear text; keep v1:SALT:HASH of it, and give out a new one",
-            Self::Form => "it is not of the form v1:SALT:HASH",
-            Self::Salt => "its salt must be 16 bytes or more, as hexadecimal digits",
-            Self::Hash => "its hash must be the HMAC-SHA256 of the secret, as 64 hexadecimal digits",
-        })
-    }
-}
-
-impl fmt::Debug for KeptKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeptKey")
-    }
-}
-
-impl KeptKey {
-    /// Reads one line: `v1:SALT:HASH`, in hexadecimal digits.
-    ///
-    /// # Errors
-    ///
-    /// When the line has another form.
-    pub fn parse(line: &str) -> Result<Self, KeyError> {
-        if line.starts_with(PREFIX) {
-            return Err(KeyError::Clear);
-        }
-        let mut parts = line.split(':');
-        let (Some(VERSION), Some(salt), Some(hash), None) = (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(KeyError::Form);
-        };
-        let salt = bytes(salt).filter(|salt| salt.len() >= LEAST_SALT).ok_or(KeyError::Salt)?;
-        let hash = bytes(hash).filter(|hash| hash.len() == 32).ok_or(KeyError::Hash)?;
-        Ok(Self { salt, hash })
-    }
-
-    /// Whether this is what is kept of a key with this secret. It takes as long for every wrong secret of the same length.
-    fn is_of(&self, secret: &str) -> bool {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.salt);
-        hmac::verify(&key, secret.as_bytes(), &self.hash).is_ok()
-    }
-}
-
-impl Keys {
-    /// The keys of `namespace`, each with its caller, are these.
-    pub fn set(&mut self, namespace: &str, keys: impl IntoIterator<Item = (String, KeptKey)>) {
-        let mut callers: HashMap<Box<str>, Vec<KeptKey>> = HashMap::new();
-        for (caller, key) in keys {
-            callers.entry(caller.into()).or_default().push(key);
-        }
-        self.0.insert(namespace.into(), callers);
-    }
-
-    /// Forgets the keys of namespaces that are not to stay.
-    pub fn retain(&mut self, stays: impl Fn(&str) -> bool) {
-        self.0.retain(|namespace, _| stays(namespace));
-    }
-
-    /// Whether the keys of `namespace` are known.
+impl Caller {
+    /// The name, as the log, rules and lists of policies have it.
     #[must_use]
-    pub fn knows(&self, namespace: &str) -> bool {
-        self.0.contains_key(namespace)
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Anonymous => None,
+            Self::Key(name) | Self::Account(name) | Self::Issued(name) => Some(name),
+        }
     }
 
-    /// Who shows this key to a policy of `namespace`.
-    fn holder<'a>(&self, namespace: &str, shown: &'a str) -> Result<&'a str, Denied> {
-        let parts = shown.strip_prefix(PREFIX).and_then(|rest| rest.rsplit_once('_'));
-        let (caller, secret) = parts.ok_or(Denied::Unknown)?;
-        let callers = self.0.get(namespace).ok_or(Denied::Unread)?;
-        let kept = callers.get(caller).map_or(&[][..], Vec::as_slice);
-        // A caller that is not there takes as long as one that is, so that names cannot be found by the clock.
-        let nobody = [KeptKey { salt: vec![0; LEAST_SALT], hash: vec![0; 32] }];
-        let compared = if kept.is_empty() { &nobody[..] } else { kept };
-        let right = compared.iter().fold(false, |right, key| key.is_of(secret) | right);
-        if right && !kept.is_empty() && secret.len() >= LEAST_SECRET { Ok(caller) } else { Err(Denied::Unknown) }
+    /// The name as its own.
+    #[must_use]
+    pub fn into_name(self) -> Option<String> {
+        match self {
+            Self::Anonymous => None,
+            Self::Key(name) | Self::Account(name) | Self::Issued(name) => Some(name),
+        }
     }
 }
 
@@ -160,39 +100,97 @@ impl Access {
         Self { anonymous: true, ..Self::default() }
     }
 
-    /// Who calls, if they are let in. `shown` is the key that came with the request, be it of this router or of anybody;
-    /// `namespace` is the policy's.
-    ///
-    /// A key that looks like this router's has to be right, even where anybody is let in: what is sent under a name is not
-    /// to go unnamed.
+    /// What a request shows, by its form alone. `audience` is what the tokens of ServiceAccounts must be for; without it they are
+    /// not taken.
+    #[must_use]
+    pub fn shown<'a>(&'a self, shown: Option<&'a str>, audience: Option<&str>) -> Shown<'a> {
+        let Some(shown) = shown else { return Shown::Nothing };
+        if shown.starts_with(keys::PREFIX) {
+            return Shown::Key(shown);
+        }
+        let Some(token) = Jwt::read(shown) else { return Shown::Nothing };
+        match &self.oidc {
+            Some(oidc) if token.issuer() == Some(&oidc.issuer) => Shown::Issued(token, oidc),
+            // Tokens of others, which clients send unasked, are nothing that the API server should see.
+            _ if audience.is_some_and(|audience| is_account(&token, audience)) => Shown::Account(token),
+            _ => Shown::Nothing,
+        }
+    }
+
+    /// Who shows this key, if they are let in by a policy of `namespace`.
     ///
     /// # Errors
     ///
-    /// When the caller is not let in; with the caller's name, if the key was right.
-    pub fn admit<'a>(&self, keys: &Keys, namespace: &str, shown: Option<&'a str>) -> Result<Caller, (Denied, &'a str)> {
-        let ours = shown.filter(|shown| shown.starts_with(PREFIX));
-        let Some(shown) = ours else {
-            return if self.anonymous { Ok(Caller::Anonymous) } else { Err((Denied::Unknown, "")) };
-        };
-        let caller = keys.holder(namespace, shown).map_err(|denied| (denied, ""))?;
-        if self.anonymous || self.allow.is_empty() || self.allow.iter().any(|pattern| covers(pattern, caller)) {
-            return Ok(Caller::Key(caller.to_owned()));
+    /// When the caller is not let in.
+    pub fn holder(&self, keys: &Keys, namespace: &str, shown: &str) -> Result<Caller, Denied> {
+        self.admit(namespace, Caller::Key(keys.holder(namespace, shown)?.to_owned()))
+    }
+
+    /// Lets a caller in who is known, or who shows nothing that is meant for this service. `namespace` is the policy's.
+    ///
+    /// What is meant for this service has to be right, even where anybody is let in: what is sent under a name is not to go
+    /// unnamed.
+    ///
+    /// # Errors
+    ///
+    /// When the caller is not let in.
+    pub fn admit(&self, namespace: &str, caller: Caller) -> Result<Caller, Denied> {
+        let allowed = self.anonymous
+            || if self.allow.is_empty() {
+                is_at_home(&caller, namespace)
+            } else {
+                self.allow.iter().any(|pattern| covers(pattern, &caller, namespace))
+            };
+        match caller {
+            caller if allowed => Ok(caller),
+            Caller::Anonymous => Err(Denied::Unknown),
+            caller => Err(Denied::NotAllowed(caller)),
         }
-        Err((Denied::NotAllowed, caller))
     }
 }
 
-fn covers(pattern: &str, name: &str) -> bool {
+/// Whether a token says that it is a ServiceAccount's, for us.
+fn is_account(token: &Jwt<'_>, audience: &str) -> bool {
+    token.claim("sub").is_some_and(|sub| sub.starts_with(ACCOUNT)) && token.is_for(audience)
+}
+
+/// Whether a policy lets a caller in that names none. Keys are looked for in the policy's namespace only, and tokens of an
+/// issuer are asked for by the policy.
+fn is_at_home(caller: &Caller, namespace: &str) -> bool {
+    match caller {
+        Caller::Anonymous => false,
+        Caller::Key(_) | Caller::Issued(_) => true,
+        Caller::Account(name) => place(name).is_some_and(|(home, _)| home == namespace),
+    }
+}
+
+/// Whether an entry of a policy's list stands for this caller. The name of a key has no colon in it, and the others begin with
+/// a word of their own, so that `*` alone stands for keys and never for every ServiceAccount of the cluster.
+fn covers(pattern: &str, caller: &Caller, namespace: &str) -> bool {
+    match caller {
+        Caller::Anonymous => false,
+        Caller::Key(name) => !pattern.contains(':') && fits(pattern, name),
+        Caller::Issued(name) => pattern.starts_with(ISSUED) && fits(pattern, name),
+        Caller::Account(name) => match pattern.strip_prefix(SHORT_ACCOUNT) {
+            Some(pattern) if pattern.contains(':') => {
+                name.strip_prefix(ACCOUNT).is_some_and(|rest| fits(pattern, rest))
+            }
+            Some(pattern) => place(name).is_some_and(|(home, name)| home == namespace && fits(pattern, name)),
+            None => pattern.starts_with(ACCOUNT) && fits(pattern, name),
+        },
+    }
+}
+
+fn fits(pattern: &str, name: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == name, |beginning| name.starts_with(beginning))
 }
 
-fn bytes(digits: &str) -> Option<Vec<u8>> {
-    let pairs = digits.as_bytes().chunks_exact(2);
-    if !pairs.remainder().is_empty() {
-        return None;
-    }
-    pairs.map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()).collect()
+/// Namespace and name of a ServiceAccount.
+fn place(account: &str) -> Option<(&str, &str)> {
+    account.strip_prefix(ACCOUNT)?.split_once(':')
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod token_tests;

@@ -24,7 +24,10 @@ mod rules;
 mod table;
 mod word;
 
-pub use access::{Access, Caller, Denied, KeptKey, KeyError, Keys};
+pub use access::{
+    ACCOUNT, Access, Caller, Denied, Digest, Finding, Findings, Jwt, KeptKey, KeyError, KeySet, KeySetError, Keys,
+    Oidc, Shown, Source, Unfit, Unsigned, Untrusted, digest,
+};
 pub use attempt::{Attempt, Verdict};
 pub use choose::{Choice, Course};
 pub use fault::{Fault, retry_after};

@@ -8,7 +8,9 @@ use api::{
 };
 use ledger::prices::{Rate, Rates};
 
-use crate::{Access, Api, HowInput, PolicyInput, Reason, RemoteInput, Resilience, RuleInput, SecretKey, TargetInput};
+use crate::{
+    Access, Api, HowInput, Oidc, PolicyInput, Reason, RemoteInput, Resilience, RuleInput, SecretKey, TargetInput,
+};
 
 /// A policy, as far as routing needs it.
 #[must_use]
@@ -30,7 +32,13 @@ pub fn policy(policy: &RoutePolicy) -> PolicyInput {
 }
 
 fn access(access: &api::Access) -> Access {
-    Access { anonymous: access.anonymous, allow: access.allow.clone() }
+    let oidc = access.oidc.as_ref().map(|oidc| Oidc {
+        issuer: oidc.issuer.clone(),
+        audiences: oidc.audiences.clone(),
+        jwks: oidc.jwks_uri.clone(),
+        claim: oidc.caller_claim.clone(),
+    });
+    Access { anonymous: access.anonymous, allow: access.allow.clone(), oidc }
 }
 
 /// A rule. Of several ways to choose, or none, which only an object from before the kind's own rule can have, nothing is

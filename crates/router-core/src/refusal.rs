@@ -40,14 +40,14 @@ pub enum Refusal {
         /// The name asked for, shortened.
         model: String,
     },
-    /// The policy of the model asks for a key, and none came, or a wrong one.
+    /// Nothing came that proves who calls, or nothing right, where that is asked for.
     Unauthorized,
     /// The policy of the model does not let this caller in.
     NotAllowed {
         /// Name of the caller.
         caller: String,
     },
-    /// The policy of the model asks for a key, and what is kept of the keys was not read yet.
+    /// What is needed to tell whether a proof is right cannot be read for now.
     KeysUnread,
     /// The request names a target that it cannot have.
     WrongTarget {

@@ -348,7 +348,13 @@ impl Table {
     /// name no model.
     #[must_use]
     pub fn models(&self) -> Vec<(&str, i64)> {
-        let mut models: Vec<_> = self.exact.iter().map(|(name, (created, _))| (&**name, *created)).collect();
+        self.models_of(|_| true)
+    }
+
+    /// The same of the policies that are `wanted`, by their places.
+    pub fn models_of(&self, wanted: impl Fn(usize) -> bool) -> Vec<(&str, i64)> {
+        let of = self.exact.iter().filter(|(_, (_, at))| wanted(*at));
+        let mut models: Vec<_> = of.map(|(name, (created, _))| (&**name, *created)).collect();
         models.sort_unstable();
         models
     }

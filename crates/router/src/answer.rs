@@ -37,8 +37,8 @@ pub(crate) async fn answer(worker: &Rc<Worker>, request: Request<RequestBody<'_>
         Route::Serve(surface) => {
             record.asked_at(surface);
             match surface {
-                Surface::Models => respond::models(&live, record),
-                Surface::Model => respond::model(&live, path, record),
+                Surface::Models => respond::models(worker, &live, request.headers(), record).await,
+                Surface::Model => respond::model(worker, &live, &request, record).await,
                 _ => match pass(worker, &live, request, surface, &mut record).await {
                     Ok(reply) => stream(worker, reply, record),
                     Err(refusal) => respond::refuse(refusal, record),
@@ -59,6 +59,6 @@ async fn pass(
     let (parts, body) = request.into_parts();
     let (ask, _held) = parse(surface, parts, body, worker).await?;
     record.understood(&ask);
-    record.called_by(authenticate(live, &ask.parts.headers, &ask.model)?);
+    record.called_by(authenticate(worker, live, &ask.parts.headers, &ask.model).await?);
     pass::pass(worker, live, surface, &ask, record).await
 }

@@ -90,6 +90,10 @@ pub struct Args {
     /// Where this router runs, for the rules of policies that ask for `request.region`.
     #[arg(long, env = "QUARTERMASTER_REGION", default_value = "")]
     pub region: String,
+    /// What the tokens of ServiceAccounts must be made for (their audience) by which callers say who they are. Empty: they are
+    /// not taken.
+    #[arg(long, env = "QUARTERMASTER_TOKEN_AUDIENCE", default_value = "quartermaster")]
+    pub token_audience: String,
     /// Ranges of addresses (10.0.0.0/8), hosts and domains (*.example.com), with commas between them, that the providers of
     /// policies may be at although they are not public, or may be spoken to in clear text. Default: none.
     #[arg(long, env = "QUARTERMASTER_ALLOW_TARGETS", value_delimiter = ',')]

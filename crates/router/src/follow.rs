@@ -26,16 +26,18 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Config, Resource};
-use router_core::{Keys, SecretKey};
+use router_core::{Keys, SecretKey, Source};
 use telemetry::admin::Readiness;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use self::cache::{Cache, Found};
 use self::world::{Kept, World};
 use crate::clock;
+use crate::issuers::{self, Issuers};
 use crate::live::{Live, Shared};
 use crate::metrics::Metrics;
+use crate::outbound::Outbound;
 use crate::secrets::Secrets;
 
 /// How long further changes are waited for before a table is built, because changes come in bursts: a replica that turns
@@ -97,6 +99,8 @@ pub struct Follow {
     pub cache_max_age: Duration,
     /// How long the API server has to answer before the state in that folder is used.
     pub patience: Duration,
+    /// How the issuers of callers' tokens are reached.
+    pub outbound: Outbound,
     /// How often each provider's key is read. A new one is in use after this and the time that reading takes.
     pub read_keys_every: Duration,
 }
@@ -112,6 +116,10 @@ pub async fn follow(client: Client, how: &Follow, live: &Shared, metrics: &Metri
     let (gated, gates) = watch::channel(BTreeSet::new());
     let (read, callers) = watch::channel(Arc::new(Keys::default()));
     let reading_callers = callers::keep(client, gates, read);
+    let (named, issuers_named) = watch::channel(BTreeSet::new());
+    let (again, asked_again) = mpsc::channel(issuers::QUEUE);
+    let (read, issuers) = watch::channel(Arc::new(Issuers::asking(again)));
+    let reading_issuers = issuers::keep(how.outbound.clone(), issuers_named, asked_again, read);
     let mut world = World { namespaces: namespace.is_none().then(Kept::default), ..World::default() };
     let cache = how.cache_dir.as_deref().map(|folder| Cache::within(folder, namespace, how.cache_max_age));
     let mut stand_in = None;
@@ -142,6 +150,8 @@ pub async fn follow(client: Client, how: &Follow, live: &Shared, metrics: &Metri
         secrets,
         gated,
         callers,
+        named,
+        issuers,
         world,
         said: false,
         failed: None,
@@ -149,6 +159,7 @@ pub async fn follow(client: Client, how: &Follow, live: &Shared, metrics: &Metri
     tokio::select! {
         () = reading => {}
         () = reading_callers => {}
+        () = reading_issuers => {}
         () = follower.run(changes, stand_in) => {}
         () = keeping => {}
     }
@@ -168,6 +179,9 @@ struct Follower<'a> {
     /// The namespaces whose policies ask for callers' keys, and what is kept of these.
     gated: watch::Sender<BTreeSet<String>>,
     callers: watch::Receiver<Arc<Keys>>,
+    /// The issuers whose tokens policies take, and their keys.
+    named: watch::Sender<BTreeSet<Source>>,
+    issuers: watch::Receiver<Arc<Issuers>>,
     world: World,
     /// Readiness was told. Once: a router that drains has taken it back for good.
     said: bool,
@@ -195,6 +209,9 @@ impl Follower<'_> {
                     due.get_or_insert_with(Instant::now);
                 }
                 Ok(()) = self.callers.changed() => {
+                    due.get_or_insert_with(Instant::now);
+                }
+                Ok(()) = self.issuers.changed() => {
                     due.get_or_insert_with(Instant::now);
                 }
                 () = at(due) => {
@@ -229,13 +246,7 @@ impl Follower<'_> {
         let secrets = Arc::clone(&self.secrets.borrow_and_update());
         // Keys are looked for at once when they are named first. Readiness waits for that; serving others does not.
         let looked_for = named.iter().all(|key| secrets.0.contains_key(key));
-        self.wanted.send_if_modified(|wanted| {
-            let changed = *wanted != named;
-            if changed {
-                *wanted = named;
-            }
-            changed
-        });
+        want(&self.wanted, named);
         let table = self.world.table(&self.live.load().table, &secrets, clock::now());
         tracing::info!(
             policies = table.policies().len(),
@@ -243,14 +254,12 @@ impl Follower<'_> {
             standing_in,
             "new routing table"
         );
-        let gated = self.world.gated();
-        self.gated.send_if_modified(|known| {
-            let changed = *known != gated;
-            *known = gated;
-            changed
-        });
+        want(&self.gated, self.world.gated());
+        want(&self.named, self.world.issuers());
         let callers = Arc::clone(&self.callers.borrow_and_update());
-        self.live.store(Arc::new(Live::new(table, self.metrics).with(&secrets).with_callers(callers)));
+        let issuers = Arc::clone(&self.issuers.borrow_and_update());
+        self.live
+            .store(Arc::new(Live::new(table, self.metrics).with(&secrets).with_callers(callers).with_issuers(issuers)));
         self.metrics.table_changes.inc();
         self.metrics.table_changed.set(seconds_since_1970() as f64);
         self.metrics.table_from_cache.set(i64::from(standing_in));
@@ -282,8 +291,17 @@ impl Follower<'_> {
     }
 }
 
+/// Tells whoever reads what is named that it is another, if it is.
+fn want<T: PartialEq>(told: &watch::Sender<T>, named: T) {
+    told.send_if_modified(|before| {
+        let changed = *before != named;
+        *before = named;
+        changed
+    });
+}
+
 /// Waits until then; for ever, if there is no such time.
-async fn at(time: Option<Instant>) {
+pub(crate) async fn at(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,

@@ -1,12 +1,12 @@
-//! The routing table together with what hangs on it: handles of metrics, and the ready-made list of models.
+//! The routing table together with what hangs on it: handles of metrics, and keys.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use router_core::{Choice, Keys, Table, Target};
 use wire::openai::{ListedModel, model_entry, model_list};
 
+use crate::issuers::Issuers;
 use crate::metrics::{Metrics, RouteHandles};
 use crate::secrets::{Key, KeyFault, Secrets};
 
@@ -20,14 +20,14 @@ pub struct Live {
     pub table: Table,
     /// What is kept of callers' keys.
     pub callers: Arc<Keys>,
+    /// The keys of the issuers whose tokens policies take.
+    pub issuers: Arc<Issuers>,
     /// Whether the cluster's configuration was read at all. Until then nothing can be said about any model.
     pub synced: bool,
     /// Handles for each target of each policy, by their places in the table.
     pub(crate) routes: Vec<Vec<RouteHandles>>,
     /// The key of each target of each policy, if it needs one, by the same places.
     pub(crate) keys: Vec<Vec<Result<Option<Key>, KeyFault>>>,
-    /// The answer of `GET /v1/models`.
-    pub(crate) models: Bytes,
 }
 
 /// The current [`Live`], replaced as a whole by one writer and read by every worker.
@@ -40,10 +40,10 @@ impl Live {
         Self {
             table: Table::default(),
             callers: Arc::default(),
+            issuers: Arc::default(),
             synced: false,
             routes: Vec::new(),
             keys: Vec::new(),
-            models: Bytes::new(),
         }
     }
 
@@ -55,10 +55,8 @@ impl Live {
             .iter()
             .map(|policy| policy.targets.iter().map(|target| metrics.route(policy, target)).collect())
             .collect();
-        let listed = table.models().into_iter().map(|(id, created)| ListedModel { id, created });
-        let models = model_list(listed, OWNER).into();
-        let keys = Vec::new();
-        Self { table, callers: Arc::default(), synced: true, routes, keys, models }.with(&Secrets::default())
+        let (callers, issuers, keys) = (Arc::default(), Arc::default(), Vec::new());
+        Self { table, callers, issuers, synced: true, routes, keys }.with(&Secrets::default())
     }
 
     /// The same view, with these keys.
@@ -75,9 +73,22 @@ impl Live {
         Self { callers, ..self }
     }
 
+    /// The same view, with the keys of these issuers.
+    #[must_use]
+    pub fn with_issuers(self, issuers: Arc<Issuers>) -> Self {
+        Self { issuers, ..self }
+    }
+
     /// The key of a target; `None` where it needs none.
     pub(crate) fn key(&self, choice: Choice) -> Result<Option<&Key>, KeyFault> {
         self.keys[choice.policy][choice.target].as_ref().map(Option::as_ref).map_err(|fault| *fault)
+    }
+
+    /// The answer of `GET /v1/models` for a caller who may use these policies.
+    pub(crate) fn models(&self, may: &[bool]) -> Vec<u8> {
+        let of = |at: usize| may.get(at).copied().unwrap_or(false);
+        let listed = self.table.models_of(of).into_iter().map(|(id, created)| ListedModel { id, created });
+        model_list(listed, OWNER)
     }
 
     /// The answer of `GET /v1/models/{id}`; `None` when nobody offers that model. One that only a pattern covers was

@@ -1,27 +1,40 @@
 //! Answers that the router makes itself.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use router_core::Refusal;
 
 use crate::live::Live;
+use crate::stage::authenticate::{Standing, authenticate};
 use crate::stage::settle::{REQUEST_ID, Record};
 use crate::stage::stream::Body;
+use crate::worker::Worker;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// The list of models.
-pub(crate) fn models(live: &Live, mut record: Record) -> Response<Body> {
+/// The list of the models that the caller may use.
+pub(crate) async fn models(worker: &Worker, live: &Live, headers: &HeaderMap, mut record: Record) -> Response<Body> {
+    let standing = Standing::of(worker, live, headers).await;
+    if let Some(refusal) = standing.denied() {
+        return refuse(refusal, record);
+    }
+    record.called_by(standing.caller);
     record.answers_with(StatusCode::OK);
     record.finished();
-    json(StatusCode::OK, live.models.clone(), &record)
+    json(StatusCode::OK, live.models(&standing.may).into(), &record)
 }
 
-/// One model of the list. Its name may hold slashes, and comes percent-encoded from some clients.
-pub(crate) fn model(live: &Live, path: &str, mut record: Record) -> Response<Body> {
-    let id = path.strip_prefix("/v1/models/").unwrap_or_default();
+/// One model of the list. Its name may hold slashes, and comes percent-encoded from some clients. One that the caller may not
+/// use is not there for it.
+pub(crate) async fn model<B>(worker: &Worker, live: &Live, request: &Request<B>, mut record: Record) -> Response<Body> {
+    let id = request.uri().path().strip_prefix("/v1/models/").unwrap_or_default();
     let id = percent_decode_str(id).decode_utf8_lossy();
+    match authenticate(worker, live, request.headers(), &id).await {
+        Ok(caller) => record.called_by(caller),
+        Err(Refusal::NotAllowed { .. }) => return refuse(Refusal::unknown_model(&id), record),
+        Err(refusal) => return refuse(refusal, record),
+    }
     let Some(model) = live.model(&id) else { return refuse(Refusal::unknown_model(&id), record) };
     record.answers_with(StatusCode::OK);
     record.finished();

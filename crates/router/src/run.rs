@@ -18,6 +18,7 @@ use crate::follow::{ClientError, Follow, client, follow};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::outbound::OutboundError;
+use crate::reviews::Reviews;
 use crate::tls::{Tls, TlsError};
 use crate::traces::Traces;
 use crate::workers::Workers;
@@ -100,9 +101,15 @@ async fn serve(args: Args) -> Result<(), Error> {
         tokio::spawn(export)
     });
     let client = client().await?;
+    if !args.token_audience.is_empty() {
+        let (reviews, questions) = Reviews::new(&args.token_audience);
+        settings.reviews = Some(reviews.clone());
+        tokio::spawn(reviews.answer(client.clone(), questions));
+    }
     let count = args.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
     let workers = Workers::start(args.listen, count, &settings, &live, &metrics, args.drain_timeout)
         .map_err(doing(format!("listening on {}", args.listen)))?;
+    let outbound = settings.outbound.clone();
     drop(settings);
     tracing::info!(listen = %workers.address(), admin = %args.admin_listen, workers = count, "serving");
 
@@ -110,6 +117,7 @@ async fn serve(args: Args) -> Result<(), Error> {
         namespace: args.namespace.clone(),
         cache_dir: args.cache_dir.clone(),
         cache_max_age: args.cache_max_age,
+        outbound,
         patience: PATIENCE,
         read_keys_every: READ_KEYS_EVERY,
     };

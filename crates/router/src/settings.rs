@@ -6,6 +6,7 @@ use router_core::EjectionRules;
 
 use crate::outbound::Outbound;
 use crate::request_log::LineFormat;
+use crate::reviews::Reviews;
 use crate::tls::Tls;
 use crate::traces::Traces;
 
@@ -43,6 +44,8 @@ pub struct Settings {
     pub write_timeout: Duration,
     /// Where the router runs, for rules that ask.
     pub region: String,
+    /// Who knows whose the tokens of ServiceAccounts are; `None`: they are not taken.
+    pub reviews: Option<Reviews>,
     /// How providers and services are reached.
     pub outbound: Outbound,
     /// How long a connection to an engine may take.
@@ -87,6 +90,7 @@ impl Default for Settings {
             body_grace: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
             region: String::new(),
+            reviews: None,
             outbound: Outbound::default(),
             connect_timeout: Duration::from_secs(2),
             first_byte_timeout: Duration::from_secs(300),

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::date::{self, Date};
+use crate::issuers::Tokens;
 use crate::lag::Lag;
 use crate::live::{Live, Shared};
 use crate::load::Load;
@@ -33,6 +34,8 @@ pub(crate) struct Worker {
     pub(crate) retries: RefCell<RetryBudget>,
     pub(crate) log: RequestLog,
     pub(crate) load: Arc<Load>,
+    /// What was found of callers' tokens lately.
+    pub(crate) tokens: Tokens,
     date: Date,
     lag: Lag,
     leaving: Arc<AtomicBool>,
@@ -63,6 +66,7 @@ impl Worker {
             retries: RefCell::default(),
             log: RequestLog::new(lines),
             load,
+            tokens: Tokens::default(),
             date: Date::default(),
             lag: Lag::default(),
             leaving,

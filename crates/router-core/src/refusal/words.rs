@@ -24,11 +24,11 @@ impl fmt::Display for Refusal {
                 write!(f, "No model named {model:?} is offered here; GET /v1/models lists those that are.")
             }
             Self::Unauthorized => f.write_str(
-                "This model asks for an API key of this service, and none came, or a wrong one: send it as \
-                 \"Authorization: Bearer qm_...\" or as \"x-api-key\".",
+                "This asks who calls, and no credential came, or none that is good here: send an API key of this service \
+                 (qm_...), or a token that it takes, as \"Authorization: Bearer ...\" or as \"x-api-key\".",
             ),
-            Self::NotAllowed { caller } => write!(f, "The key of {caller} may not use this model."),
-            Self::KeysUnread => f.write_str("The keys of this service cannot be read for the moment; ask again soon."),
+            Self::NotAllowed { caller } => write!(f, "The caller {caller} may not use this model."),
+            Self::KeysUnread => f.write_str("Who calls cannot be found out for the moment; ask again soon."),
             Self::WrongTarget { targets: Some(targets) } => {
                 write!(f, "The header x-quartermaster-target must name one of the policy's targets: {targets}.")
             }

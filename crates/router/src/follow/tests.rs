@@ -136,6 +136,7 @@ fn how(cache_dir: Option<PathBuf>) -> Follow {
         namespace: None,
         cache_dir,
         cache_max_age: DAY,
+        outbound: Outbound::default(),
         patience: Duration::from_millis(50),
         read_keys_every: Duration::from_millis(20),
     }
@@ -369,7 +370,7 @@ async fn keys_are_read_where_a_policy_asks_for_them() {
     let mut wanted = Keys::default();
     wanted.set("ml", [("a".to_owned(), router_core::KeptKey::parse(&line).unwrap())]);
     until("the keys are read", || *router.live.load().callers == wanted).await;
-    assert_eq!(access(), router_core::Access { anonymous: false, allow: vec!["a".to_owned()] });
+    assert_eq!(access(), router_core::Access { allow: vec!["a".to_owned()], ..router_core::Access::default() });
     let file = folder.0.join("table.json");
     until("the table is kept", || std::fs::read_to_string(&file).is_ok_and(|text| text.contains("allow"))).await;
     assert!(!std::fs::read_to_string(&file).unwrap().contains("1111"), "keys are not kept on the volume");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
-use router_core::{EndpointInput, Moment, PolicyInput, SecretKey, Table, ToInput};
+use router_core::{EndpointInput, Moment, Oidc, PolicyInput, SecretKey, Source, Table, ToInput};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::read::Known;
@@ -43,6 +43,11 @@ impl World {
     /// The namespaces that have policies. A caller may show a key to any policy, also to one that asks for none.
     pub(crate) fn gated(&self) -> BTreeSet<String> {
         self.policies.objects.values().map(|policy| policy.namespace.clone()).collect()
+    }
+
+    /// The issuers whose tokens policies take.
+    pub(crate) fn issuers(&self) -> BTreeSet<Source> {
+        self.policies.objects.values().filter_map(|policy| policy.access.oidc.as_ref()).map(Oidc::source).collect()
     }
 
     /// The table of what exists.

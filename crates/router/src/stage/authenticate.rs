@@ -1,24 +1,107 @@
 //! Who calls, as far as the policy of the model asks.
 
 use http::{HeaderMap, header};
-use router_core::{Caller, Denied, Refusal};
+use router_core::{Caller, Denied, Refusal, Shown};
 
+use crate::clock;
 use crate::live::Live;
+use crate::reviews::Reviews;
+use crate::worker::Worker;
 
 /// Headers that carry a key alone, in the order in which they are looked for behind `Authorization`.
 const KEY_HEADERS: [&str; 2] = ["x-api-key", "api-key"];
 
-/// Lets the caller of a request for `model` in, or refuses it. A model that no policy offers is nobody's, and is refused by
-/// who chooses.
-pub(crate) fn authenticate(live: &Live, headers: &HeaderMap, model: &str) -> Result<Caller, Refusal> {
-    let Some(policy) = live.table.policy_for(model).map(|at| &live.table.policies()[at]) else {
+/// Lets the caller of a request for `model` in, or refuses it. A model that no policy offers is refused by who chooses, and for
+/// those who prove nothing here, so that nobody finds out names by asking.
+pub(crate) async fn authenticate(
+    worker: &Worker,
+    live: &Live,
+    headers: &HeaderMap,
+    model: &str,
+) -> Result<Caller, Refusal> {
+    let shown = shown(headers);
+    if let Some(at) = live.table.policy_for(model) {
+        return admit(worker, live, at, shown).await.map_err(refusal);
+    }
+    if live.table.policies().iter().all(|policy| policy.access.anonymous) {
         return Ok(Caller::Anonymous);
+    }
+    let standing = Standing::of(worker, live, headers).await;
+    if standing.caller == Caller::Anonymous { Err(standing.refusal()) } else { Ok(standing.caller) }
+}
+
+/// What a caller may use of all that there is.
+pub(crate) struct Standing {
+    /// Whether each policy lets the caller in, by the policies' places in the table.
+    pub(crate) may: Vec<bool>,
+    /// Who it is, as far as any policy could tell.
+    pub(crate) caller: Caller,
+    /// Something was shown that is meant for this service.
+    meant: bool,
+    /// Some policy found it wrong.
+    wrong: bool,
+    /// Some policy could not tell.
+    unread: bool,
+}
+
+impl Standing {
+    /// Asks all policies.
+    pub(crate) async fn of(worker: &Worker, live: &Live, headers: &HeaderMap) -> Self {
+        let shown = shown(headers);
+        let mut all = Self { may: Vec::new(), caller: Caller::Anonymous, meant: false, wrong: false, unread: false };
+        for (at, policy) in live.table.policies().iter().enumerate() {
+            let meant = !matches!(policy.access.shown(shown, audience(worker)), Shown::Nothing);
+            all.meant |= meant;
+            let admitted = admit(worker, live, at, shown).await;
+            all.may.push(admitted.is_ok());
+            match admitted {
+                Ok(Caller::Anonymous) => {}
+                Err(Denied::Unknown) => all.wrong |= meant,
+                Ok(caller) | Err(Denied::NotAllowed(caller)) => all.caller = caller,
+                Err(Denied::Unread) => all.unread = true,
+            }
+        }
+        all
+    }
+
+    /// Why the caller gets no list: it shows what is wrong, or shows nothing where that opens nothing.
+    pub(crate) fn denied(&self) -> Option<Refusal> {
+        let proven = self.caller != Caller::Anonymous;
+        let nothing = !self.may.is_empty() && !self.may.contains(&true);
+        (!proven && (self.meant || nothing)).then(|| self.refusal())
+    }
+
+    fn refusal(&self) -> Refusal {
+        // A namespace whose keys nobody may read must not make every wrong key a matter of waiting.
+        if self.unread && !self.wrong { Refusal::KeysUnread } else { Refusal::Unauthorized }
+    }
+}
+
+/// Lets a caller in by the policy at this place.
+async fn admit(worker: &Worker, live: &Live, at: usize, shown: Option<&str>) -> Result<Caller, Denied> {
+    let policy = &live.table.policies()[at];
+    let caller = match policy.access.shown(shown, audience(worker)) {
+        Shown::Nothing => Caller::Anonymous,
+        Shown::Key(key) => return policy.access.holder(&live.callers, &policy.namespace, key),
+        Shown::Account(token) => {
+            let reviews = worker.settings.reviews.as_ref().ok_or(Denied::Unknown)?;
+            Caller::Account(reviews.account(&token).await?.to_string())
+        }
+        Shown::Issued(token, oidc) => live.issuers.caller(&token, oidc, &worker.tokens, clock::seconds_since_1970())?,
     };
-    policy.access.admit(&live.callers, &policy.namespace, shown(headers)).map_err(|(denied, caller)| match denied {
+    policy.access.admit(&policy.namespace, caller)
+}
+
+fn audience(worker: &Worker) -> Option<&str> {
+    worker.settings.reviews.as_ref().map(Reviews::audience)
+}
+
+fn refusal(denied: Denied) -> Refusal {
+    match denied {
         Denied::Unknown => Refusal::Unauthorized,
-        Denied::NotAllowed => Refusal::NotAllowed { caller: caller.to_owned() },
+        Denied::NotAllowed(caller) => Refusal::NotAllowed { caller: caller.name().unwrap_or_default().to_owned() },
         Denied::Unread => Refusal::KeysUnread,
-    })
+    }
 }
 
 /// The key that a request shows. The headers it comes in go no further than here.

@@ -125,10 +125,7 @@ impl Record {
     }
 
     pub(crate) fn called_by(&mut self, caller: Caller) {
-        self.caller = match caller {
-            Caller::Anonymous => None,
-            Caller::Key(name) => Some(name),
-        };
+        self.caller = caller.into_name();
     }
 
     pub(crate) fn chosen(&mut self, live: &Arc<Live>, choice: Choice) {

@@ -23,6 +23,17 @@ use crate::outbound::Outbound;
 /// How long one address may stay silent before the next one is tried beside it: the recommendation of RFC 8305.
 const HEAD_START: Duration = Duration::from_millis(250);
 
+/// Where a connection is to lead.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    /// Over TLS.
+    pub(crate) secure: bool,
+    /// It is a Service of the cluster, which may have the cluster's own addresses.
+    pub(crate) service: bool,
+}
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
@@ -84,40 +95,44 @@ pub(crate) async fn dial(remote: &RemoteInput, outbound: &Outbound, until: Insta
 }
 
 async fn dial_all(remote: &RemoteInput, outbound: &Outbound) -> Result<Conn, DialError> {
-    let addresses = addresses(remote, outbound).await.map_err(DialError::Name)?;
-    for address in &addresses {
-        judge(remote, outbound, address.ip())?;
-    }
-    let stream = connect(&addresses).await.map_err(DialError::Connect)?;
-    let stream = if remote.secure {
-        let name =
-            ServerName::try_from(remote.host.clone()).map_err(|error| DialError::Tls(io::Error::other(error)))?;
-        let connector = TlsConnector::from(Arc::clone(&outbound.tls));
-        Stream::Tls(Box::new(connector.connect(name, stream).await.map_err(DialError::Tls)?))
-    } else {
-        Stream::Plain(stream)
-    };
-    Ok(Conn::new(stream, home(remote)))
+    let service = matches!(remote.api, Api::Engine);
+    let place = Place { host: &remote.host, port: remote.port, secure: remote.secure, service };
+    Ok(Conn::new(reach(&place, outbound).await?, home(remote)))
 }
 
-async fn addresses(remote: &RemoteInput, outbound: &Outbound) -> io::Result<Vec<SocketAddr>> {
-    if let Ok(address) = remote.host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, remote.port)]);
+/// A socket that leads to this place, over TLS if it is to be.
+pub(crate) async fn reach(place: &Place<'_>, outbound: &Outbound) -> Result<Stream, DialError> {
+    let addresses = addresses(place, outbound).await.map_err(DialError::Name)?;
+    for address in &addresses {
+        judge(place, outbound, address.ip())?;
     }
-    let addresses = (outbound.resolver)(remote.host.clone(), remote.port).await?;
+    let stream = connect(&addresses).await.map_err(DialError::Connect)?;
+    if !place.secure {
+        return Ok(Stream::Plain(stream));
+    }
+    let name = ServerName::try_from(place.host.to_owned()).map_err(|error| DialError::Tls(io::Error::other(error)))?;
+    let connector = TlsConnector::from(Arc::clone(&outbound.tls));
+    Ok(Stream::Tls(Box::new(connector.connect(name, stream).await.map_err(DialError::Tls)?)))
+}
+
+async fn addresses(place: &Place<'_>, outbound: &Outbound) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = place.host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, place.port)]);
+    }
+    let addresses = (outbound.resolver)(place.host.to_owned(), place.port).await?;
     if addresses.is_empty() {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
     }
     Ok(addresses)
 }
 
-fn judge(remote: &RemoteInput, outbound: &Outbound, address: IpAddr) -> Result<(), DialError> {
+fn judge(place: &Place<'_>, outbound: &Outbound, address: IpAddr) -> Result<(), DialError> {
     let reach = &outbound.reach;
-    let forbidden = match remote.api {
-        Api::Engine => reach.forbids_service(address),
+    let forbidden = match place.service {
+        true => reach.forbids_service(address),
         // What goes over the Internet in clear text can be read and changed by many.
-        _ if !remote.secure && !reach.lets(&remote.host, address) => Some("a URL in clear text"),
-        _ => reach.forbids(&remote.host, address),
+        false if !place.secure && !reach.lets(place.host, address) => Some("a URL in clear text"),
+        false => reach.forbids(place.host, address),
     };
     forbidden.map_or(Ok(()), |why| Err(DialError::Forbidden(why)))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use router::live::Live;
-use router_core::{Access, KeptKey, Keys, Table};
+use router_core::{Access, KeptKey, Keys, Moment, PolicyInput, Resilience, Table};
 
 use crate::bed::{Bed, Engine, guarded, header, plain, post, status};
 
@@ -28,7 +28,7 @@ fn bed(engine: &Engine, access: &Access, read: bool) -> Bed {
 }
 
 fn closed(allow: &[&str]) -> Access {
-    Access { anonymous: false, allow: allow.iter().map(|name| (*name).to_owned()).collect() }
+    Access { allow: allow.iter().map(|name| (*name).to_owned()).collect(), ..Access::default() }
 }
 
 fn bearer(caller: &str, secret: &str) -> String {
@@ -112,4 +112,68 @@ async fn a_key_goes_no_further_than_the_router() {
     assert_eq!(status(&head), 200);
     let sent = heads.recv().await.unwrap();
     assert!(!sent.contains(SECRET) && !sent.to_ascii_lowercase().contains("authorization"), "{sent}");
+}
+
+/// A policy of this namespace for this one model.
+fn policy(namespace: &str, model: &str, access: Access) -> PolicyInput {
+    PolicyInput {
+        namespace: namespace.to_owned(),
+        name: model.to_owned(),
+        created: 1,
+        models: vec![model.to_owned()],
+        targets: Vec::new(),
+        session_header: None,
+        access,
+        resilience: Resilience::default(),
+        rules: Vec::new(),
+        allows_target_header: false,
+    }
+}
+
+#[tokio::test]
+async fn models_are_there_for_who_may_use_them() {
+    let engine = Engine::answering(plain("{}")).await;
+    let bed = bed(&engine, &closed(&[]), true);
+    let keys = Arc::clone(&bed.live.load().callers);
+    let put = |policies: Vec<PolicyInput>| {
+        let table = Table::build(policies, Vec::new(), Vec::new(), &Table::default(), Moment(0));
+        bed.live.store(Arc::new(Live::new(table, &bed.metrics).with_callers(Arc::clone(&keys))));
+    };
+    let closed_ones = || vec![policy("ml", "own", closed(&["team-a"])), policy("apps", "theirs", Access::default())];
+    put([closed_ones(), vec![policy("ml", "free", Access::anyone())]].concat());
+    let (mine, not_listed) = (bearer("team-a", SECRET), bearer("team_b", SECRET));
+    let (wrong, nothing) = (bearer("nobody", SECRET), String::new());
+    let get = async |path: &str, headers: &str| {
+        let mut client = bed.client().await;
+        client.send(format!("GET {path} HTTP/1.1\r\nhost: router\r\n{headers}\r\n")).await;
+        client.message().await
+    };
+    for (headers, expected) in [(&mine, &["free", "own"][..]), (&not_listed, &["free"]), (&nothing, &["free"])] {
+        let (head, body) = get("/v1/models", headers).await;
+        let ids = body.split("\"id\":\"").skip(1).filter_map(|rest| rest.split('"').next()).collect::<Vec<_>>();
+        assert_eq!((status(&head), &ids[..]), (200, expected), "{headers}");
+    }
+    for (path, headers, expected) in [
+        ("/v1/models", &wrong, 401),
+        ("/v1/models/free", &nothing, 200),
+        ("/v1/models/own", &mine, 200),
+        ("/v1/models/own", &not_listed, 404),
+        ("/v1/models/own", &nothing, 401),
+        ("/v1/models/theirs", &nothing, 401),
+        ("/v1/models/not-there", &mine, 404),
+        ("/v1/models/not-there", &nothing, 401),
+        ("/v1/models/not-there", &wrong, 401),
+    ] {
+        let (head, body) = get(path, headers).await;
+        assert_eq!(status(&head), expected, "{path} {headers}: {body}");
+    }
+    // Who proves nothing does not find out names by asking.
+    for (headers, expected) in [(&mine, 404), (&not_listed, 404), (&nothing, 401), (&wrong, 401)] {
+        let mut client = bed.client().await;
+        client.send(post(CHAT, headers, &ASK.replace("\"m\"", "\"not-there\""))).await;
+        let (head, body) = client.message().await;
+        assert_eq!(status(&head), expected, "{headers}: {body}");
+    }
+    put(closed_ones());
+    assert_eq!(status(&get("/v1/models", &nothing).await.0), 401, "nothing is open to everybody");
 }

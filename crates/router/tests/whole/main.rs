@@ -31,5 +31,6 @@ mod stops;
 mod streams;
 mod surfaces;
 mod tls;
+mod tokens;
 mod traces;
 mod wrong;
