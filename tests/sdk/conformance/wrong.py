@@ -71,19 +71,20 @@ def each_failure_before_a_token_has_its_class(place: Place) -> None:
 def who_waits_asynchronously_sees_the_same(place: Place) -> None:
     async def asked() -> None:
         of_openai, of_anthropic = later(place)
-        for fault, status, openai_kind, anthropic_kind in BEFORE_A_TOKEN[-3:] + IN_A_STREAM:
-            place.faults(fault)
-            hi = [{"role": "user", "content": "hi"}]
-            for kind, ask in (
-                (openai_kind, of_openai.chat.completions.create(model=place.chat_model, messages=hi, stream=True)),
-                (anthropic_kind, of_anthropic.messages.create(model=place.claude, max_tokens=9, messages=hi, stream=True)),
-            ):
-                try:
-                    await ask
-                except kind as error:
-                    assert error.status_code == status, (fault, error.status_code)
-                else:
-                    raise AssertionError(f"no {kind.__name__} for {fault}")
+        hi = [{"role": "user", "content": "hi"}]
+        async with of_openai, of_anthropic:
+            for fault, status, openai_kind, anthropic_kind in BEFORE_A_TOKEN[-3:] + IN_A_STREAM:
+                place.faults(fault)
+                for kind, ask in (
+                    (openai_kind, of_openai.chat.completions.create(model=place.chat_model, messages=hi, stream=True)),
+                    (anthropic_kind, of_anthropic.messages.create(model=place.claude, max_tokens=9, messages=hi, stream=True)),
+                ):
+                    try:
+                        await ask
+                    except kind as error:
+                        assert error.status_code == status, (fault, error.status_code)
+                    else:
+                        raise AssertionError(f"no {kind.__name__} for {fault}")
 
     asyncio.run(asked())
 
@@ -144,10 +145,9 @@ def an_error_after_a_token_is_raised_in_the_loop(place: Place) -> None:
 
 @check("wrong")
 def the_helpers_for_streams_raise_too(place: Place) -> None:
-    of_openai, of_anthropic = later(place)
     hi = [{"role": "user", "content": "hi"}]
 
-    async def helped(fault: str) -> None:
+    async def helped(fault: str, of_openai: openai.AsyncOpenAI, of_anthropic: anthropic.AsyncAnthropic) -> None:
         try:
             async with of_anthropic.messages.stream(model=place.claude, max_tokens=256, messages=hi) as stream:
                 await stream.get_final_message()
@@ -171,10 +171,14 @@ def the_helpers_for_streams_raise_too(place: Place) -> None:
         else:
             raise AssertionError(f"a final response after {fault}")
 
-    for fault in AFTER_A_TOKEN[:2]:
-        place.faults(fault)
-        asyncio.run(helped(fault))
+    async def all_of_them() -> None:
         of_openai, of_anthropic = later(place)
+        async with of_openai, of_anthropic:
+            for fault in AFTER_A_TOKEN[:2]:
+                place.faults(fault)
+                await helped(fault, of_openai, of_anthropic)
+
+    asyncio.run(all_of_them())
 
 
 @check("wrong")

@@ -21,6 +21,8 @@ mod pass;
 mod process;
 mod refuse;
 mod remote;
+mod remote_failing;
+mod remote_shapes;
 mod remote_tls;
 mod replicas;
 mod retry;
