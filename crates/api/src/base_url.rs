@@ -31,6 +31,8 @@ pub enum BadUrl {
     Port,
     /// Its path has a query, a fragment, a step up, or a character that no path has.
     Path,
+    /// There is no URL, and no region that one could be made of.
+    Region,
 }
 
 impl fmt::Display for BadUrl {
@@ -41,6 +43,9 @@ impl fmt::Display for BadUrl {
             Self::Host => "must name a host: a DNS name, or an address such as 192.0.2.1 or [2001:db8::1]",
             Self::Port => "must have a port from 1 to 65535, or none",
             Self::Path => "must have a plain path, without '..', query and fragment",
+            Self::Region => {
+                "cannot be told without spec.targets[].provider.region: set it, for example to eu-central-1"
+            }
         })
     }
 }
@@ -140,19 +145,32 @@ impl Provider {
     ///
     /// # Errors
     ///
-    /// When `baseUrl` cannot be read, or is missing where there is no other; an object from before the kind's rules can be so.
+    /// When `baseUrl` cannot be read, or is missing where there is no other, or Bedrock's region is missing; an object from
+    /// before the kind's rules can be so.
     pub fn base(&self) -> Result<BaseUrl, BadUrl> {
         let (usual, path) = match self.kind {
-            ProviderKind::Anthropic => ("api.anthropic.com", ""),
-            ProviderKind::OpenAI => ("api.openai.com", "/v1"),
-            ProviderKind::OpenAICompatible => ("", ""),
+            ProviderKind::Anthropic => ("api.anthropic.com".to_owned(), ""),
+            ProviderKind::OpenAI => ("api.openai.com".to_owned(), "/v1"),
+            ProviderKind::OpenAICompatible => (String::new(), ""),
+            ProviderKind::Bedrock => (bedrock_host(self.region.as_deref().ok_or(BadUrl::Region)?)?, ""),
         };
         match &self.base_url {
             Some(url) => BaseUrl::parse(url),
             None if usual.is_empty() => Err(BadUrl::Scheme),
-            None => Ok(BaseUrl { secure: true, host: usual.to_owned(), port: 443, path: path.to_owned() }),
+            None => Ok(BaseUrl { secure: true, host: usual, port: 443, path: path.to_owned() }),
         }
     }
+}
+
+/// The host of Bedrock in a region. A region is one label of it, so nothing else may stand in one.
+fn bedrock_host(region: &str) -> Result<String, BadUrl> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if region.is_empty() || region.len() > 32 || !region.bytes().all(plain) {
+        return Err(BadUrl::Region);
+    }
+    // China's regions are a world of their own.
+    let end = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+    name_or_v4(&format!("bedrock-runtime.{region}.{end}"))
 }
 
 #[cfg(test)]
@@ -182,6 +200,30 @@ mod tests {
                 "{text}"
             );
             assert_eq!(url.authority(), authority, "{text}");
+        }
+    }
+
+    #[test]
+    fn bedrock_is_where_its_region_is() {
+        let base = |region: Option<&str>, url: Option<&str>| {
+            let provider = Provider {
+                kind: ProviderKind::Bedrock,
+                model: "m".to_owned(),
+                base_url: url.map(str::to_owned),
+                credentials_secret_ref: None,
+                region: region.map(str::to_owned),
+                api_version: None,
+                organization: None,
+                project: None,
+            };
+            provider.base().map(|base| base.authority())
+        };
+        assert_eq!(base(Some("eu-central-1"), None).unwrap(), "bedrock-runtime.eu-central-1.amazonaws.com");
+        assert_eq!(base(Some("us-gov-west-1"), None).unwrap(), "bedrock-runtime.us-gov-west-1.amazonaws.com");
+        assert_eq!(base(Some("cn-north-1"), None).unwrap(), "bedrock-runtime.cn-north-1.amazonaws.com.cn");
+        assert_eq!(base(Some("eu-central-1"), Some("https://vpce-1.example")).unwrap(), "vpce-1.example");
+        for bad in [None, Some(""), Some("evil.example/"), Some("a.b"), Some("EU-1"), Some("-")] {
+            assert_eq!(base(bad, None), Err(if bad == Some("-") { BadUrl::Host } else { BadUrl::Region }), "{bad:?}");
         }
     }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use access::{Access, KEYS_SECRET, Oidc};
 pub use resilience::{Breaker, FallbackReason, Retries, Timeouts};
 pub use rule::{Price, RouteRule, RuleTargets, Weighted};
-pub use target::{Destination, PoolRef, Provider, ProviderKind, ServiceRef, Target};
+pub use target::{AWS_KEYS, Destination, PoolRef, Provider, ProviderKind, ProviderSecretRef, ServiceRef, Target};
 
 /// The names that applications ask for, and what answers: pools, other engines, APIs of providers.
 ///

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use api::conditions::{ACCEPTED, READY, RECONCILING, RESOLVED_REFS, STALLED, condition, reason, remove, set};
 use api::{
-    Destination, HOSTS_ANNOTATION, KeyRef, PoolRef, Provider, RoutePolicy, RoutePolicySpec, RoutePolicyStatus,
-    RouteRule, RuleTargets,
+    AWS_KEYS, Destination, HOSTS_ANNOTATION, PoolRef, Provider, ProviderSecretRef, RoutePolicy, RoutePolicySpec,
+    RoutePolicyStatus, RouteRule, RuleTargets,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use rules::Expression;
@@ -232,20 +232,25 @@ fn pool_fault(
 fn secret_fault(
     i: usize,
     provider: &Provider,
-    named: &KeyRef,
+    named: &ProviderSecretRef,
     own: &str,
     state: &SecretState,
 ) -> Option<(&'static str, String)> {
-    let KeyRef { name, key } = named;
+    let ProviderSecretRef { name, key } = named;
     let field = format!("spec.targets[{i}].provider.credentialsSecretRef");
     match state {
-        SecretState::Missing => Some((
-            reason::SECRET_NOT_FOUND,
-            format!(
+        SecretState::Missing => {
+            let [id, secret, _] = AWS_KEYS;
+            let literals = key.as_ref().map_or_else(
+                || format!("--from-literal={id}=ID --from-literal={secret}=SECRET"),
+                |key| format!("--from-literal={key}=KEY"),
+            );
+            let message = format!(
                 "{field}: there is no Secret {name:?} in this namespace; make it: kubectl --namespace {own} create secret \
-                 generic {name} --from-literal={key}=KEY"
-            ),
-        )),
+                 generic {name} {literals}"
+            );
+            Some((reason::SECRET_NOT_FOUND, message))
+        }
         SecretState::Denied => Some((
             reason::SECRET_NOT_READABLE,
             format!(
@@ -421,6 +426,17 @@ mod tests {
             ];
             check(&target(url, secret), &want, message);
         }
+        // Bedrock takes an access key where no key of the Secret is named.
+        let bedrock = json!({"models": ["m"], "targets": [{"name": "a", "provider": {
+            "kind": "Bedrock", "model": "m", "region": "eu-central-1", "credentialsSecretRef": {"name": "gone"},
+        }}]});
+        let want = [
+            ("Accepted", "True", "Valid"),
+            ("ResolvedRefs", "False", "SecretNotFound"),
+            ("Ready", "False", "SecretNotFound"),
+            ("Reconciling", "True", "SecretNotFound"),
+        ];
+        check(&bedrock, &want, "gone --from-literal=AWS_ACCESS_KEY_ID=ID --from-literal=AWS_SECRET_ACCESS_KEY=SECRET");
         let faults = [
             ("Accepted", "False", "InvalidSpec"),
             ("ResolvedRefs", "True", "Resolved"),
@@ -430,11 +446,13 @@ mod tests {
         let both = json!({"models": ["m"], "targets": [
             {"name": "a", "pool": {"name": "llama"}, "service": {"name": "s", "port": 1}}, {"name": "b"},
             {"name": "c", "provider": {"kind": "OpenAICompatible", "model": "m", "baseUrl": "http://user@x"}},
+            {"name": "d", "provider": {"kind": "Bedrock", "model": "m"}},
         ]});
         for message in [
             "spec.targets[0] needs exactly one of pool, provider and service",
             "spec.targets[1] needs exactly one",
             "spec.targets[2].provider.baseUrl must not name a user",
+            "spec.targets[3].provider.baseUrl cannot be told without spec.targets[].provider.region: set it",
         ] {
             check(&both, &faults, message);
         }

@@ -48,6 +48,19 @@ impl Fault {
         })
     }
 
+    /// The same of an answer of Bedrock's, which says by `kind` (`x-amzn-errortype`) what its status leaves open: 429 is also
+    /// for a model that is not ready, 403 for credentials that are too old, 424 for a model that failed.
+    #[must_use]
+    pub fn of_bedrock(status: StatusCode, body: &[u8], kind: Option<&str>) -> Option<Self> {
+        if status.is_success() {
+            return None;
+        }
+        if status.is_redirection() {
+            return Some(Self::Elsewhere);
+        }
+        Some(Self::of_class(Failure::read(Shape::Converse, status, body, kind).class))
+    }
+
     /// Whose fault a failure of this class is.
     #[must_use]
     pub fn of_class(class: Class) -> Self {
@@ -206,6 +219,32 @@ mod tests {
         ];
         for (status, body, want) in cases {
             assert_eq!(Fault::of_answer(status, body.as_bytes()), want, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn bedrock_says_by_the_kind_whose_fault_it_is() {
+        let typed = r#"{"__type":"com.amazon.coral.service#ExpiredTokenException","message":"m"}"#;
+        for (status, kind, body, want) in [
+            (200, None, "{}", None),
+            (307, None, "", Some(Fault::Elsewhere)),
+            (400, Some("ValidationException"), "{}", Some(Fault::Client)),
+            (400, None, typed, Some(Fault::Credentials)),
+            (403, Some("ExpiredTokenException:http://internal.amazon.com/"), "{}", Some(Fault::Credentials)),
+            (403, Some("AccessDeniedException"), "{}", Some(Fault::Credentials)),
+            (403, None, "{}", Some(Fault::Credentials)),
+            (404, Some("ResourceNotFoundException"), "{}", Some(Fault::Lost)),
+            (408, Some("ModelTimeoutException"), "{}", Some(Fault::Late)),
+            (424, Some("ModelErrorException"), "{}", Some(Fault::Server)),
+            (429, Some("ThrottlingException"), "{}", Some(Fault::Pace)),
+            (429, Some("ModelNotReadyException"), "{}", Some(Fault::Overloaded)),
+            (400, Some("ServiceQuotaExceededException"), "{}", Some(Fault::Pace)),
+            (500, Some("InternalServerException"), "{}", Some(Fault::Server)),
+            (503, Some("ServiceUnavailableException"), "{}", Some(Fault::Overloaded)),
+            (502, None, "<html>", Some(Fault::Server)),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(Fault::of_bedrock(status, body.as_bytes(), kind), want, "{status} {kind:?} {body}");
         }
     }
 

@@ -21,6 +21,7 @@ mod remote;
 mod resilience;
 mod retry;
 mod rules;
+pub mod sigv4;
 mod table;
 mod word;
 
@@ -38,7 +39,7 @@ pub use pick::{Want, session_key};
 pub use price::Price;
 pub use reach::{Allowed, BadAllowed, Reach};
 pub use refusal::{BadTls, Idle, NoDial, Overload, Refusal, Upstream};
-pub use remote::{Api, Fit, Operation, Pause, Remote, RemoteInput, Rest, SecretKey};
+pub use remote::{Api, Aws, Fit, Operation, Pause, Remote, RemoteInput, Rest, SecretKey, is_claude};
 pub use resilience::{Reason, Resilience};
 pub use retry::RetryBudget;
 pub use rules::{BadRule, Circumstances, Costs, Decision, HowInput, RuleInput, Rules};

@@ -8,6 +8,9 @@ use crate::{Api, RemoteInput, TargetInput, ToInput, Work};
 /// The host of Gemini's API, whose OpenAI-compatible endpoint is one like any other but has prices.
 const GEMINI: &str = "generativelanguage.googleapis.com";
 
+/// What the hosts of AWS end in.
+const AWS_HOSTS: [&str; 2] = [".amazonaws.com", ".amazonaws.com.cn"];
+
 /// What tokens cost at a target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Price {
@@ -41,11 +44,21 @@ impl Price {
             Api::Anthropic if !remote.host_is_chosen => Provider::Anthropic,
             Api::OpenAi if !remote.host_is_chosen => Provider::OpenAi,
             Api::OpenAiCompatible if remote.host == GEMINI => Provider::Gemini,
+            // Also behind an endpoint of one's own in AWS it is AWS that is paid.
+            Api::Bedrock if AWS_HOSTS.iter().any(|end| remote.host.ends_with(end)) => return Self::at_bedrock(remote),
             // Whoever is asked at another host sets prices of his own.
             _ => return Self::Unknown,
         };
         let model = remote.model.as_deref().and_then(|model| prices::find(provider, None, model));
         model.map_or(Self::Unknown, Self::Listed)
+    }
+
+    /// The price of a foundation model at Bedrock. What a profile of an application's own leads to is not known.
+    fn at_bedrock(remote: &RemoteInput) -> Self {
+        let region = remote.aws.as_ref().map(|aws| aws.region.as_str());
+        let model = remote.model.as_deref().unwrap_or_default();
+        let name = if model.starts_with("arn:") { model.rsplit('/').next().unwrap_or_default() } else { model };
+        prices::find(Provider::Bedrock, region, name).map_or(Self::Unknown, Self::Listed)
     }
 
     /// What these tokens cost, if anybody knows.
@@ -63,5 +76,39 @@ impl Price {
     #[must_use]
     pub fn expected(&self, work: Work) -> Option<Money> {
         self.cost(&Tokens { input: work.prompt, output: work.output, ..Tokens::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Aws;
+    use crate::remote::tests::remote;
+
+    #[test]
+    fn bedrock_has_the_prices_of_its_models_in_its_regions() {
+        let eu = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0";
+        let profile = format!("arn:aws:bedrock:eu-central-1:1:inference-profile/{eu}");
+        let own = "arn:aws:bedrock:eu-central-1:1:application-inference-profile/a1";
+        let host = "bedrock-runtime.eu-central-1.amazonaws.com";
+        let cases = [
+            (host, eu, Some(3_300)),
+            (host, profile.as_str(), Some(3_300)),
+            (host, "anthropic.claude-v2:1", Some(8_000)),
+            ("vpce-1.bedrock-runtime.eu-central-1.vpce.amazonaws.com", eu, Some(3_300)),
+            (host, own, None),
+            ("gateway.example", eu, None),
+            ("amazonaws.com.example", eu, None),
+        ];
+        for (host, model, want) in cases {
+            let input = RemoteInput {
+                api: Api::Bedrock,
+                model: Some(model.to_owned()),
+                aws: Some(Aws { region: "eu-central-1".to_owned(), signs: true }),
+                ..remote(host, Some("s"))
+            };
+            let cost = Price::at(&input).cost(&Tokens { input: 1, ..Tokens::default() });
+            assert_eq!(cost.map(Money::as_nanos), want, "{host} {model}");
+        }
     }
 }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use api::{
-    Destination, FallbackReason, Price, Provider, ProviderKind, RoutePolicy, RoutePolicySpec, RouteRule, RuleTargets,
-    ServiceRef, Weighted,
+    AWS_KEYS, Destination, FallbackReason, Price, Provider, ProviderKind, RoutePolicy, RoutePolicySpec, RouteRule,
+    RuleTargets, ServiceRef, Weighted,
 };
 use ledger::prices::{Rate, Rates};
 
 use crate::{
-    Access, Api, HowInput, Oidc, PolicyInput, Reason, RemoteInput, Resilience, RuleInput, SecretKey, TargetInput,
+    Access, Api, Aws, HowInput, Oidc, PolicyInput, Reason, RemoteInput, Resilience, RuleInput, SecretKey, TargetInput,
 };
 
 /// A policy, as far as routing needs it.
@@ -78,13 +78,23 @@ fn target(target: &api::Target, namespace: &str) -> Option<TargetInput> {
 fn of_provider(provider: &Provider, namespace: &str) -> Option<RemoteInput> {
     let base = provider.base().ok()?;
     let named = provider.credentials_secret_ref.as_ref();
-    let secret =
-        |r: &api::KeyRef| SecretKey { namespace: namespace.to_owned(), name: r.name.clone(), key: r.key.clone() };
+    let bedrock = provider.kind == ProviderKind::Bedrock;
+    // Without a key only Bedrock's credentials can be read; others are as if they had none.
+    let key = |r: &api::ProviderSecretRef| match (&r.key, bedrock) {
+        (Some(key), _) => Some(key.clone()),
+        (None, true) => Some(AWS_KEYS[0].to_owned()),
+        (None, false) => None,
+    };
+    let secret = |r: &api::ProviderSecretRef| {
+        Some(SecretKey { namespace: namespace.to_owned(), name: r.name.clone(), key: key(r)? })
+    };
+    let aws = |region: &String| Aws { region: region.clone(), signs: named.is_some_and(|r| r.key.is_none()) };
     Some(RemoteInput {
         api: match provider.kind {
             ProviderKind::Anthropic => Api::Anthropic,
             ProviderKind::OpenAI => Api::OpenAi,
             ProviderKind::OpenAICompatible => Api::OpenAiCompatible,
+            ProviderKind::Bedrock => Api::Bedrock,
         },
         secure: base.secure,
         authority: base.authority(),
@@ -92,7 +102,8 @@ fn of_provider(provider: &Provider, namespace: &str) -> Option<RemoteInput> {
         port: base.port,
         path: base.path,
         model: Some(provider.model.clone()),
-        secret: named.map(secret),
+        secret: named.and_then(secret),
+        aws: provider.region.as_ref().filter(|_| bedrock).map(aws),
         host_is_chosen: provider.base_url.is_some(),
         api_version: provider.api_version.clone(),
         organization: provider.organization.clone(),
@@ -113,6 +124,7 @@ fn of_service(service: &ServiceRef, namespace: &str) -> Option<RemoteInput> {
         path: String::new(),
         model: service.model.clone(),
         secret: None,
+        aws: None,
         host_is_chosen: false,
         api_version: None,
         organization: None,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use api::AWS_KEYS;
 use serde::{Deserialize, Serialize};
 use wire::translate::Shape;
 
@@ -20,6 +21,8 @@ pub enum Api {
     OpenAiCompatible,
     /// All that vLLM speaks.
     Engine,
+    /// Amazon Bedrock's Converse and InvokeModel.
+    Bedrock,
 }
 
 /// A part of an API, as far as targets differ in whether they have it.
@@ -39,6 +42,10 @@ pub enum Operation {
     CountTokens,
     /// What only engines have: rerank, score, tokenize.
     Engine,
+    /// Bedrock's Converse, also streamed.
+    Converse,
+    /// Bedrock's InvokeModel, also streamed: what the model itself takes.
+    Invoke,
 }
 
 /// Whether a target can serve an operation, and how.
@@ -48,6 +55,8 @@ pub enum Fit {
     Same,
     /// By translation into this shape.
     Translated(Shape),
+    /// As it comes, within InvokeModel.
+    Invoked,
     /// Not at all.
     Unfit,
 }
@@ -56,8 +65,11 @@ impl Api {
     /// Whether this API has the operation.
     #[must_use]
     pub fn fit(self, operation: Operation) -> Fit {
-        use Operation::{Audio, Chat, CountTokens, Messages, OpenAi, Responses};
+        use Operation::{Audio, Chat, Converse, CountTokens, Invoke, Messages, OpenAi, Responses};
         match (self, operation) {
+            (Self::Bedrock, Converse | Invoke) => Fit::Same,
+            (_, Converse | Invoke) => Fit::Unfit,
+            (Self::Bedrock, Chat | Responses | Messages) => Fit::Translated(Shape::Converse),
             (Self::Engine, _)
             | (Self::Anthropic, Messages | CountTokens)
             | (Self::OpenAi | Self::OpenAiCompatible, Chat | OpenAi)
@@ -82,6 +94,23 @@ pub struct SecretKey {
     pub key: String,
 }
 
+impl Operation {
+    /// Whether the engines of a pool have it.
+    #[must_use]
+    pub fn is_for_engines(self) -> bool {
+        Api::Engine.fit(self) == Fit::Same
+    }
+}
+
+/// What it takes to ask AWS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aws {
+    /// The region.
+    pub region: String,
+    /// Requests are signed with an AWS access key; otherwise they carry an API key.
+    pub signs: bool,
+}
+
 /// A target that is no pool, as far as routing needs it. No secret is in here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteInput {
@@ -99,8 +128,11 @@ pub struct RemoteInput {
     pub path: String,
     /// The name by which it knows the model; `None` for the one that the client asked for.
     pub model: Option<String>,
-    /// Where its key is, if it needs one.
+    /// Where its key is, if it needs one; of an AWS access key, its id.
     pub secret: Option<SecretKey>,
+    /// What it takes to ask AWS, for targets there.
+    #[serde(default)]
+    pub aws: Option<Aws>,
     /// The host comes from the policy, not from the provider's kind, so the Secret has a say in it.
     pub host_is_chosen: bool,
     /// Version of Azure's API.
@@ -172,7 +204,39 @@ impl Remote {
     }
 }
 
+/// Whether Bedrock has this model from Anthropic, as far as its id says: `anthropic.claude-…`, with the letters of an
+/// inference profile in front or not, or an ARN with that in it. The ARN of an application's own profile does not say.
+#[must_use]
+pub fn is_claude(model: &str) -> bool {
+    model.contains("anthropic.claude")
+}
+
 impl RemoteInput {
+    /// Whether this target can serve the operation, and how. Anthropic's models at Bedrock take messages as they are, so that
+    /// nothing of them is lost.
+    #[must_use]
+    pub fn fit(&self, operation: Operation) -> Fit {
+        let claude = self.api == Api::Bedrock && self.model.as_deref().is_some_and(is_claude);
+        if claude && operation == Operation::Messages { Fit::Invoked } else { self.api.fit(operation) }
+    }
+
+    /// The keys of Secrets that it takes to use this target: none, one, or the three of an AWS access key, of which the last
+    /// need not exist.
+    #[must_use]
+    pub fn secret_keys(&self) -> Vec<SecretKey> {
+        let Some(secret) = &self.secret else { return Vec::new() };
+        if !self.signs() {
+            return vec![secret.clone()];
+        }
+        AWS_KEYS.iter().map(|key| SecretKey { key: (*key).to_owned(), ..secret.clone() }).collect()
+    }
+
+    /// Whether requests are signed with an AWS access key.
+    #[must_use]
+    pub fn signs(&self) -> bool {
+        self.aws.as_ref().is_some_and(|aws| aws.signs)
+    }
+
     /// Whether what a provider says of the one's key is true of the other's.
     pub(crate) fn shares_key_with(&self, other: &Self) -> bool {
         let who = |input: &Self| (input.host.clone(), input.port, input.secret.clone(), input.key_version);
@@ -196,6 +260,7 @@ pub(crate) mod tests {
             path: "/v1".to_owned(),
             model: Some("gpt".to_owned()),
             secret: secret.map(key),
+            aws: None,
             host_is_chosen: false,
             api_version: None,
             organization: None,
@@ -219,20 +284,58 @@ pub(crate) mod tests {
     #[test]
     fn each_api_has_its_operations() {
         use Operation as O;
-        let all = [O::Chat, O::OpenAi, O::Audio, O::Responses, O::Messages, O::CountTokens, O::Engine];
+        let all = [
+            O::Chat,
+            O::OpenAi,
+            O::Audio,
+            O::Responses,
+            O::Messages,
+            O::CountTokens,
+            O::Engine,
+            O::Converse,
+            O::Invoke,
+        ];
         let letter = |fit| match fit {
             Fit::Same => '=',
             Fit::Translated(_) => '~',
+            Fit::Invoked => 'i',
             Fit::Unfit => '-',
         };
         let cases = [
-            (Api::Anthropic, "~--~==-"),
-            (Api::OpenAi, "====~--"),
-            (Api::OpenAiCompatible, "==-~~--"),
-            (Api::Engine, "======="),
+            (Api::Anthropic, "~--~==---"),
+            (Api::OpenAi, "====~----"),
+            (Api::OpenAiCompatible, "==-~~----"),
+            (Api::Engine, "=======--"),
+            (Api::Bedrock, "~--~~--=="),
         ];
         for (api, want) in cases {
             assert_eq!(all.map(|operation| letter(api.fit(operation))).iter().collect::<String>(), want, "{api:?}");
         }
+    }
+    #[test]
+    fn claude_at_bedrock_takes_messages_as_they_are() {
+        for (model, want) in [
+            ("anthropic.claude-sonnet-4-5-20250929-v1:0", Fit::Invoked),
+            ("eu.anthropic.claude-sonnet-4-5-20250929-v1:0", Fit::Invoked),
+            ("arn:aws:bedrock:eu-central-1:1:inference-profile/eu.anthropic.claude-haiku-4-5-v1:0", Fit::Invoked),
+            ("arn:aws:bedrock:eu-central-1:1:application-inference-profile/abc", Fit::Translated(Shape::Converse)),
+            ("amazon.nova-lite-v1:0", Fit::Translated(Shape::Converse)),
+        ] {
+            let input = RemoteInput { api: Api::Bedrock, model: Some(model.to_owned()), ..remote("b", None) };
+            assert_eq!(input.fit(Operation::Messages), want, "{model}");
+            assert_eq!(input.fit(Operation::Chat), Fit::Translated(Shape::Converse), "{model}");
+        }
+    }
+
+    #[test]
+    fn an_access_key_is_three_keys_of_one_secret() {
+        let aws = |signs| Some(Aws { region: "eu-central-1".to_owned(), signs });
+        let names = |input: &RemoteInput| input.secret_keys().into_iter().map(|key| key.key).collect::<Vec<_>>();
+        assert!(names(&remote("a", None)).is_empty());
+        assert_eq!(names(&remote("a", Some("s"))), ["k"]);
+        assert_eq!(names(&RemoteInput { aws: aws(false), ..remote("a", Some("s")) }), ["k"]);
+        let signed = RemoteInput { aws: aws(true), ..remote("a", Some("s")) };
+        assert_eq!(names(&signed), AWS_KEYS);
+        assert!(signed.secret_keys().iter().all(|key| key.name == "s"));
     }
 }

@@ -78,6 +78,7 @@ fn target(served: &Served) -> TargetInput {
         path: "/v1".to_owned(),
         model: Some(served.model.clone()),
         secret: None,
+        aws: None,
         host_is_chosen: false,
         api_version: None,
         organization: None,

@@ -2,21 +2,22 @@
 //! on this machine, and callers who have to show a key.
 //!
 //! `sdk_router LISTEN KEY_OF_PROVIDERS KEPT_KEY_OF_CALLER MODEL=TARGET@ADDRESS…`: `TARGET` is `engine` (`engine:NAME` where the
-//! engine calls the model NAME), `openai` or `anthropic`; the caller is called `sdk`, and KEPT_KEY_OF_CALLER is a line as
-//! docs/access.md describes it.
+//! engine calls the model NAME), `openai`, `anthropic`, or `bedrock`, whose access key has the secret `sim-secret`; the caller is
+//! called `sdk`, and KEPT_KEY_OF_CALLER is a line as docs/access.md describes it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::AWS_KEYS;
 use router::live::Live;
 use router::metrics::Metrics;
 use router::outbound::Outbound;
-use router::secrets::{Held, Key, Secrets};
+use router::secrets::{Held, Key, KeyFault, Secrets};
 use router::settings::Settings;
 use router::workers::Workers;
 use router_core::{
-    Access, Api, EndpointInput, KeptKey, Keys, Moment, PolicyInput, PoolInput, Reach, RemoteInput, Resilience,
+    Access, Api, Aws, EndpointInput, KeptKey, Keys, Moment, PolicyInput, PoolInput, Reach, RemoteInput, Resilience,
     SecretKey, Table, TargetInput,
 };
 use telemetry::log::{LogFormat, init};
@@ -47,7 +48,7 @@ fn main() -> Result<(), Error> {
     let mut callers = Keys::default();
     callers.set(NAMESPACE, [("sdk".to_owned(), KeptKey::parse(&kept).map_err(|why| why.to_string())?)]);
     let live = Live::new(table(&routes), &metrics)
-        .with(&Secrets::new([Api::OpenAi, Api::Anthropic].map(|api| (secret(api), Ok(held.clone())))))
+        .with(&Secrets::new(secrets(&held)?))
         .with_callers(Arc::new(callers))
         .shared();
     let reach = Reach::new(vec!["127.0.0.1".parse()?]);
@@ -69,6 +70,26 @@ fn route(text: &str) -> Result<Route, Error> {
     })
 }
 
+/// The provider's key for each of them. At Bedrock it is the id of an access key.
+fn secrets(held: &Held) -> Result<Vec<(SecretKey, Result<Held, KeyFault>)>, Error> {
+    let mut all: Vec<_> = [Api::OpenAi, Api::Anthropic].map(|api| (secret(api), Ok(held.clone()))).into();
+    let sign = Held { key: Key::new(b"sim-secret")?, ..held.clone() };
+    let values = [Ok(held.clone()), Ok(sign), Err(KeyFault::NoKey)];
+    let names = AWS_KEYS.map(|key| SecretKey { key: key.to_owned(), ..secret(Api::Bedrock) });
+    all.extend(names.into_iter().zip(values));
+    Ok(all)
+}
+
+fn bedrock(route: &Route) -> RemoteInput {
+    let secret = SecretKey { key: AWS_KEYS[0].to_owned(), ..secret(Api::Bedrock) };
+    RemoteInput {
+        path: String::new(),
+        secret: Some(secret),
+        aws: Some(Aws { region: "eu-central-1".to_owned(), signs: true }),
+        ..remote(Api::Bedrock, route)
+    }
+}
+
 /// Each provider has a key of its own: one that rests keeps no other from being used.
 fn secret(api: Api) -> SecretKey {
     SecretKey { namespace: NAMESPACE.to_owned(), name: format!("{api:?}").to_lowercase(), key: "api-key".to_owned() }
@@ -84,6 +105,7 @@ fn remote(api: Api, route: &Route) -> RemoteInput {
         path: if api == Api::Anthropic { String::new() } else { "/v1".to_owned() },
         model: Some(route.model.clone()),
         secret: Some(secret(api)),
+        aws: None,
         host_is_chosen: false,
         api_version: None,
         organization: None,
@@ -102,6 +124,7 @@ fn table(routes: &[Route]) -> Table {
         targets: vec![match route.target.as_str() {
             "openai" => TargetInput::remote("openai", remote(Api::OpenAi, route)),
             "anthropic" => TargetInput::remote("anthropic", remote(Api::Anthropic, route)),
+            "bedrock" => TargetInput::remote("bedrock", bedrock(route)),
             _ => TargetInput::new("engine", namespace(), &route.model),
         }],
         session_header: None,

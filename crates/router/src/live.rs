@@ -8,7 +8,7 @@ use wire::openai::{ListedModel, model_entry, model_list};
 
 use crate::issuers::Issuers;
 use crate::metrics::{Metrics, RouteHandles};
-use crate::secrets::{Key, KeyFault, Secrets};
+use crate::secrets::{Credentials, KeyFault, Secrets};
 
 /// Who owns every model in the list, as far as clients are told.
 const OWNER: &str = "quartermaster";
@@ -27,7 +27,7 @@ pub struct Live {
     /// Handles for each target of each policy, by their places in the table.
     pub(crate) routes: Vec<Vec<RouteHandles>>,
     /// The key of each target of each policy, if it needs one, by the same places.
-    pub(crate) keys: Vec<Vec<Result<Option<Key>, KeyFault>>>,
+    pub(crate) keys: Vec<Vec<Result<Option<Credentials>, KeyFault>>>,
 }
 
 /// The current [`Live`], replaced as a whole by one writer and read by every worker.
@@ -80,7 +80,7 @@ impl Live {
     }
 
     /// The key of a target; `None` where it needs none.
-    pub(crate) fn key(&self, choice: Choice) -> Result<Option<&Key>, KeyFault> {
+    pub(crate) fn key(&self, choice: Choice) -> Result<Option<&Credentials>, KeyFault> {
         self.keys[choice.policy][choice.target].as_ref().map(Option::as_ref).map_err(|fault| *fault)
     }
 

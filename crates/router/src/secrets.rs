@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use http::HeaderValue;
-use router_core::{RemoteInput, SecretKey};
+use router_core::{RemoteInput, SecretKey, sigv4};
 use zeroize::Zeroizing;
 
 /// Longest key that is taken.
@@ -36,6 +36,11 @@ impl Key {
         Some(value)
     }
 
+    /// The key as text. All of its bytes are letters, digits and signs.
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
     /// Whether the key stands in this text.
     pub(crate) fn is_in(&self, text: &[u8]) -> bool {
         memchr::memmem::find(text, &self.0).is_some()
@@ -45,6 +50,46 @@ impl Key {
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(…)")
+    }
+}
+
+/// An AWS access key, with which requests are signed. It is sent nowhere, but for the token of temporary credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessKey {
+    id: Key,
+    secret: Key,
+    token: Option<Key>,
+}
+
+impl AccessKey {
+    /// The key as what signs takes it.
+    pub(crate) fn to_sign(&self) -> sigv4::AccessKey<'_> {
+        let (id, secret, token) = (self.id.text(), self.secret.text(), self.token.as_ref().map(Key::text));
+        sigv4::AccessKey { id, secret, token }
+    }
+}
+
+/// What a target is used with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// A key that is sent.
+    Key(Key),
+    /// A key that signs.
+    Aws(Box<AccessKey>),
+}
+
+impl Credentials {
+    /// The key that is sent, if it is one.
+    pub(crate) fn key(&self) -> Option<&Key> {
+        if let Self::Key(key) = self { Some(key) } else { None }
+    }
+
+    /// Whether anything that is secret of it stands in this text.
+    pub(crate) fn is_in(&self, text: &[u8]) -> bool {
+        match self {
+            Self::Key(key) => key.is_in(text),
+            Self::Aws(key) => key.secret.is_in(text) || key.token.as_ref().is_some_and(|token| token.is_in(text)),
+        }
     }
 }
 
@@ -93,19 +138,34 @@ impl Secrets {
         Self(held.into_iter().collect())
     }
 
-    /// The key that a target is to be used with; `None` where it needs none.
-    pub(crate) fn for_target(&self, input: &RemoteInput) -> Result<Option<Key>, KeyFault> {
-        let Some(secret) = &input.secret else { return Ok(None) };
-        let held = self.0.get(secret).unwrap_or(&Err(KeyFault::Unread)).as_ref().map_err(|fault| *fault)?;
+    /// What a target is to be used with; `None` where it needs nothing.
+    pub(crate) fn for_target(&self, input: &RemoteInput) -> Result<Option<Credentials>, KeyFault> {
+        let keys = input.secret_keys();
+        let Some(first) = keys.first() else { return Ok(None) };
+        let held = self.held(first)?;
         if input.host_is_chosen && !held.hosts.contains(&input.host) {
             return Err(KeyFault::OtherHost);
         }
-        Ok(Some(held.key.clone()))
+        let [_, secret, token] = keys.as_slice() else { return Ok(Some(Credentials::Key(held.key.clone()))) };
+        let token = match self.held(token) {
+            Ok(token) => Some(token.key.clone()),
+            // Only temporary credentials have one.
+            Err(KeyFault::NoKey) => None,
+            Err(fault) => return Err(fault),
+        };
+        let secret = self.held(secret)?.key.clone();
+        Ok(Some(Credentials::Aws(Box::new(AccessKey { id: held.key.clone(), secret, token }))))
     }
 
-    /// What tells this value of the target's key from others.
-    pub(crate) fn version(&self, secret: &SecretKey) -> u64 {
-        self.0.get(secret).and_then(|held| held.as_ref().ok()).map_or(0, |held| held.version)
+    fn held(&self, secret: &SecretKey) -> Result<&Held, KeyFault> {
+        self.0.get(secret).unwrap_or(&Err(KeyFault::Unread)).as_ref().map_err(|fault| *fault)
+    }
+
+    /// What tells these values of the target's keys from others.
+    pub(crate) fn version(&self, input: &RemoteInput) -> u64 {
+        let keys = input.secret_keys();
+        let versions = keys.iter().map(|key| self.held(key).map_or(0, |held| held.version));
+        versions.fold(0, |all, version| all.wrapping_mul(0x1_0000).wrapping_add(version))
     }
 }
 
@@ -123,5 +183,53 @@ mod tests {
         for bad in [&b""[..], b"  \n", b"a b", b"a\nb", b"\xff", &[b'x'; MOST + 1]] {
             assert_eq!(Key::new(bad), Err(KeyFault::Malformed));
         }
+    }
+    #[test]
+    fn an_access_key_is_put_together() {
+        let at = |key: &str| SecretKey { namespace: "ml".to_owned(), name: "aws".to_owned(), key: key.to_owned() };
+        let held = |text: &str, version| {
+            Ok(Held { key: Key::new(text.as_bytes()).unwrap(), hosts: vec!["own.example".to_owned()], version })
+        };
+        let input = |host_is_chosen| RemoteInput {
+            api: router_core::Api::Bedrock,
+            secure: true,
+            host: "own.example".to_owned(),
+            port: 443,
+            authority: "own.example".to_owned(),
+            path: String::new(),
+            model: None,
+            secret: Some(at("AWS_ACCESS_KEY_ID")),
+            aws: Some(router_core::Aws { region: "eu-central-1".to_owned(), signs: true }),
+            host_is_chosen,
+            api_version: None,
+            organization: None,
+            project: None,
+            key_version: 0,
+        };
+        let [id, secret, token] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].map(at);
+        let long = Secrets::new([
+            (id.clone(), held("AKIA", 1)),
+            (secret.clone(), held("canary-secret", 1)),
+            (token.clone(), Err(KeyFault::NoKey)),
+        ]);
+        let Ok(Some(Credentials::Aws(key))) = long.for_target(&input(true)) else { panic!("no access key") };
+        let signs = key.to_sign();
+        assert_eq!((signs.id, signs.secret, signs.token), ("AKIA", "canary-secret", None));
+        let mut other = input(true);
+        other.host = "other.example".to_owned();
+        assert_eq!(long.for_target(&other), Err(KeyFault::OtherHost));
+
+        let short = Secrets::new([
+            (id.clone(), held("AKIA", 1)),
+            (secret, held("canary-secret", 1)),
+            (token, held("canary-token", 1)),
+        ]);
+        assert_ne!(long.version(&input(false)), short.version(&input(false)), "a token makes another key");
+        let credentials = short.for_target(&input(false)).unwrap().unwrap();
+        assert!(credentials.is_in(b"x canary-token x") && credentials.is_in(b"canary-secret"));
+        assert!(!credentials.is_in(b"AKIA"), "an id is told by AWS itself");
+        let shown = format!("{credentials:?} {short:?}");
+        assert!(!shown.contains("canary"), "{shown}");
+        assert_eq!(Secrets::new([(id, held("AKIA", 1))]).for_target(&input(false)), Err(KeyFault::Unread));
     }
 }

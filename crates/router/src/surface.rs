@@ -21,6 +21,8 @@ pub(crate) enum Surface {
     Detokenize,
     Transcriptions,
     Translations,
+    Converse,
+    Invoke,
     Models,
     Model,
 }
@@ -41,6 +43,8 @@ pub(crate) enum Route {
 pub(crate) enum Form {
     Json,
     Multipart,
+    /// JSON, with the model and whether there is to be a stream in the path, as Bedrock has it.
+    InPath,
 }
 
 /// Why what vLLM serves below this path is not served here.
@@ -48,8 +52,8 @@ const STORED: &str = "A stored response lies with the one replica that made it, 
                       what is needed of the answer itself";
 
 impl Surface {
-    /// Every surface that engines answer, in the order of [`Surface::index`].
-    pub(crate) const ENGINE: [Self; 14] = [
+    /// Every surface that targets answer, in the order of [`Surface::index`].
+    pub(crate) const ENGINE: [Self; 16] = [
         Self::ChatCompletions,
         Self::Completions,
         Self::Responses,
@@ -64,6 +68,8 @@ impl Surface {
         Self::Detokenize,
         Self::Transcriptions,
         Self::Translations,
+        Self::Converse,
+        Self::Invoke,
     ];
 
     /// What is at a path. All that is not listed here does not exist for clients, above all the engines' own
@@ -86,8 +92,21 @@ impl Surface {
             "/v1/audio/translations" => Self::Translations,
             "/v1/models" => Self::Models,
             _ if path.strip_prefix("/v1/models/").is_some_and(|id| !id.is_empty()) => Self::Model,
-            _ => return None,
+            _ => return Self::of_bedrock(path).map(|(surface, ..)| surface),
         })
+    }
+
+    /// Bedrock's surfaces: with the model, percent-encoded, and whether the answer is to be a stream.
+    pub(crate) fn of_bedrock(path: &str) -> Option<(Self, &str, bool)> {
+        let (model, what) = path.strip_prefix("/model/")?.split_once('/')?;
+        let (surface, stream) = match what {
+            "converse" => (Self::Converse, false),
+            "converse-stream" => (Self::Converse, true),
+            "invoke" => (Self::Invoke, false),
+            "invoke-with-response-stream" => (Self::Invoke, true),
+            _ => return None,
+        };
+        (!model.is_empty()).then_some((surface, model, stream))
     }
 
     /// What a request line asks for.
@@ -120,14 +139,22 @@ impl Surface {
         match path.strip_prefix("/v1/") {
             Some(rest) if rest.starts_with("messages") => Dialect::Anthropic,
             Some("responses") => Dialect::Responses,
+            None if path.starts_with("/model/") => Dialect::Bedrock,
             _ => Dialect::OpenAi,
         }
+    }
+
+    /// The dialect of what a target answers, where that differs from how the client is told of errors: InvokeModel carries
+    /// what the model's maker defines.
+    pub(crate) fn target_dialect(self) -> Option<Dialect> {
+        (self == Self::Invoke).then_some(Dialect::Anthropic)
     }
 
     /// How requests say what they want.
     pub(crate) fn form(self) -> Form {
         match self {
             Self::Transcriptions | Self::Translations => Form::Multipart,
+            Self::Converse | Self::Invoke => Form::InPath,
             _ => Form::Json,
         }
     }
@@ -141,6 +168,8 @@ impl Surface {
             Self::Messages => Operation::Messages,
             Self::CountTokens => Operation::CountTokens,
             Self::Transcriptions | Self::Translations => Operation::Audio,
+            Self::Converse => Operation::Converse,
+            Self::Invoke => Operation::Invoke,
             Self::Rerank
             | Self::Score
             | Self::Classify
@@ -154,7 +183,7 @@ impl Surface {
 
     /// Whether an answer is text that a model writes token by token.
     pub(crate) fn generates(self) -> bool {
-        matches!(self, Self::ChatCompletions | Self::Completions | Self::Responses | Self::Messages)
+        matches!(self, Self::ChatCompletions | Self::Completions | Self::Responses | Self::Messages | Self::Converse)
     }
 
     /// Whether a stream tells the count of its tokens only to those who ask for it in `stream_options`.
@@ -179,6 +208,8 @@ impl Surface {
             Self::Detokenize => "detokenize",
             Self::Transcriptions => "transcriptions",
             Self::Translations => "translations",
+            Self::Converse => "converse",
+            Self::Invoke => "invoke",
             Self::Models => "models",
             Self::Model => "model",
         }
@@ -215,6 +246,13 @@ mod tests {
             ("POST", "/detokenize", Route::Serve(Surface::Detokenize)),
             ("POST", "/v1/audio/transcriptions", Route::Serve(Surface::Transcriptions)),
             ("POST", "/v1/audio/translations", Route::Serve(Surface::Translations)),
+            ("POST", "/model/alias/converse", Route::Serve(Surface::Converse)),
+            ("POST", "/model/arn%3Aaws%2Fx/converse-stream", Route::Serve(Surface::Converse)),
+            ("POST", "/model/a%3A0/invoke", Route::Serve(Surface::Invoke)),
+            ("POST", "/model/a/invoke-with-response-stream", Route::Serve(Surface::Invoke)),
+            ("GET", "/model/a/invoke", post()),
+            ("POST", "/model//invoke", Route::Refuse(Refusal::unknown_path("/model//invoke"))),
+            ("POST", "/model/a/b/invoke", Route::Refuse(Refusal::unknown_path("/model/a/b/invoke"))),
             ("GET", "/v1/models", Route::Serve(Surface::Models)),
             ("HEAD", "/v1/models", Route::Serve(Surface::Models)),
             ("GET", "/v1/models/org/name", Route::Serve(Surface::Model)),

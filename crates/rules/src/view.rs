@@ -74,6 +74,8 @@ pub const FIELDS: [Field; 17] = [
             "detokenize",
             "transcriptions",
             "translations",
+            "converse",
+            "invoke",
         ],
         ..field("surface", Kind::Text, "The API that the client speaks.")
     },

@@ -4,6 +4,7 @@ use bytes::{Buf, Bytes};
 use http::StatusCode;
 use serde::Serialize;
 
+use crate::frames;
 use crate::openai::ErrorBody;
 use crate::sse;
 
@@ -17,6 +18,9 @@ pub enum Dialect {
     Responses,
     /// Anthropic's messages: typed events, the last of which is `message_stop`.
     Anthropic,
+    /// Bedrock's: frames with typed events, the last of which is Converse's `metadata`. Here they are looked at as events by
+    /// the same names.
+    Bedrock,
 }
 
 #[derive(Serialize)]
@@ -29,6 +33,13 @@ struct AnthropicEnvelope<'a> {
 #[derive(Serialize)]
 struct AnthropicError<'a> {
     r#type: &'static str,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct Exception<'a> {
+    /// What its clients call the class of the error, where no header tells it.
+    __type: &'static str,
     message: &'a str,
 }
 
@@ -52,6 +63,10 @@ impl Dialect {
                 // Text always serializes, so the fallback is never seen.
                 serde_json::to_vec(&AnthropicEnvelope { r#type: "error", error, request_id }).unwrap_or_default()
             }
+            Self::Bedrock => {
+                let error = Exception { __type: bedrock_type(status), message: error.message };
+                serde_json::to_vec(&error).unwrap_or_default()
+            }
         }
     }
 
@@ -62,6 +77,12 @@ impl Dialect {
         match self {
             Self::OpenAi => event(b"", &error.to_json()),
             Self::Anthropic => event(b"event: error\n", &self.error_body(error, status, request_id)),
+            Self::Bedrock => {
+                // In a stream the names of exceptions begin with a small letter.
+                let name = bedrock_type(status);
+                let name = name[..1].to_ascii_lowercase() + &name[1..];
+                frames::exception(&name, &self.error_body(error, status, request_id))
+            }
             Self::Responses => {
                 let (code, message, param) = (error.code, error.message, error.param);
                 let body = ResponsesEvent { r#type: "error", code, message, param, sequence_number: number };
@@ -85,6 +106,7 @@ impl Dialect {
         match self {
             Self::OpenAi => false,
             Self::Anthropic => matches!(name, b"message_stop" | b"error"),
+            Self::Bedrock => name == b"metadata" || name.ends_with(b"Exception"),
             Self::Responses => {
                 matches!(name, b"response.completed" | b"response.failed" | b"response.incomplete" | b"error")
             }
@@ -132,6 +154,21 @@ fn anthropic_type(status: StatusCode) -> &'static str {
     }
 }
 
+/// Bedrock's class of an error with this status.
+fn bedrock_type(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "UnrecognizedClientException",
+        402 => "ServiceQuotaExceededException",
+        403 => "AccessDeniedException",
+        404 => "ResourceNotFoundException",
+        408 | 504 => "ModelTimeoutException",
+        429 => "ThrottlingException",
+        400..=499 => "ValidationException",
+        503 | 529 => "ServiceUnavailableException",
+        _ => "InternalServerException",
+    }
+}
+
 /// An event that carries `body`, a JSON text on one line, after the lines `name`.
 fn event(name: &'static [u8], body: &[u8]) -> Bytes {
     let mut parts = name.chain(&b"data: "[..]).chain(body).chain(&b"\n\n"[..]);
@@ -163,6 +200,16 @@ mod tests {
     }
 
     #[test]
+    fn bedrock_is_told_by_exceptions() {
+        let body = Dialect::Bedrock.error_body(&ERROR, StatusCode::TOO_MANY_REQUESTS, "r");
+        assert_eq!(String::from_utf8(body).unwrap(), r#"{"__type":"ThrottlingException","message":"no"}"#);
+        let frame = Dialect::Bedrock.error_event(&ERROR, StatusCode::BAD_GATEWAY, "r", 7);
+        let json = Bytes::from_static(br#"{"__type":"InternalServerException","message":"no"}"#);
+        let told = frames::FramesOpening::Exception("internalServerException".to_owned(), json);
+        assert_eq!(frames::opening(frames::Holds::Events, &frame), Ok(told));
+    }
+
+    #[test]
     fn each_status_has_a_class() {
         let cases = [
             (400, "invalid_request_error"),
@@ -182,7 +229,7 @@ mod tests {
 
     #[test]
     fn knows_the_last_event() {
-        use Dialect::{Anthropic, OpenAi, Responses};
+        use Dialect::{Anthropic, Bedrock, OpenAi, Responses};
         let cases = [
             (OpenAi, "data: {}\n\ndata: [DONE]\n\n", true),
             (OpenAi, "data:[DONE]\r\n\r\n", true),
@@ -205,6 +252,9 @@ mod tests {
             (Responses, "event: response.failed\ndata: {}\n\n", true),
             (Responses, "event: response.created\ndata: {}\n\n", false),
             (Responses, "\n\n", false),
+            (Bedrock, "event: messageStop\ndata: {}\n\nevent: metadata\ndata: {}\n\n", true),
+            (Bedrock, "event: throttlingException\ndata: {}\n\n", true),
+            (Bedrock, "event: messageStop\ndata: {}\n\n", false),
         ];
         for (dialect, text, want) in cases {
             assert_eq!(dialect.ends(text.as_bytes()), want, "{dialect:?} {text:?}");

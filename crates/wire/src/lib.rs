@@ -7,6 +7,7 @@
 //! another API than the client.
 
 mod dialect;
+pub mod frames;
 pub mod http1;
 pub mod http2;
 pub mod multipart;

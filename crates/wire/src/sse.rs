@@ -77,7 +77,7 @@ impl WholeEvents {
         match self.dialect {
             Dialect::OpenAi => self.finished = self.finished || finishes(&events[events.len().saturating_sub(END)..]),
             Dialect::Responses => self.number = last_number(events).or(self.number),
-            Dialect::Anthropic => {}
+            Dialect::Anthropic | Dialect::Bedrock => {}
         }
     }
 

@@ -10,6 +10,7 @@ mod converse;
 mod data_url;
 mod events;
 mod failure;
+mod invoke;
 mod json;
 mod messages;
 mod responses;
@@ -25,6 +26,7 @@ use crate::openai::ErrorBody;
 use crate::unified::{Answer, Reasoning, Request};
 
 pub use self::failure::{Class, Failure};
+pub use self::invoke::invoke;
 pub use self::stream::{End, Stream};
 pub use crate::unified::Tokens;
 
@@ -41,7 +43,7 @@ pub enum Shape {
     Responses,
     /// Anthropic's `/v1/messages`.
     Messages,
-    /// Bedrock's `Converse` and `ConverseStream`. No client speaks it to us.
+    /// Bedrock's `Converse` and `ConverseStream`. Only translated into, and passed on.
     Converse,
 }
 
@@ -50,9 +52,10 @@ impl Shape {
     #[must_use]
     pub fn dialect(self) -> Dialect {
         match self {
-            Self::Chat | Self::Completions | Self::Embeddings | Self::Converse => Dialect::OpenAi,
+            Self::Chat | Self::Completions | Self::Embeddings => Dialect::OpenAi,
             Self::Responses => Dialect::Responses,
             Self::Messages => Dialect::Anthropic,
+            Self::Converse => Dialect::Bedrock,
         }
     }
 }
@@ -80,6 +83,7 @@ impl From<Dialect> for Shape {
             Dialect::OpenAi => Self::Chat,
             Dialect::Responses => Self::Responses,
             Dialect::Anthropic => Self::Messages,
+            Dialect::Bedrock => Self::Converse,
         }
     }
 }
@@ -331,7 +335,7 @@ pub fn request(from: Shape, to: Shape, body: &[u8], target: &Target<'_>) -> Resu
             .within("prompt"));
         }
         Shape::Embeddings => return Err(json::cannot("the target makes no embeddings").within("input")),
-        Shape::Converse => return Err(json::cannot("no client speaks Converse")),
+        Shape::Converse => return Err(json::cannot("Converse is for targets at Bedrock only")),
     };
     let body = write(&request, to, &mut way)?;
     let echo = Echo { include_usage: request.include_usage, members };
@@ -368,6 +372,11 @@ pub fn answer(from: Shape, to: Shape, body: &[u8], asked: &Asked) -> Result<Whol
         Shape::Converse | Shape::Completions | Shape::Embeddings => return Err(BadAnswer::Shape(to)),
     }
     Ok(Whole { body, tokens: answer.tokens })
+}
+
+/// A `usage` of Converse.
+pub(crate) fn converse_tokens(usage: &[u8]) -> Option<Tokens> {
+    serde_json::from_slice::<converse::answer::Usage>(usage).ok()?.tokens()
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
+use crate::translate::converse_tokens;
+
 /// Longest object that is read. vLLM's longest has some 400 bytes, and more with many tool turns.
 const MOST: usize = 4 * 1024;
 static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
@@ -99,6 +101,20 @@ impl UsageReader {
     }
 
     fn read(&mut self, object: &[u8]) {
+        if memchr::memmem::find(object, b"\"inputTokens\"").is_some() {
+            // Only Converse's has these names, and the same ones again within a list, so it is read as what it is.
+            if let Some(tokens) = converse_tokens(object) {
+                self.usage = Usage {
+                    prompt: Some(tokens.prompt),
+                    completion: Some(tokens.completion),
+                    cached: Some(tokens.cache_read),
+                    written: Some(tokens.cache_write),
+                    written_1h: Some(tokens.cache_write_hour),
+                    beside: true,
+                };
+            }
+            return;
+        }
         let keep = |old: &mut Option<u64>, new: Option<u64>| *old = new.or(*old);
         keep(&mut self.usage.prompt, first(object, &["prompt_tokens", "input_tokens"]));
         keep(&mut self.usage.completion, first(object, &["completion_tokens", "output_tokens"]));
@@ -200,6 +216,10 @@ mod tests {
             (
                 r#"{"usage":{"input_tokens":13,"input_tokens_details":{"cached_tokens":1},"output_tokens":4}}"#,
                 usage(13, 4, 1),
+            ),
+            (
+                r#"{"usage":{"cacheDetails":[{"inputTokens":20,"ttl":"1h"},{"inputTokens":10,"ttl":"5m"}],"cacheReadInputTokens":200,"cacheWriteInputTokens":30,"inputTokens":5,"outputTokens":7,"totalTokens":242},"p":"ab"}"#,
+                Usage { written: Some(30), written_1h: Some(20), beside: true, ..usage(5, 7, 200) },
             ),
             (r#"{"usage":null}"#, Usage::default()),
             (r#"{"x":"usage"}"#, Usage::default()),

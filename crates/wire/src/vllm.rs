@@ -83,6 +83,8 @@ pub fn is_aborted(dialect: Dialect, answer: &[u8]) -> bool {
         Dialect::OpenAi => abort_in(answer).is_some(),
         Dialect::Anthropic => memmem::find(answer, br#""role":"assistant""#).is_some() && !gives_a_reason(answer),
         Dialect::Responses => cancelled(answer, |at| (&answer[..at], 1)).is_some(),
+        // No engine speaks it.
+        Dialect::Bedrock => false,
     }
 }
 
@@ -98,6 +100,7 @@ pub fn gave_up(dialect: Dialect, events: &[u8]) -> Option<usize> {
         Dialect::Responses => {
             cancelled(events, |at| (data_before(events, at), 2)).map(|at| sse::event_start(events, at))
         }
+        Dialect::Bedrock => None,
     }
 }
 
@@ -143,7 +146,7 @@ impl AbortReader {
         match self.dialect {
             Dialect::OpenAi => self.found,
             Dialect::Anthropic => !self.found,
-            Dialect::Responses => false,
+            Dialect::Responses | Dialect::Bedrock => false,
         }
     }
 
@@ -151,7 +154,7 @@ impl AbortReader {
         match self.dialect {
             Dialect::OpenAi => abort_in(bytes).is_some(),
             Dialect::Anthropic => gives_a_reason(bytes),
-            Dialect::Responses => false,
+            Dialect::Responses | Dialect::Bedrock => false,
         }
     }
 }

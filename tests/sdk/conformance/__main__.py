@@ -31,7 +31,8 @@ from .harness import Place, run
 
 STAND_INS = frozenset(
     """chat repeat several probabilities same-api tools structured reasoning cache completions embeddings models azure responses
-    stateful messages thinking prompt-cache count anthropic-models anthropic-bedrock bedrock errors keys faults stream-faults direct""".split()
+    stateful messages thinking prompt-cache count anthropic-models anthropic-bedrock bedrock signature errors keys faults stream-faults
+    direct""".split()
 )
 # The engine's simulator makes up its text, and calls no tool by itself.
 ENGINE = frozenset("chat same-api several probabilities completions embeddings models responses messages errors keys".split())
@@ -43,6 +44,11 @@ OPENAI = frozenset(
 ANTHROPIC = frozenset("messages same-api repeat tools thinking prompt-cache count errors keys stream-faults".split())
 # Another API on each side.
 TRANSLATED = frozenset("chat messages repeat tools structured errors keys".split())
+# Bedrock behind each of the APIs; Anthropic's models there are asked in Anthropic's own.
+INVOKED = frozenset("messages same-api repeat tools thinking prompt-cache errors keys".split())
+# Converse cannot be held to one call at a time.
+CONVERSED = frozenset("chat messages repeat tools several-calls-only structured errors keys".split())
+BEDROCK = frozenset("bedrock anthropic-bedrock callers".split())
 # The caller's key, and what is kept of it.
 SECRET = "0123456789abcdef" * 4
 SALT = "00112233445566778899aabbccddeeff"
@@ -105,9 +111,10 @@ def places(programs: pathlib.Path, stack: contextlib.ExitStack) -> Iterator[Plac
         *routed("engine", embed, "tiny-embed"),
         *routed("openai", sim, *openai),
         *routed("anthropic", sim, "claude-haiku-4-5"),
+        *routed("bedrock", sim, bedrock.MODEL, "amazon.nova-lite-v1:0"),
     ]
     # A key that a provider has refused for its use rests, so each place has a router of its own.
-    front, other_front, failing = (router(programs, routes, stack) for _ in range(3))
+    front, other_front, failing, failing_bedrock = (router(programs, routes, stack) for _ in range(4))
     key = {"key": f"qm_sdk_{SECRET}"}
     models = {"chat_model": "tiny", "completion_model": "tiny", "claude": "tiny", "embedding_model": "tiny-embed"}
     yield Place("router before engine", front, None, can=ENGINE, **models, **key)
@@ -121,6 +128,11 @@ def places(programs: pathlib.Path, stack: contextlib.ExitStack) -> Iterator[Plac
         yield Place(f"router before what is wrong, {name} API", wrong_front, sim, can=frozenset({"wrong"}), **models, **key)
     yield Place("router before failing OpenAI", failing, sim, can=frozenset({"chat", "passed-faults", "only"}), **key)
     yield Place("router before failing Anthropic", failing, sim, can=frozenset({"messages", "passed-faults", "only"}), **key)
+    yield Place("router before Bedrock", front, sim, can=BEDROCK, **key)
+    yield Place("router before Claude at Bedrock", front, sim, can=INVOKED, claude=bedrock.MODEL, **key)
+    conversed = {"chat_model": bedrock.MODEL, "claude": "amazon.nova-lite-v1:0"}
+    yield Place("router between APIs and Bedrock", front, sim, can=CONVERSED, **conversed, **key)
+    yield Place("router before failing Bedrock", failing_bedrock, sim, can=frozenset({"bedrock", "passed-faults", "only"}), **key)
 
 
 def real(programs: pathlib.Path, engine: str, pooling: str, stack: contextlib.ExitStack) -> Iterator[Place]:

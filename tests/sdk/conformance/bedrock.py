@@ -1,6 +1,7 @@
 """Bedrock by boto3, whose parser checks every frame of a stream."""
 
 import json
+import os
 
 import boto3
 import botocore.config
@@ -18,6 +19,10 @@ WEATHER = {
 
 
 def client(place: Place, key: str | None = None, secret: str = "sim-secret", attempts: int = 1):
+    """Signs, or shows the key of a caller of the router, which is looked for with each request."""
+    os.environ.pop("AWS_BEARER_TOKEN_BEDROCK", None)
+    if place.key.startswith("qm_"):
+        os.environ["AWS_BEARER_TOKEN_BEDROCK"] = key or place.key
     return boto3.client(
         "bedrock-runtime",
         endpoint_url=place.url,
@@ -105,7 +110,7 @@ def invoke(place: Place) -> None:
     assert events[-1]["amazon-bedrock-invocationMetrics"]["outputTokenCount"] == answer["usage"]["output_tokens"]
 
 
-@check("bedrock")
+@check("bedrock", "signature")
 def a_wrong_signature_is_refused(place: Place) -> None:
     ask = {"modelId": MODEL, "messages": messages()}
     refused(lambda: client(place, secret="another").converse(**ask), "InvalidSignatureException", 403)
@@ -131,6 +136,51 @@ def errors_have_their_classes(place: Place) -> None:
     place.faults("status=503,count=1")
     assert client(place, attempts=3).converse(**ask)["stopReason"] == "end_turn"
     refused(lambda: client(place).converse(**(ask | {"modelId": "nobody"})), "ValidationException", 400)
+
+
+@check("bedrock", "callers")
+def a_wrong_key_is_refused(place: Place) -> None:
+    ask = {"modelId": MODEL, "messages": messages()}
+    wrong = place.key[:-1] + ("0" if place.key[-1] != "0" else "1")
+    refused(lambda: client(place, key=wrong).converse(**ask), "UnrecognizedClientException", 401)
+    unknown = ask | {"modelId": "nobody"}
+    refused(lambda: client(place).converse(**unknown), "ResourceNotFoundException", 404)
+
+
+@check("bedrock", "passed-faults")
+def errors_pass_the_router(place: Place) -> None:
+    ask = {"modelId": MODEL, "messages": messages()}
+    for fault, code, status in [
+        ("status=400", "ValidationException", 400),
+        # The router's own credentials are nothing that a client could set right.
+        ("status=403", "InternalServerException", 502),
+        ("status=424", "ModelErrorException", 424),
+        ("status=429,cause=not-ready", "ModelNotReadyException", 429),
+        ("status=500", "InternalServerException", 500),
+        ("status=503", "ServiceUnavailableException", 503),
+        # From here on the key rests.
+        ("status=429", "ThrottlingException", 429),
+        ("", "ThrottlingException", 429),
+    ]:
+        place.faults(fault)
+        refused(lambda: client(place).converse(**ask), code, status)
+
+
+@check("bedrock", "callers")
+def a_stream_that_breaks_off_is_an_error(place: Place) -> None:
+    for fault, code in [
+        ("error-event=unavailable,after=3", "serviceUnavailableException"),
+        ("truncate,after=3", "internalServerException"),
+        ("reset=600", "internalServerException"),
+    ]:
+        place.faults(fault)
+        stream = client(place).converse_stream(modelId=MODEL, messages=messages())["stream"]
+        try:
+            list(stream)
+        except botocore.exceptions.EventStreamError as error:
+            assert error.response["Error"]["Code"] == code, (fault, error.response)
+        else:
+            raise AssertionError(f"no error for {fault}")
 
 
 @check("bedrock", "faults")

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Price;
-use crate::KeyRef;
+use crate::DNS_NAME;
 
 /// One place that can answer: a pool, a provider, or a service.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -88,6 +88,8 @@ pub enum ProviderKind {
     OpenAI,
     /// Any server of OpenAI's chat completions: Ollama, another vLLM, the endpoint of another provider.
     OpenAICompatible,
+    /// Amazon Bedrock, at `https://bedrock-runtime.REGION.amazonaws.com`: Converse, and InvokeModel for Anthropic's models.
+    Bedrock,
 }
 
 /// The API of a provider, and what it takes to use it.
@@ -95,7 +97,11 @@ pub enum ProviderKind {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.kind == 'OpenAICompatible' || has(self.credentialsSecretRef)")
-        .message("spec.targets[].provider.credentialsSecretRef is needed for Anthropic and OpenAI: name a Secret of this namespace and the key in it that holds the API key"),
+        .message("spec.targets[].provider.credentialsSecretRef is needed for Anthropic, Bedrock and OpenAI: name a Secret of this namespace and the key in it that holds the API key"),
+    validation = Rule::new("self.kind == 'Bedrock' || !has(self.credentialsSecretRef) || has(self.credentialsSecretRef.key)")
+        .message("spec.targets[].provider.credentialsSecretRef.key is needed: set it to the key of the Secret that holds the API key; only for Bedrock it may be left out, for the Secret's AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+    validation = Rule::new("has(self.region) == (self.kind == 'Bedrock')")
+        .message("spec.targets[].provider.region is needed for Bedrock, for example eu-central-1, and has no use for other kinds; set it or remove it"),
     validation = Rule::new("self.kind != 'OpenAICompatible' || has(self.baseUrl)")
         .message("spec.targets[].provider.baseUrl is needed for OpenAICompatible: set it to the URL in front of /chat/completions, for example http://ollama.ml.svc:11434/v1"),
     validation = Rule::new("!has(self.apiVersion) || (self.kind == 'OpenAI' && has(self.baseUrl))")
@@ -106,7 +112,8 @@ pub enum ProviderKind {
 pub struct Provider {
     /// Whose API it is.
     pub kind: ProviderKind,
-    /// Name by which the provider knows the model.
+    /// Name by which the provider knows the model. For Bedrock the id of a model or of an inference profile, or its ARN:
+    /// `eu.anthropic.claude-sonnet-4-5-20250929-v1:0`.
     #[schemars(length(min = 1, max = 256))]
     pub model: String,
     /// The URL that the API's paths follow: for OpenAI's up to and with `/v1`, for Anthropic's what stands before `/v1`, for
@@ -122,10 +129,16 @@ pub struct Provider {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub base_url: Option<String>,
-    /// The key of a Secret of the policy's namespace that holds the API key. A new key is in use within a minute. The router
-    /// must be allowed to read that Secret: the chart's value `credentials`.
+    /// The key of a Secret of the policy's namespace that holds the API key. For Bedrock without `key`: the Secret's
+    /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for temporary credentials, AWS_SESSION_TOKEN, with which requests are
+    /// signed. New ones are in use within a minute. The router must be allowed to read that Secret: the chart's value
+    /// `credentials`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credentials_secret_ref: Option<KeyRef>,
+    pub credentials_secret_ref: Option<ProviderSecretRef>,
+    /// The region of AWS whose Bedrock is asked, and which requests are signed for: `eu-central-1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z]{2,4}(-[a-z]+)+-[0-9]+$"))]
+    pub region: Option<String>,
     /// Version of Azure's API: the key then goes into the header `api-key`, and this into the query `api-version`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[-A-Za-z0-9.]+$"))]
@@ -139,6 +152,23 @@ pub struct Provider {
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[-_A-Za-z0-9]+$"))]
     pub project: Option<String>,
 }
+
+/// A Secret of the policy's namespace with a provider's credentials.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderSecretRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = DNS_NAME))]
+    pub name: String,
+    /// Key in it, which holds the API key. For Bedrock, without it, an AWS access key is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: Option<String>,
+}
+
+/// The keys of a Secret that hold an AWS access key: its id, its secret, and the token of temporary credentials, which only
+/// those have. The names are those of the environment variables that AWS's tools read.
+pub const AWS_KEYS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 
 /// A Service of the policy's namespace behind which engines run that speak as vLLM does. They get every request as it came.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::HOSTS_ANNOTATION;
+use api::{AWS_KEYS, HOSTS_ANNOTATION};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 use router_core::SecretKey;
@@ -63,6 +63,8 @@ async fn read(client: &Client, wanted: &BTreeSet<SecretKey>, before: &Secrets) -
             if old.map(|old| old.as_ref().err()) != Some(held.as_ref().err()) {
                 match &held {
                     Ok(_) => tracing::info!(namespace, secret = name, key = key.key, "provider key read"),
+                    // Only temporary credentials have a token.
+                    Err(KeyFault::NoKey) if key.key == AWS_KEYS[2] => {}
                     Err(why) => tracing::warn!(namespace, secret = name, key = key.key, %why, "no provider key"),
                 }
             }

@@ -33,9 +33,9 @@ impl World {
     /// The keys that policies name.
     pub(crate) fn secrets(&self) -> BTreeSet<SecretKey> {
         let targets = self.policies.objects.values().flat_map(|policy| &policy.targets);
-        let named = targets.filter_map(|target| match &target.to {
-            ToInput::Remote(remote) => remote.secret.clone(),
-            ToInput::Pool { .. } => None,
+        let named = targets.flat_map(|target| match &target.to {
+            ToInput::Remote(remote) => remote.secret_keys(),
+            ToInput::Pool { .. } => Vec::new(),
         });
         named.collect()
     }
@@ -78,7 +78,7 @@ impl World {
                 }
                 ToInput::Pool { .. } => {}
                 ToInput::Remote(remote) => {
-                    remote.key_version = remote.secret.as_ref().map_or(0, |secret| secrets.version(secret));
+                    remote.key_version = secrets.version(remote);
                 }
             }
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header;
 use http::request::Parts;
+use percent_encoding::percent_decode_str;
 use router_core::Refusal;
 use rules::Outline;
 use wire::multipart;
@@ -57,6 +58,17 @@ pub(crate) struct Sent<'a> {
     pub(crate) rest: &'a [u8],
 }
 
+impl Sent<'_> {
+    /// All of it in one piece.
+    pub(crate) fn whole(&self) -> Cow<'_, [u8]> {
+        match (self.changed.as_slice(), self.rest) {
+            (changed, []) => changed.into(),
+            ([], rest) => rest.into(),
+            (changed, rest) => [changed, rest].concat().into(),
+        }
+    }
+}
+
 impl Ask {
     /// Reads what the body of a request at `surface` says. With `count_tokens`, a stream is made to tell the count of its
     /// tokens.
@@ -64,7 +76,31 @@ impl Ask {
         match surface.form() {
             Form::Json => Self::of_json(parts, body, count_tokens && surface.counts_on_request()),
             Form::Multipart => Self::of_form(parts, body),
+            Form::InPath => Self::of_path(parts, body),
         }
+    }
+
+    /// A request as Bedrock has it. Nothing of its body is ever changed.
+    fn of_path(parts: Parts, body: Bytes) -> Result<Self, Refusal> {
+        let (_, model, stream) = Surface::of_bedrock(parts.uri.path()).ok_or(Refusal::MissingModel)?;
+        let model = percent_decode_str(model).decode_utf8().map_err(|_| Refusal::MissingModel)?.into_owned();
+        let fields = scan(&body).map_err(Refusal::Malformed)?;
+        let wants = Wants { most_tokens: fields.most_tokens(), prompt_bytes: fields.prompt_bytes, session: None };
+        let (max_tokens, outline) = (fields.max_tokens, Outline::of(&fields));
+        Ok(Self {
+            parts,
+            model,
+            model_span: 0..0,
+            form: Form::InPath,
+            stream,
+            max_tokens,
+            n: None,
+            wants,
+            user: None,
+            outline,
+            usage: None,
+            body,
+        })
     }
 
     fn of_json(parts: Parts, body: Bytes, count_tokens: bool) -> Result<Self, Refusal> {
@@ -124,10 +160,12 @@ impl Ask {
     /// The body for engines that know the model as `served`. Only the model's name and the wish for a count of tokens are
     /// ever changed.
     pub(crate) fn body_for(&self, served: &str) -> Sent<'_> {
-        let renamed = (served != self.model).then(|| match self.form {
-            Form::Json => Splice::model(self.model_span.clone(), served),
-            Form::Multipart => Splice::new(self.model_span.clone(), served.as_bytes()),
-        });
+        let renamed = match self.form {
+            _ if served == self.model => None,
+            Form::Json => Some(Splice::model(self.model_span.clone(), served)),
+            Form::Multipart => Some(Splice::new(self.model_span.clone(), served.as_bytes())),
+            Form::InPath => None,
+        };
         let mut splices: Vec<Splice<'_>> = self.usage.iter().cloned().chain(renamed).collect();
         splices.sort_by_key(|splice| splice.span.start);
         let (changed, rest) = splice(&self.body, &splices);

@@ -35,7 +35,11 @@ pub(crate) async fn pass(
         record.chosen(live, choice);
         let last = !course.goes_on(table);
         let outcome = match policy.targets[choice.target].remote() {
-            None => send(worker, live, choice, ask, &limits, record).await,
+            None if surface.operation().is_for_engines() => send(worker, live, choice, ask, &limits, record).await,
+            None => {
+                let what = format!("answer {}, which only targets at Bedrock do", surface.label());
+                Err(Refusal::Unfit { upstream: record.upstream(), field: None, what })
+            }
             Some(target) => {
                 let asked =
                     remote::Asked { ask, surface, limits: &limits, policy, target, key: live.key(choice), last };

@@ -2,32 +2,31 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use router_core::{
     Api, Attempt, Fault, Fit, NoDial, Pause, Policy, Reason, Refusal, Remote, Standing, Verdict, Work, retry_after,
 };
 use tokio::time::{Instant, timeout_at};
 use wire::Dialect;
-use wire::http1::{BareHead, Head, RequestHead, write_bare_head, write_head};
+use wire::http1::Head;
 use wire::translate::{Failure, Shape};
 
 use super::ask::{Ask, Sent};
+use super::framed::Framed;
 use super::limits::Limits;
+use super::outgoing::{passes, request_head};
 use super::send::{Passage, Reply, judge, refusal};
 use super::settle::Record;
 use super::translated::Back;
 use crate::clock;
 use crate::request_log;
-use crate::secrets::{Key, KeyFault};
+use crate::secrets::{Credentials, KeyFault};
 use crate::surface::Surface;
-use crate::upstream::{AskError, Begun, Conn, DialError, HOST_REST, dial, home, is_encoded, is_events};
+use crate::upstream::{
+    AskError, Begun, Conn, DialError, EXCEPTION, HOST_REST, dial, home, is_encoded, is_events, is_frames,
+};
 use crate::worker::Worker;
 
-/// Version of Anthropic's API that is asked for where the client does not say.
-const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
-/// By what name providers know the router.
-const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("quartermaster/", env!("CARGO_PKG_VERSION")));
 /// First pause before a request is sent again, and the longest. A random part of it is waited, so that those whom one failure
 /// sent away do not come back as one.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -43,23 +42,23 @@ pub(crate) struct Asked<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) policy: &'a Policy,
     pub(crate) target: &'a Remote,
-    pub(crate) key: Result<Option<&'a Key>, KeyFault>,
+    pub(crate) key: Result<Option<&'a Credentials>, KeyFault>,
     /// No other target is left.
     pub(crate) last: bool,
 }
 
 /// What is sent, and what it takes to understand the answer.
-struct There<'a> {
-    body: Sent<'a>,
+pub(super) struct There<'a> {
+    pub(super) body: Sent<'a>,
     /// Where client and target speak different shapes.
-    back: Option<Back>,
-    key: Option<&'a Key>,
+    pub(super) back: Option<Back>,
+    pub(super) key: Option<&'a Credentials>,
 }
 
 impl There<'_> {
     /// The dialect that the target answers in.
     fn dialect(&self, asked: &Asked<'_>) -> Dialect {
-        let own = || Surface::dialect_at(asked.ask.parts.uri.path());
+        let own = || asked.surface.target_dialect().unwrap_or_else(|| Surface::dialect_at(asked.ask.parts.uri.path()));
         self.back.as_ref().map_or_else(own, |back| back.from.dialect())
     }
 }
@@ -75,10 +74,14 @@ struct Tried {
 pub(crate) async fn send(worker: &Worker, asked: &Asked<'_>, record: &mut Record) -> Result<Reply, Refusal> {
     let upstream = || record.upstream();
     let ask = asked.ask;
-    let (body, back) = match asked.target.input.api.fit(asked.surface.operation()) {
+    let (body, back) = match asked.target.input.fit(asked.surface.operation()) {
         Fit::Same => (ask.body_for(asked.target.input.model.as_deref().unwrap_or(&ask.model)), None),
         Fit::Translated(shape) => {
             let (changed, back) = Back::prepare(asked, shape, record)?;
+            (Sent { changed, rest: &[] }, Some(back))
+        }
+        Fit::Invoked => {
+            let (changed, back) = Back::invoke(asked, record)?;
             (Sent { changed, rest: &[] }, Some(back))
         }
         Fit::Unfit => {
@@ -164,7 +167,11 @@ async fn attempt(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: 
     let after = retry_after(&head.headers, request_log::now());
     let (fault, body) = match &begun {
         Begun::Well | Begun::Empty => (None, None),
-        Begun::Error(body) => (Fault::of_answer(head.status.as_u16(), body), Some(body)),
+        Begun::Error(body) | Begun::Thrown(body) if target.input.api == Api::Bedrock => {
+            let kind = head.headers.get(EXCEPTION).and_then(|kind| kind.to_str().ok());
+            (Fault::of_bedrock(head.status, body, kind), Some(body))
+        }
+        Begun::Error(body) | Begun::Thrown(body) => (Fault::of_answer(head.status.as_u16(), body), Some(body)),
         Begun::Failed(text) => {
             let failure = Failure::of_success(there.dialect(asked), text);
             (Some(Fault::of_class(failure.class)), Some(text))
@@ -174,6 +181,10 @@ async fn attempt(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: 
         let passage = match &there.back {
             _ if let Some(why) = strange(&head.headers, &begun, asked) => {
                 Err(Refusal::UpstreamStrange { upstream: record.upstream(), why: why.to_owned() })
+            }
+            None if is_frames(&head.headers) => {
+                let model = target.input.model.as_deref().unwrap_or(&asked.ask.model);
+                Ok(Passage::Framed(Box::new(Framed::as_it_came(there.dialect(asked), model))))
             }
             None => Ok(Passage::Remote),
             Some(back) => back.success(&mut head, &mut conn, asked.limits, record).await,
@@ -231,7 +242,7 @@ fn strange(headers: &HeaderMap, begun: &Begun, asked: &Asked<'_>) -> Option<&'st
     if is_encoded(headers) {
         return Some("it is compressed, which was not asked for");
     }
-    match (asked.ask.stream, is_events(headers)) {
+    match (asked.ask.stream, is_events(headers) || is_frames(headers)) {
         (true, false) if generates => Some("it is no stream"),
         (false, true) if generates => Some("it is a stream"),
         _ => None,
@@ -252,6 +263,7 @@ fn words(
     let failure = match (begun, &there.back) {
         (Begun::Failed(text), _) => Failure::of_success(there.dialect(asked), text),
         (_, Some(back)) => return back.failure(head, body, record),
+        (Begun::Thrown(exception), None) => return Passage::Whole(exception.clone()),
         // Bad requests that are about the router's own account are nothing that a client could set right.
         (_, None) if fault == Fault::Money && matches!(head.status.as_u16(), 400 | 403) => {
             Failure::read(client, head.status, body, None)
@@ -305,27 +317,12 @@ fn reply(
     }
     if asked.target.input.api != Api::Engine {
         let mut passed = HeaderMap::with_capacity(head.headers.len());
-        passed.extend(head.headers.drain().filter_map(|(name, value)| name.filter(passes).map(|name| (name, value))));
+        let operation = asked.surface.operation();
+        let passing = |name: &HeaderName| passes(name, operation);
+        passed.extend(head.headers.drain().filter_map(|(name, value)| name.filter(passing).map(|name| (name, value))));
         head.headers = passed;
     }
     Reply { head, conn, attempt, limits: *asked.limits, passage, failed }
-}
-
-/// Which headers of a provider's answer the client gets. The rest tells of our account there.
-fn passes(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    matches!(
-        name,
-        "content-type"
-            | "content-encoding"
-            | "cache-control"
-            | "retry-after"
-            | "retry-after-ms"
-            | "x-should-retry"
-            | "request-id"
-            | "openai-processing-ms"
-            | "openai-version"
-    ) || ["x-ratelimit-", "anthropic-ratelimit-"].iter().any(|start| name.starts_with(start))
 }
 
 /// Sends the request and reads how its answer begins.
@@ -336,7 +333,7 @@ async fn exchange(
     record: &Record,
 ) -> Result<(Head, Begun, Conn), Refusal> {
     let (limits, body, dialect) = (asked.limits, &there.body, there.dialect(asked));
-    let head = request_head(asked, there, record);
+    let head = request_head(asked, there, record)?;
     // A plain answer begins when it is finished.
     let first = if asked.ask.stream { limits.until.min(Instant::now() + limits.first) } else { limits.until };
     let streams = asked.ask.stream && asked.surface.generates();
@@ -374,88 +371,6 @@ async fn on(
     let (head, begun) =
         timeout_at(until, conn.begin(head, body, dialect, streams)).await.unwrap_or(Err(AskError::Silent))?;
     Ok((head, begun, conn))
-}
-
-/// The head of the request, and as much of its body as had to be changed.
-fn request_head(asked: &Asked<'_>, there: &There<'_>, record: &Record) -> BytesMut {
-    let (input, parts, body) = (&asked.target.input, &asked.ask.parts, &there.body);
-    let length = body.changed.len() + body.rest.len();
-    let mut out = BytesMut::new();
-    if input.api == Api::Engine {
-        let traceparent = record.traceparent();
-        write_head(
-            &mut out,
-            &RequestHead {
-                method: parts.method.as_str(),
-                target: parts.uri.path_and_query().map_or_else(|| parts.uri.path(), |target| target.as_str()),
-                host: &input.authority,
-                request_id: record.request_id(),
-                length,
-                headers: &parts.headers,
-                traceparent: traceparent.as_deref(),
-            },
-        );
-    } else {
-        let headers = provider_headers(asked, there);
-        let target = provider_target(asked, there.back.as_ref());
-        write_bare_head(&mut out, &BareHead { target: &target, host: &input.authority, length, headers: &headers });
-    }
-    out.extend_from_slice(&body.changed);
-    out
-}
-
-/// Path and query at the provider.
-fn provider_target(asked: &Asked<'_>, back: Option<&Back>) -> String {
-    let (input, uri) = (&asked.target.input, &asked.ask.parts.uri);
-    // Base URLs of OpenAI's kind hold the version, those of Anthropic's do not, but some write it all the same.
-    let own = uri.path().strip_prefix("/v1").unwrap_or_else(|| uri.path());
-    let path = back.and_then(|back| back.from.path()).unwrap_or(own);
-    let version = if input.api == Api::Anthropic && !input.path.ends_with("/v1") { "/v1" } else { "" };
-    let base = format!("{}{version}{path}", input.path);
-    match (&input.api_version, uri.query().filter(|_| back.is_none())) {
-        (Some(version), _) => format!("{base}?api-version={version}"),
-        (None, Some(query)) => format!("{base}?{query}"),
-        (None, None) => base,
-    }
-}
-
-/// The headers of a request to a provider. Of the client's only those pass that belong to the provider's API.
-fn provider_headers(asked: &Asked<'_>, there: &There<'_>) -> HeaderMap {
-    let (input, key) = (&asked.target.input, there.key);
-    // Those of another API mean nothing here.
-    let none = HeaderMap::new();
-    let theirs = if there.back.is_none() { &asked.ask.parts.headers } else { &none };
-    let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(header::USER_AGENT, USER_AGENT);
-    headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-    // What is compressed cannot be looked at on its way.
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let json = || HeaderValue::from_static("application/json");
-    headers.insert(header::CONTENT_TYPE, theirs.get(header::CONTENT_TYPE).cloned().unwrap_or_else(json));
-    let mut put = |name: &'static str, value: Option<HeaderValue>| {
-        if let Some(value) = value {
-            headers.append(HeaderName::from_static(name), value);
-        }
-    };
-    let own = |text: &Option<String>| text.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
-    match input.api {
-        Api::Anthropic => {
-            put("x-api-key", key.and_then(|key| key.header("")));
-            let version = theirs.get("anthropic-version").cloned();
-            put("anthropic-version", Some(version.unwrap_or(ANTHROPIC_VERSION)));
-            for beta in theirs.get_all("anthropic-beta") {
-                put("anthropic-beta", Some(beta.clone()));
-            }
-        }
-        Api::OpenAi if input.api_version.is_some() => put("api-key", key.and_then(|key| key.header(""))),
-        Api::OpenAi | Api::OpenAiCompatible | Api::Engine => {
-            put("authorization", key.and_then(|key| key.header("Bearer ")));
-            put("openai-organization", own(&input.organization));
-            put("openai-project", own(&input.project));
-            put("openai-beta", theirs.get("openai-beta").cloned());
-        }
-    }
-    headers
 }
 
 #[cfg(test)]

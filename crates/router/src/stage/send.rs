@@ -13,6 +13,7 @@ use wire::translate::Stream;
 use wire::vllm::Trouble;
 
 use super::ask::{Ask, Sent};
+use super::framed::Framed;
 use super::limits::Limits;
 use super::settle::Record;
 use crate::clock;
@@ -44,6 +45,8 @@ pub(crate) enum Passage {
     Remote,
     /// From somewhere else, event for event into the client's shape.
     Translated(Box<Stream>),
+    /// From Bedrock, in frames.
+    Framed(Box<Framed>),
     /// It is here already, in the client's shape.
     Whole(Bytes),
 }

@@ -19,6 +19,7 @@ use wire::sse::{WholeEvents, without_usage};
 use wire::translate::{End, Stream};
 use wire::vllm::{AbortReader, gave_up, has_error_event};
 
+use super::framed::Framed;
 use super::limits::Limits;
 use super::send::{Passage, Reply, judge};
 use super::settle::{REQUEST_ID, Record};
@@ -51,6 +52,8 @@ pub(crate) struct Relay {
     events: Option<WholeEvents>,
     /// Turns the stream into the client's shape; then there are no `events`.
     translator: Option<Box<Stream>>,
+    /// Takes the stream out of frames.
+    framed: Option<Box<Framed>>,
     /// The stream's count of tokens is not for the client.
     hides_usage: bool,
     /// Runs out when the engine was silent for too long. It is moved only when it runs out, not for each token.
@@ -81,10 +84,11 @@ pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> R
     headers.insert(REQUEST_ID, record.request_id_header());
     record.tell_decision(&mut headers);
     let now = Instant::now();
-    let (strict, translator) = match passage {
-        Passage::Engine => (false, None),
-        Passage::Remote => (true, None),
-        Passage::Translated(translator) => (false, Some(translator)),
+    let (strict, translator, framed) = match passage {
+        Passage::Engine => (false, None, None),
+        Passage::Remote => (true, None, None),
+        Passage::Translated(translator) => (false, Some(translator), None),
+        Passage::Framed(mut framed) => (true, framed.translator.take(), Some(framed)),
         Passage::Whole(body) => {
             record.passed(body.len(), now.into_std());
             record.finished();
@@ -97,9 +101,17 @@ pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> R
         }
     };
     let counted = matches!(head.framing, Framing::Length(_));
-    let events = is_events(&headers) && (strict || !counted) && translator.is_none();
+    let events = match &framed {
+        Some(framed) => framed.watcher(),
+        None => {
+            let events = is_events(&headers) && (strict || !counted) && translator.is_none();
+            events.then(|| WholeEvents::new(record.dialect()))
+        }
+    };
+    let rewritten = translator.is_some() || framed.is_some() || (events.is_some() && counted);
     let long = record.generates()
         && translator.is_none()
+        && framed.is_none()
         && head.status == StatusCode::OK
         && !is_events(&headers)
         && !matches!(head.framing, Framing::Length(length) if length <= MOST_WAITED_FOR as u64);
@@ -107,17 +119,18 @@ pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> R
         conn: Some(conn),
         decoder: BodyDecoder::new(head.framing),
         // What leaves has another length.
-        framing: if translator.is_some() || (events && counted) { Framing::Chunked } else { head.framing },
+        framing: if rewritten { Framing::Chunked } else { head.framing },
         translator,
+        framed,
         reusable: head.reusable,
-        hides_usage: events && record.hides_usage(),
-        events: events.then(|| WholeEvents::new(record.dialect())),
+        hides_usage: events.is_some() && record.hides_usage(),
+        strict: strict && events.is_some(),
+        events,
         silence: Box::pin(tokio::time::sleep_until(limits.until.min(now + limits.idle))),
         heard: now,
         cut: None,
         failed: false,
         limits,
-        strict: strict && events,
         long: long.then(|| AbortReader::new(record.dialect())),
         last_word: None,
         record,
@@ -140,7 +153,17 @@ impl Relay {
                 return self.break_off(&why, cx);
             }
             let Some(conn) = &mut self.conn else { return Poll::Ready(self.cut.take().map(Err)) };
-            match conn.decode(&mut self.decoder) {
+            let mut step = conn.decode(&mut self.decoder);
+            if let (Ok(Step::Data(data)), Some(framed)) = (&mut step, &mut self.framed) {
+                *data = framed.unpack(data);
+                self.failed |= framed.threw();
+                if framed.damaged() {
+                    // What came before it is passed on first.
+                    let (upstream, why) = (self.record.upstream(), BodyError::BadFrame);
+                    self.last_word = Some(Refusal::UpstreamCut { upstream, why });
+                }
+            }
+            match step {
                 Ok(Step::Data(data)) if self.translator.is_some() => {
                     let data = self.translate(&data);
                     if !data.is_empty() {
@@ -160,6 +183,9 @@ impl Relay {
                     }
                     if self.decoder.ended() && self.last_word.is_none() {
                         data = self.end_with(data);
+                    }
+                    if let Some(framed) = &mut self.framed {
+                        data = framed.pack(data);
                     }
                     if !data.is_empty() {
                         return Poll::Ready(Some(Ok(self.frame(data))));
@@ -221,7 +247,7 @@ impl Relay {
         let mut out = Vec::new();
         let Some(translator) = &mut self.translator else { return Bytes::new() };
         translator.push(data, &mut out);
-        let ended = self.decoder.ended();
+        let ended = self.decoder.ended() && self.last_word.is_none();
         if ended {
             translator.finish(End::Closed, &mut out);
         }

@@ -7,15 +7,16 @@ use http::{HeaderValue, header};
 use router_core::Refusal;
 use tokio::time::timeout_at;
 use wire::http1::{BodyDecoder, Head, Step};
-use wire::translate::{self, BadAnswer, Failure, Shape, Stream};
+use wire::translate::{self, BadAnswer, Echo, Failure, Shape, Stream};
 
+use super::framed::Framed;
 use super::limits::Limits;
 use super::remote::Asked;
 use super::send::{Passage, refusal};
 use super::settle::Record;
 use crate::request_log;
 use crate::surface::Surface;
-use crate::upstream::{AskError, Conn, is_events};
+use crate::upstream::{AskError, Conn, EXCEPTION, is_events, is_frames};
 
 /// Most tokens of an answer where the request sets no limit and the target wants one.
 const USUAL_TOKENS: u32 = 4096;
@@ -29,6 +30,8 @@ pub(super) struct Back {
     pub(super) from: Shape,
     /// The client's.
     to: Shape,
+    /// It is carried within InvokeModel: the answer is in the client's shape already, errors and frames are Bedrock's.
+    pub(super) carries: bool,
     asked: translate::Asked,
     stream: bool,
 }
@@ -51,18 +54,27 @@ impl Back {
         };
         let there = translate::request(to, from, &ask.body, &wanted)
             .map_err(|why| unfit(why.field.clone(), format!("take this request: {why}")))?;
-        let asked = translate::Asked {
-            id: record.request_id().to_owned(),
-            created: request_log::now().as_secs(),
-            model: ask.model.clone(),
-            echo: there.echo,
-        };
-        Ok((there.body, Self { from, to, asked, stream: there.stream }))
+        let asked = answered(asked, there.echo, record);
+        Ok((there.body, Self { from, to, carries: false, asked, stream: there.stream }))
+    }
+
+    /// The body of a request of messages for InvokeModel, and the way back.
+    pub(super) fn invoke(asked: &Asked<'_>, record: &Record) -> Result<(Vec<u8>, Self), Refusal> {
+        let betas = asked.ask.parts.headers.get_all("anthropic-beta").iter().filter_map(|beta| beta.to_str().ok());
+        let body = translate::invoke(&asked.ask.body, betas).map_err(|why| {
+            let field = Some(why.field.clone()).filter(|field| !field.is_empty());
+            Refusal::Unfit { upstream: record.upstream(), field, what: format!("take this request: {why}") }
+        })?;
+        let (shape, stream) = (Shape::Messages, asked.ask.stream);
+        let asked = answered(asked, Echo::default(), record);
+        Ok((body, Self { from: shape, to: shape, carries: true, asked, stream }))
     }
 
     /// An answer whose status is an error's, in the client's words.
     pub(super) fn failure(&self, head: &mut Head, body: &[u8], record: &Record) -> Passage {
-        let failure = Failure::read(self.from, head.status, body, None);
+        let kind = head.headers.get(EXCEPTION).and_then(|kind| kind.to_str().ok());
+        let from = if self.carries { Shape::Converse } else { self.from };
+        let failure = Failure::read(from, head.status, body, kind);
         head.status = failure.status_for(self.to);
         head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Passage::Whole(failure.body(self.to, record.request_id()).into())
@@ -77,10 +89,26 @@ impl Back {
         record: &mut Record,
     ) -> Result<Passage, Refusal> {
         let strange = |why: String, record: &Record| Refusal::UpstreamStrange { upstream: record.upstream(), why };
+        if is_frames(&head.headers) {
+            if !self.stream {
+                return Err(strange("it is a stream".to_owned(), record));
+            }
+            head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            let framed = if self.carries {
+                Framed::unpacked(self.to.dialect())
+            } else {
+                let stream = Stream::new(self.from, self.to, self.asked.clone());
+                Framed::translated(Box::new(stream.ok_or_else(|| strange("it is in frames".to_owned(), record))?))
+            };
+            return Ok(Passage::Framed(Box::new(framed)));
+        }
         if is_events(&head.headers) {
             let stream = Stream::new(self.from, self.to, self.asked.clone()).filter(|_| self.stream);
             let stream = stream.ok_or_else(|| strange("it is a stream".to_owned(), record))?;
             return Ok(Passage::Translated(Box::new(stream)));
+        }
+        if self.carries {
+            return Ok(Passage::Remote);
         }
         let read = timeout_at(limits.until, whole(conn, head)).await.unwrap_or(Err(AskError::Silent));
         let body = read.map_err(|error| refusal(&error, limits, record))?;
@@ -92,6 +120,16 @@ impl Back {
         })?;
         head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(Passage::Whole(whole.body.into()))
+    }
+}
+
+/// What an answer of ours is made with.
+fn answered(asked: &Asked<'_>, echo: Echo, record: &Record) -> translate::Asked {
+    translate::Asked {
+        id: record.request_id().to_owned(),
+        created: request_log::now().as_secs(),
+        model: asked.ask.model.clone(),
+        echo,
     }
 }
 

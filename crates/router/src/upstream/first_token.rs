@@ -7,13 +7,15 @@ use std::future::poll_fn;
 use std::task::ready;
 
 use bytes::Bytes;
-use http::{HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use wire::Dialect;
+use wire::frames::{FramesOpening, Holds, opening};
 use wire::http1::{Framing, Head};
 use wire::sse::{StreamOpening, stream_opening};
+use wire::translate::Failure;
 use wire::vllm::is_error;
 
-use super::opening::is_events;
+use super::opening::{is_events, is_frames};
 use super::{AskError, Conn};
 
 /// Most bytes before the first token that are waited for, and most of an error that is read.
@@ -22,6 +24,8 @@ const MOST_LOOKED_AT: usize = 64 * 1024;
 const MOST_FRAMED: usize = 2 * MOST_LOOKED_AT;
 
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+/// Where Bedrock says what kind of error an answer is.
+pub(crate) const EXCEPTION: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
 /// An answer of a provider that has begun.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub(crate) enum Begun {
     /// Its status says that it is a success, but it is this error: the first event of weight of a stream, or the whole of a plain
     /// answer.
     Failed(Bytes),
+    /// It was a success, but its stream begins with this exception; what its head says has been changed to that.
+    Thrown(Bytes),
     /// Its status says that it is a success, and nothing follows.
     Empty,
 }
@@ -52,10 +58,11 @@ impl Conn {
             head.headers.insert(header::CONTENT_TYPE, EVENTS);
         }
         let events = is_events(&head.headers);
+        let frames = is_frames(&head.headers).then(|| Holds::of(dialect));
         let error = !head.status.is_success();
         // Providers write a plain answer when it is finished, so waiting for the whole of one costs nothing.
         let long = matches!(head.framing, Framing::Length(length) if length > MOST_LOOKED_AT as u64);
-        if long && !(error || events) {
+        if long && !(error || events || frames.is_some()) {
             return Ok((head, Begun::Well));
         }
         let begun = poll_fn(|cx| {
@@ -76,7 +83,18 @@ impl Conn {
                         StreamOpening::Nothing => {}
                     }
                 }
-                if whole && !events && !error {
+                if let Some(holds) = frames.filter(|_| !error) {
+                    match opening(holds, &body)? {
+                        FramesOpening::Token => return Ok(Begun::Well).into(),
+                        FramesOpening::Exception(name, payload) => {
+                            as_exception(&mut head, &name, &payload);
+                            return Ok(Begun::Thrown(payload)).into();
+                        }
+                        FramesOpening::Nothing if whole => return Err(AskError::Closed).into(),
+                        FramesOpening::Nothing => {}
+                    }
+                }
+                if whole && !events && !error && frames.is_none() {
                     return Ok(plain(&body)).into();
                 }
                 if enough || self.buffer().len() >= MOST_FRAMED {
@@ -108,4 +126,18 @@ fn plain(body: &[u8]) -> Begun {
     } else {
         Begun::Well
     }
+}
+
+/// Makes of a stream that begins with an exception the answer that it would have been without a stream.
+fn as_exception(head: &mut Head, name: &str, payload: &[u8]) {
+    head.status = Failure::of_converse(name, payload).status;
+    // In a stream the names of exceptions begin with a small letter.
+    let mut name = name.as_bytes().to_vec();
+    if let Some(first) = name.first_mut() {
+        first.make_ascii_uppercase();
+    }
+    if let Ok(name) = HeaderValue::from_bytes(&name) {
+        head.headers.insert(EXCEPTION, name);
+    }
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
 }

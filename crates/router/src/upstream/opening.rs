@@ -9,6 +9,7 @@ use std::task::ready;
 use bytes::BytesMut;
 use http::{HeaderMap, StatusCode, header};
 use wire::Dialect;
+use wire::frames;
 use wire::http1::{BodyDecoder, Framing, Head, Step};
 use wire::sse::{StreamOpening, WholeEvents, engine_opening};
 use wire::vllm::{Trouble, gave_up, is_aborted, trouble};
@@ -134,7 +135,18 @@ fn judge(status: StatusCode, events: bool, dialect: Dialect, body: &[u8]) -> Ope
 
 /// Whether the answer is a stream of server-sent events in clear text.
 pub(crate) fn is_events(headers: &HeaderMap) -> bool {
-    let is = |value: &[u8]| value.get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"));
+    is_of(headers, "text/event-stream")
+}
+
+/// Whether the answer is a stream of Amazon's frames in clear text.
+pub(crate) fn is_frames(headers: &HeaderMap) -> bool {
+    is_of(headers, frames::MEDIA_TYPE)
+}
+
+fn is_of(headers: &HeaderMap, media_type: &str) -> bool {
+    let is = |value: &[u8]| {
+        value.get(..media_type.len()).is_some_and(|start| start.eq_ignore_ascii_case(media_type.as_bytes()))
+    };
     headers.get(header::CONTENT_TYPE).is_some_and(|value| is(value.as_bytes())) && !is_encoded(headers)
 }
 

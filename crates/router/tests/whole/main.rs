@@ -5,6 +5,7 @@
 
 mod alone;
 mod bed;
+mod bedrock;
 mod broken;
 mod cases;
 mod client;

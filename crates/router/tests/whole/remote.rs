@@ -41,6 +41,7 @@ pub(crate) fn far(api: Api, address: SocketAddr) -> RemoteInput {
         path: if api == Api::Anthropic { String::new() } else { "/v1".to_owned() },
         model: Some("gpt-4o-mini".to_owned()),
         secret: Some(secret()),
+        aws: None,
         host_is_chosen: false,
         api_version: None,
         organization: None,
@@ -91,7 +92,7 @@ impl World {
         Table::build(vec![policy], vec![pool], self.engines.iter().map(endpoint).collect(), before, Moment(0))
     }
 
-    fn live(&self, before: &Table, metrics: &Metrics, secrets: &Secrets) -> Live {
+    pub(crate) fn live(&self, before: &Table, metrics: &Metrics, secrets: &Secrets) -> Live {
         Live::new(self.table(before), metrics).with(secrets)
     }
 

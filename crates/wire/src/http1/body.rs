@@ -20,6 +20,9 @@ pub enum BodyError {
     /// The body is whole as far as its framing goes, but the stream of events in it does not say that it is.
     #[error("it ended its stream without the event that ends one")]
     Unfinished,
+    /// A frame of an event stream within the body is damaged, or longer than any.
+    #[error("it sent a damaged frame")]
+    BadFrame,
     /// A chunk's size is no plain hexadecimal number below 2⁶⁴.
     #[error("it sent a malformed chunk size")]
     BadChunkSize,

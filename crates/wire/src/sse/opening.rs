@@ -68,6 +68,8 @@ fn precedes(dialect: Dialect, event: &[u8]) -> bool {
                 | b"response.output_item.added"
                 | b"response.content_part.added"
         ),
+        // No engine speaks it.
+        Dialect::Bedrock => false,
     }
 }
 
@@ -75,6 +77,8 @@ fn speaks(dialect: Dialect, event: &[u8]) -> bool {
     let name = name(event);
     match dialect {
         Dialect::Anthropic => matches!(name, b"content_block_delta" | b"message_delta" | b"message_stop"),
+        // Its streams are looked at as frames.
+        Dialect::Bedrock => true,
         Dialect::Responses => {
             name.ends_with(b".delta")
                 || name.ends_with(b".done")
@@ -149,6 +153,7 @@ mod tests {
                 OpenAi => ROLE,
                 Anthropic => START,
                 Responses => CREATED,
+                Dialect::Bedrock => "",
             };
             let want = if token { StreamOpening::Token } else { StreamOpening::Nothing };
             let text = format!("{before}{event}");

@@ -59,6 +59,9 @@ struct Error {
     param: Option<Value>,
     /// Where Anthropic (`error_code`) and Gemini (`reason`) name the exact case.
     details: Option<Value>,
+    /// What Bedrock calls the kind where no header tells it.
+    #[serde(rename = "__type")]
+    exception: Option<Value>,
 }
 
 impl Error {
@@ -108,8 +111,8 @@ impl Failure {
     pub fn read(from: Shape, status: StatusCode, body: &[u8], kind: Option<&str>) -> Self {
         let mut error = parse(body);
         error.message = error.message.or_else(|| plain_words(body));
-        // `ThrottlingException:http://…` names its class before the colon.
-        let kind = kind.and_then(|k| k.split(':').next()).map(str::to_owned).or_else(|| word(error.kind.as_ref()));
+        let told = || word(error.exception.as_ref().or(error.kind.as_ref()));
+        let kind = kind.map(str::to_owned).or_else(told).map(|kind| exception(&kind).to_owned());
         let class = match kind.as_deref().filter(|_| from == Shape::Converse) {
             Some(kind) => of_exception(kind),
             None => None,
@@ -134,6 +137,7 @@ impl Failure {
         match dialect {
             Dialect::Anthropic => Self::of_messages(data),
             Dialect::OpenAi | Dialect::Responses => Self::of_openai(data),
+            Dialect::Bedrock => Self::read(Shape::Converse, StatusCode::INTERNAL_SERVER_ERROR, data, None),
         }
     }
 
@@ -177,10 +181,12 @@ impl Failure {
     }
 
     /// Reads an exception within a stream of Bedrock's.
-    pub(crate) fn of_converse(exception: &str, body: &[u8]) -> Self {
+    #[must_use]
+    pub fn of_converse(exception: &str, body: &[u8]) -> Self {
         let class = of_exception(exception).unwrap_or(Class::Server);
         let status = match class {
             Class::Invalid => StatusCode::BAD_REQUEST,
+            Class::Credentials => StatusCode::FORBIDDEN,
             Class::Pace => StatusCode::TOO_MANY_REQUESTS,
             Class::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Class::Timeout => StatusCode::GATEWAY_TIMEOUT,
@@ -305,14 +311,28 @@ fn by_status(status: StatusCode, error: &Error, kind: Option<&str>) -> Class {
     }
 }
 
+/// The name alone: `ThrottlingException:http://…` has more behind it, `com.amazon.coral.service#ThrottlingException` in front.
+fn exception(kind: &str) -> &str {
+    let kind = kind.split(':').next().unwrap_or_default();
+    kind.rsplit('#').next().unwrap_or_default()
+}
+
 /// Bedrock's classes, with and without `Exception` at their end.
 fn of_exception(name: &str) -> Option<Class> {
     let name = name.strip_suffix("Exception").unwrap_or(name).to_ascii_lowercase();
     Some(match name.as_str() {
         "validation" => Class::Invalid,
-        "accessdenied" | "unrecognizedclient" | "invalidsignature" | "expiredtoken" => Class::Credentials,
+        "accessdenied"
+        | "unrecognizedclient"
+        | "invalidsignature"
+        | "incompletesignature"
+        | "expiredtoken"
+        | "requestexpired"
+        | "missingauthenticationtoken"
+        | "invalidclienttokenid"
+        | "notauthorized" => Class::Credentials,
         "resourcenotfound" => Class::NotFound,
-        "throttling" | "servicequotaexceeded" => Class::Pace,
+        "throttling" | "toomanyrequests" | "servicequotaexceeded" => Class::Pace,
         "serviceunavailable" | "modelnotready" => Class::Overloaded,
         "modeltimeout" => Class::Timeout,
         "internalserver" | "modelerror" | "modelstreamerror" => Class::Server,
@@ -369,6 +389,16 @@ mod tests {
             (Converse, 424, r#"{"message":"m"}"#, Some("ModelErrorException"), Class::Server, 502, 502),
             (Converse, 400, r#"{"Message":"m"}"#, Some("ValidationException"), Class::Invalid, 400, 400),
             (Converse, 403, r#"{"message":"m"}"#, None, Class::Credentials, 502, 502),
+            (
+                Converse,
+                400,
+                r#"{"__type":"com.amazon.coral.service#ExpiredTokenException"}"#,
+                None,
+                Class::Credentials,
+                502,
+                502,
+            ),
+            (Converse, 400, "{}", Some("ServiceQuotaExceededException"), Class::Pace, 429, 429),
         ];
         for (from, status, body, kind, class, chat, messages) in cases {
             let failure = read(from, status, body, kind);

@@ -78,6 +78,11 @@ impl<'a> Object<'a> {
         Ok(Some(value).filter(|v| v.get() != "null"))
     }
 
+    /// Every member that was not taken out, with its JSON as it came.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.fields.iter().map(|(name, raw)| (&**name, raw.get()))
+    }
+
     /// A member's JSON, if it is there and not `null`.
     pub(crate) fn peek(&self, name: &str) -> Option<&'a str> {
         self.fields.iter().find(|(key, _)| key == name).map(|(_, raw)| raw.get()).filter(|raw| *raw != "null")

@@ -58,6 +58,14 @@ impl Object<'_> {
         text(self.key(key), value);
     }
 
+    /// Writes a member whose key can be any text, and whose value is JSON.
+    pub(crate) fn member(&mut self, key: &str, json: &str) {
+        comma(self.out, &mut self.more);
+        text(self.out, key);
+        self.out.push(b':');
+        self.out.extend_from_slice(json.as_bytes());
+    }
+
     pub(crate) fn text_if(&mut self, key: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.text(key, value);

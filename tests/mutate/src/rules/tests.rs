@@ -153,3 +153,47 @@ fn pools_that_cannot_be_carried_out_are_refused() {
     check("/spec/engine/extraArgs", json!(["--seed", "1", "--override-generation-config={\"a\": 1}"]), "");
     check("/spec/scaling", json!(null), "");
 }
+
+/// What the kind says of a provider that lacks something, or has what is for another one.
+#[test]
+fn providers_are_told_what_they_lack() {
+    let crd = serde_json::to_value(api::RoutePolicy::crd()).unwrap();
+    let rules = Rules::new(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]).unwrap();
+    let aws =
+        json!({"kind": "Bedrock", "model": "m", "region": "eu-central-1", "credentialsSecretRef": {"name": "aws"}});
+    let open = json!({"kind": "OpenAI", "model": "m", "credentialsSecretRef": {"name": "s", "key": "k"}});
+    let with = |provider: &Value, field: &str, value: Value| {
+        let mut provider = provider.clone();
+        provider[field] = value;
+        provider
+    };
+    let without = |provider: &Value, field: &str| {
+        let mut provider = provider.clone();
+        provider.as_object_mut().unwrap().remove(field);
+        provider
+    };
+    let cases = [
+        (aws.clone(), None),
+        (with(&aws, "credentialsSecretRef", json!({"name": "aws", "key": "api-key"})), None),
+        (with(&aws, "baseUrl", json!("https://vpce-1.example")), None),
+        (open.clone(), None),
+        (without(&aws, "region"), Some("region is needed for Bedrock")),
+        (with(&aws, "region", json!("Frankfurt")), Some("pattern")),
+        (
+            without(&aws, "credentialsSecretRef"),
+            Some("credentialsSecretRef is needed for Anthropic, Bedrock and OpenAI"),
+        ),
+        (with(&aws, "apiVersion", json!("1")), Some("apiVersion is for Azure only")),
+        (with(&open, "region", json!("eu-central-1")), Some("has no use for other kinds")),
+        (with(&open, "credentialsSecretRef", json!({"name": "s"})), Some("credentialsSecretRef.key is needed")),
+    ];
+    for (provider, want) in cases {
+        let spec = json!({"models": ["m"], "targets": [{"name": "a", "provider": provider}]});
+        let object = json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "x"}, "spec": spec});
+        let faults = rules.judge(&object).err().unwrap_or_default();
+        match want {
+            None => assert!(faults.is_empty(), "{provider}: {faults:?}"),
+            Some(want) => assert!(faults.iter().any(|fault| fault.message.contains(want)), "{provider}: {faults:?}"),
+        }
+    }
+}

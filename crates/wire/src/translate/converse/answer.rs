@@ -73,7 +73,7 @@ struct Cited {
 /// A `usage` of Converse: what came from a cache or went to one is counted beside the rest of the prompt.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     input_tokens: Option<u64>,
     output_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
@@ -89,7 +89,7 @@ struct CacheDetail {
 }
 
 impl Usage {
-    pub(super) fn tokens(&self) -> Option<Tokens> {
+    pub(crate) fn tokens(&self) -> Option<Tokens> {
         let hour = self.cache_details.iter().flatten().filter(|d| d.ttl.as_deref() == Some("1h"));
         Some(Tokens {
             prompt: self.input_tokens?,
