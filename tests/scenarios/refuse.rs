@@ -53,11 +53,19 @@ const WRONG_POLICIES: [(&str, &str); 34] = [
     ("models: [a], targets: [{name: x, provider: {kind: OpenAI}}]", "spec.targets[0].provider.model: Required value"),
     (
         "models: [a], targets: [{name: x, provider: {kind: OpenAI, model: m}}]",
-        "provider.credentialsSecretRef is needed for Anthropic and OpenAI: name a Secret",
+        "provider.credentialsSecretRef is needed for Anthropic, Bedrock and OpenAI: name a Secret",
     ),
     (
         "models: [a], targets: [{name: x, provider: {kind: OpenAICompatible, model: m}}]",
         "provider.baseUrl is needed for OpenAICompatible: set it to the URL",
+    ),
+    (
+        "models: [a], targets: [{name: x, provider: {kind: Bedrock, model: m, credentialsSecretRef: {name: s}}}]",
+        "provider.region is needed for Bedrock, for example eu-central-1",
+    ),
+    (
+        "models: [a], targets: [{name: x, provider: {kind: OpenAI, model: m, credentialsSecretRef: {name: s}}}]",
+        "provider.credentialsSecretRef.key is needed: set it to the key of the Secret",
     ),
     ("models: [a], targets: [{name: x, provider: {KEYED, baseUrl: ftp://host}}]", "must be http:// or https://"),
     ("models: [a], targets: [{name: x, provider: {KEYED, baseUrl: \"https://user@host/v1\"}}]", "no user, query"),
