@@ -36,7 +36,7 @@ fn wrong_pools_are_refused_with_the_fix() {
 }
 
 /// The rest of a policy's spec, and what the refusal says: where it is wrong, and what to do.
-const WRONG_POLICIES: [(&str, &str); 34] = [
+const WRONG_POLICIES: [(&str, &str); 35] = [
     ("models: [\"a*b\"], targets: [{name: x, pool: {name: p}}]", "only as the last character"),
     ("models: [], targets: [{name: x, pool: {name: p}}]", "spec.models"),
     ("models: [a], targets: [{name: x, pool: {name: p}}, {name: x, pool: {name: q}}]", "same name; give each its own"),
@@ -80,6 +80,10 @@ const WRONG_POLICIES: [(&str, &str); 34] = [
     ("models: [a], targets: [{name: x, pool: {name: p}, price: {inputPerMillion: \"1\"}}]", "outputPerMillion"),
     (
         "models: [a], targets: [{name: x, pool: {name: p}, price: {inputPerMillion: \"1,5\", outputPerMillion: \"2\"}}]",
+        "spec.targets[0].price.inputPerMillion",
+    ),
+    (
+        "models: [a], targets: [{name: x, pool: {name: p}, price: {inputPerMillion: \"9999999999\", outputPerMillion: \"2\"}}]",
         "spec.targets[0].price.inputPerMillion",
     ),
     // Rules.
@@ -130,7 +134,7 @@ fn rules_that_cannot_be_used_are_told_with_their_place() {
         ),
         ("when: request.model, use: {ordered: [x]}", "spec.rules[0].when: line 1"),
         ("when: \"request.complexity == 'hard'\", use: {ordered: [x]}", "spec.rules[0].when: line 1"),
-        ("use: {ordered: [y]}", "spec.rules[0].use names \"y\", but spec.targets has no such target"),
+        ("use: {ordered: [gone]}", "spec.rules[0].use names \"gone\", but spec.targets has no such target"),
     ];
     for (rule, message) in cases {
         ns.must_apply(&format!(

@@ -64,14 +64,14 @@ pub struct Weighted {
 #[serde(rename_all = "camelCase")]
 pub struct Price {
     /// Tokens of prompts.
-    #[schemars(length(min = 1, max = 20), regex(pattern = r"^[0-9]+(\.[0-9]{1,9})?$"))]
+    #[schemars(length(min = 1, max = 20), regex(pattern = r"^[0-9]{1,9}(\.[0-9]{1,9})?$"))]
     pub input_per_million: String,
     /// Tokens of answers.
-    #[schemars(length(min = 1, max = 20), regex(pattern = r"^[0-9]+(\.[0-9]{1,9})?$"))]
+    #[schemars(length(min = 1, max = 20), regex(pattern = r"^[0-9]{1,9}(\.[0-9]{1,9})?$"))]
     pub output_per_million: String,
     /// Tokens of prompts that were cached. Default: as `inputPerMillion`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 20), regex(pattern = r"^[0-9]+(\.[0-9]{1,9})?$"))]
+    #[schemars(length(min = 1, max = 20), regex(pattern = r"^[0-9]{1,9}(\.[0-9]{1,9})?$"))]
     pub cached_input_per_million: Option<String>,
 }
 
