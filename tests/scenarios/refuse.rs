@@ -36,7 +36,7 @@ fn wrong_pools_are_refused_with_the_fix() {
 }
 
 /// The rest of a policy's spec, and what the refusal says: where it is wrong, and what to do.
-const WRONG_POLICIES: [(&str, &str); 35] = [
+const WRONG_POLICIES: [(&str, &str); 38] = [
     ("models: [\"a*b\"], targets: [{name: x, pool: {name: p}}]", "only as the last character"),
     ("models: [], targets: [{name: x, pool: {name: p}}]", "spec.models"),
     ("models: [a], targets: [{name: x, pool: {name: p}}, {name: x, pool: {name: q}}]", "same name; give each its own"),
@@ -102,6 +102,12 @@ const WRONG_POLICIES: [(&str, &str); 35] = [
     ("POOL, sessionAffinity: {header: Host}", "spec.sessionAffinity.header must be one whose value is the same"),
     // Callers.
     ("POOL, access: {anonymous: true, allow: [team-a]}", "spec.access.anonymous lets everybody in; remove one"),
+    ("POOL, access: {allow: [\"oidc:me\"]}", "oidc:NAME, but spec.access.oidc names none; add it"),
+    ("POOL, access: {allow: [\"sa:a:b:c\"]}", "a ServiceAccount as sa:NAME or sa:NAMESPACE:NAME"),
+    (
+        "POOL, access: {oidc: {issuer: example.com, audiences: [a]}}",
+        "spec.access.oidc.issuer must be http:// or https://",
+    ),
     ("POOL, access: {allow: [\"*-team\"]}", "spec.access.allow may hold '*' only as the last character"),
 ];
 
