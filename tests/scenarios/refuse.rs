@@ -36,7 +36,7 @@ fn wrong_pools_are_refused_with_the_fix() {
 }
 
 /// The rest of a policy's spec, and what the refusal says: where it is wrong, and what to do.
-const WRONG_POLICIES: [(&str, &str); 38] = [
+const WRONG_POLICIES: [(&str, &str); 43] = [
     ("models: [\"a*b\"], targets: [{name: x, pool: {name: p}}]", "only as the last character"),
     ("models: [], targets: [{name: x, pool: {name: p}}]", "spec.models"),
     ("models: [a], targets: [{name: x, pool: {name: p}}, {name: x, pool: {name: q}}]", "same name; give each its own"),
@@ -109,6 +109,20 @@ const WRONG_POLICIES: [(&str, &str); 38] = [
         "spec.access.oidc.issuer must be http:// or https://",
     ),
     ("POOL, access: {allow: [\"*-team\"]}", "spec.access.allow may hold '*' only as the last character"),
+    (
+        "POOL, rules: [{name: r, use: {ordered: [x, y]}}]",
+        "spec.rules[].use.ordered names a target that spec.targets does not have",
+    ),
+    ("POOL, rules: [{name: r, use: {cheapest: [y]}}]", "spec.rules[].use.cheapest names a target"),
+    ("POOL, rules: [{name: r, use: {weighted: [{target: y, weight: 1}]}}]", "spec.rules[].use.weighted names a target"),
+    (
+        "POOL, rules: [{name: r, use: {ordered: [x]}, mirror: {target: y, percent: 5}}]",
+        "spec.rules[].mirror.target names a target",
+    ),
+    (
+        "POOL, rules: [{name: r, use: {ordered: [x]}, mirror: {target: x, percent: 5}}]",
+        "spec.rules[].mirror.target is one of the rule's own targets",
+    ),
 ];
 
 #[test]
@@ -140,7 +154,6 @@ fn rules_that_cannot_be_used_are_told_with_their_place() {
         ),
         ("when: request.model, use: {ordered: [x]}", "spec.rules[0].when: line 1"),
         ("when: \"request.complexity == 'hard'\", use: {ordered: [x]}", "spec.rules[0].when: line 1"),
-        ("use: {ordered: [gone]}", "spec.rules[0].use names \"gone\", but spec.targets has no such target"),
     ];
     for (rule, message) in cases {
         ns.must_apply(&format!(

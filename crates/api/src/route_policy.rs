@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use access::{Access, KEYS_SECRET, Oidc};
 pub use resilience::{Breaker, FallbackReason, Retries, Timeouts};
-pub use rule::{Price, RouteRule, RuleTargets, Weighted};
+pub use rule::{Complexity, Mirror, Price, RouteRule, RuleTargets, Weighted};
 pub use target::{AWS_KEYS, Destination, PoolRef, Provider, ProviderKind, ProviderSecretRef, ServiceRef, Target};
 
 /// The names that applications ask for, and what answers: pools, other engines, APIs of providers.
@@ -46,7 +46,15 @@ pub use target::{AWS_KEYS, Destination, PoolRef, Provider, ProviderKind, Provide
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.targets.all(t, self.targets.exists_one(o, o.name == t.name))")
-        .message("spec.targets has two entries with the same name; give each its own")
+        .message("spec.targets has two entries with the same name; give each its own"),
+    validation = Rule::new("!has(self.rules) || self.rules.all(r, !has(r.use.ordered) || r.use.ordered.all(n, self.targets.exists(t, t.name == n)))")
+        .message("spec.rules[].use.ordered names a target that spec.targets does not have; correct the name or add the target"),
+    validation = Rule::new("!has(self.rules) || self.rules.all(r, !has(r.use.cheapest) || r.use.cheapest.all(n, self.targets.exists(t, t.name == n)))")
+        .message("spec.rules[].use.cheapest names a target that spec.targets does not have; correct the name or add the target"),
+    validation = Rule::new("!has(self.rules) || self.rules.all(r, !has(r.use.weighted) || r.use.weighted.all(w, self.targets.exists(t, t.name == w.target)))")
+        .message("spec.rules[].use.weighted names a target that spec.targets does not have; correct the name or add the target"),
+    validation = Rule::new("!has(self.rules) || self.rules.all(r, !has(r.mirror) || self.targets.exists(t, t.name == r.mirror.target))")
+        .message("spec.rules[].mirror.target names a target that spec.targets does not have; correct the name or add the target")
 )]
 pub struct RoutePolicySpec {
     /// Model names that applications ask for. A trailing `*` stands for any rest: `gpt-4o*`. An exact name wins over a
@@ -67,6 +75,10 @@ pub struct RoutePolicySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub rules: Vec<RouteRule>,
+    /// A small model that says how hard a request is, in place of the points that docs/routes.md lists. It is asked only when a
+    /// rule asks for `request.complexity`. Default: the points decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complexity: Option<Complexity>,
     /// Lets a request name its target in the header `x-quartermaster-target`; it then goes there and nowhere else. Default:
     /// a request with that header is refused.
     #[serde(default)]

@@ -44,6 +44,12 @@ pub(crate) struct Explain {
     /// The hour of the day in UTC.
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u8).range(0..24))]
     pub(crate) hour: u8,
+    /// Requests that the policy is taken to have had today.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) requests_today: u64,
+    /// Tokens that the policy is taken to have had today.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) tokens_today: u64,
     /// The namespace of policies that do not name one.
     #[arg(short, long, default_value = "default")]
     pub(crate) namespace: String,

@@ -3,7 +3,7 @@
 use api::RoutePolicy;
 use http::HeaderMap;
 use router_core::{Circumstances, Costs, Moment, Policy, Table, To, Work};
-use rules::{Outline, Request};
+use rules::{Outline, Request, Today};
 use serde::Serialize;
 use wire::openai::scan;
 
@@ -18,6 +18,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) caller: &'a str,
     pub(crate) region: &'a str,
     pub(crate) hour: u8,
+    /// What the policy is taken to have had today.
+    pub(crate) today: Today,
 }
 
 /// Everything that can be said.
@@ -31,11 +33,15 @@ pub(crate) struct Explanation {
     /// The rule that decided; without one, the targets are asked in the policy's order.
     pub(crate) rule: Option<String>,
     pub(crate) complexity: String,
+    /// The pool whose word the router would take in place of these points, if a rule asked.
+    pub(crate) classifier: Option<String>,
     pub(crate) prompt_tokens: u64,
     /// Tokens of the answer that the cost is reckoned with.
     pub(crate) answer_tokens: u64,
     /// In the order in which they are asked.
     pub(crate) targets: Vec<Asking>,
+    /// Who gets a copy of how many of a hundred such requests.
+    pub(crate) mirror: Option<Copies>,
     /// Of the built-in prices.
     pub(crate) prices_of: &'static str,
 }
@@ -46,6 +52,14 @@ pub(crate) struct Judged {
     pub(crate) name: String,
     pub(crate) when: Option<String>,
     pub(crate) holds: Option<bool>,
+}
+
+/// Copies for a mirror.
+#[derive(Debug, Serialize)]
+pub(crate) struct Copies {
+    #[serde(flatten)]
+    pub(crate) to: Asking,
+    pub(crate) percent: u8,
 }
 
 /// A target in its turn.
@@ -104,6 +118,7 @@ pub(crate) fn explain(policies: &[RoutePolicy], asked: &Asked<'_>) -> Outcome<Ex
         namespace: &policy.namespace,
         region: asked.region,
         hour: asked.hour,
+        today: asked.today,
         body: outline.parts(asked.body),
         read: rules::Read::default(),
     };
@@ -118,7 +133,14 @@ pub(crate) fn explain(policies: &[RoutePolicy], asked: &Asked<'_>) -> Outcome<Ex
         when: rule.when.clone(),
         holds: policy.rules.holds(at, &request),
     };
+    // Whether a rule asked is known before the complexity is told here, which asks too.
+    let asks = request.complexity_if_judged().is_some();
+    let classifier = policy.classifier.as_ref().filter(|_| asks).map(|classifier| classifier.name.to_string());
+    let mirror = decision.as_ref().and_then(|decision| policy.rules.mirror(decision.rule));
+    let copies = |(at, percent): (usize, u8)| Copies { to: asking(policy, at, work), percent };
     Ok(Explanation {
+        classifier,
+        mirror: mirror.map(copies),
         policy: format!("{}/{}", policy.namespace, policy.name),
         rules: policy.rules.source().iter().enumerate().take_while(|(at, _)| *at <= until).map(judged).collect(),
         rule: decision.and_then(|decision| policy.rules.name(decision.rule).map(str::to_owned)),

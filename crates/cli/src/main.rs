@@ -45,6 +45,7 @@ fn run(how: &Explain) -> Outcome {
         caller: &how.caller,
         region: &how.region,
         hour: how.hour,
+        today: rules::Today { requests: how.requests_today, tokens: how.tokens_today },
     };
     let explanation = explain(&policies, &asked)?;
     let said = match how.output {

@@ -28,6 +28,12 @@ fn write(text: &mut String, e: &Explanation) -> std::fmt::Result {
         writeln!(text, "rule        none: {why}, so the targets are asked in their order")?;
     }
     writeln!(text, "complexity  {}", e.complexity)?;
+    if let Some(classifier) = &e.classifier {
+        writeln!(
+            text,
+            "classifier  the pool {classifier} is asked first; these points decide where it says nothing in time"
+        )?;
+    }
     writeln!(
         text,
         "tokens      {} of the prompt, estimated; {} of the answer, at most or assumed",
@@ -40,6 +46,10 @@ fn write(text: &mut String, e: &Explanation) -> std::fmt::Result {
             None => "price unknown".to_owned(),
         };
         writeln!(text, "target {:<4} {}: {}, {cost}", turn + 1, target.name, target.what)?;
+    }
+    if let Some(mirror) = &e.mirror {
+        let to = &mirror.to;
+        writeln!(text, "mirror      {}: {}, a copy of {} in a hundred requests", to.name, to.what, mirror.percent)?;
     }
     writeln!(text, "prices      of {}", e.prices_of)
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use api::conditions::{ACCEPTED, READY, RECONCILING, RESOLVED_REFS, STALLED, condition, reason, remove, set};
 use api::{
-    AWS_KEYS, Destination, HOSTS_ANNOTATION, PoolRef, Provider, ProviderSecretRef, RoutePolicy, RoutePolicySpec,
-    RoutePolicyStatus, RouteRule, RuleTargets,
+    AWS_KEYS, Destination, HOSTS_ANNOTATION, Mirror, PoolRef, Provider, ProviderSecretRef, RoutePolicy,
+    RoutePolicySpec, RoutePolicyStatus, RouteRule, RuleTargets,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use rules::Expression;
@@ -108,12 +108,14 @@ pub fn was_told_of_a_conflict(policy: &RoutePolicy) -> bool {
     told.into_iter().any(|c| c.type_ == ACCEPTED && c.reason == reason::CONFLICT)
 }
 
-/// The pools that the policy sends requests to, by namespace and name, each once, in order.
+/// The pools that the policy sends requests to, or asks how hard they are, by namespace and name, each once, in order.
 #[must_use]
 pub fn pools(policy: &RoutePolicy) -> Vec<(String, String)> {
     let own = policy.metadata.namespace.as_deref().unwrap_or_default();
     let pool = |pool: &PoolRef| (pool.namespace_in(own).to_owned(), pool.name.clone());
-    let all: BTreeSet<_> = policy.spec.targets.iter().filter_map(|target| target.pool.as_ref()).map(pool).collect();
+    let classifier = policy.spec.complexity.iter().map(|complexity| &complexity.pool);
+    let targets = policy.spec.targets.iter().filter_map(|target| target.pool.as_ref());
+    let all: BTreeSet<_> = targets.chain(classifier).map(pool).collect();
     all.into_iter().collect()
 }
 
@@ -179,6 +181,16 @@ fn rule_faults(spec: &RoutePolicySpec, i: usize, rule: &RouteRule) -> Vec<String
             .filter(unknown)
             .map(|name| format!("spec.rules[{i}].use names {name:?}, but spec.targets has no such target")),
     );
+    if let Some(Mirror { target, .. }) = &rule.mirror {
+        if unknown(&target.as_str()) {
+            found.push(format!("spec.rules[{i}].mirror.target names {target:?}, but spec.targets has no such target"));
+        }
+        if rule.names().contains(&target.as_str()) {
+            found.push(format!(
+                "spec.rules[{i}].mirror.target {target:?} is one of the rule's own targets; name another one"
+            ));
+        }
+    }
     found
 }
 
@@ -192,13 +204,16 @@ fn unresolved(
     let mut found = Vec::new();
     for (i, target) in policy.spec.targets.iter().enumerate() {
         found.extend(match target.destination() {
-            Some(Destination::Pool(pool)) => pool_fault(i, pool, own, &access),
+            Some(Destination::Pool(pool)) => pool_fault(&format!("spec.targets[{i}]"), pool, own, &access),
             Some(Destination::Provider(provider)) => provider
                 .credentials_secret_ref
                 .as_ref()
                 .and_then(|r| secret_fault(i, provider, r, own, &secret(&r.name))),
             Some(Destination::Service(_)) | None => None,
         });
+    }
+    if let Some(complexity) = &policy.spec.complexity {
+        found.extend(pool_fault("spec.complexity", &complexity.pool, own, &access));
     }
     // Of several reasons the last stands for all, as the messages tell them apart.
     let reason = found.last()?.0;
@@ -207,7 +222,7 @@ fn unresolved(
 }
 
 fn pool_fault(
-    i: usize,
+    field: &str,
     pool: &PoolRef,
     own: &str,
     access: impl Fn(&str, &str) -> Access,
@@ -216,15 +231,12 @@ fn pool_fault(
     let place = if namespace == own { "this namespace".to_owned() } else { format!("namespace {namespace:?}") };
     match access(namespace, name) {
         Access::Granted => None,
-        Access::Missing => Some((
-            reason::POOL_NOT_FOUND,
-            format!("spec.targets[{i}].pool.name: there is no InferencePool {name:?} in {place}"),
-        )),
+        Access::Missing => {
+            Some((reason::POOL_NOT_FOUND, format!("{field}.pool.name: there is no InferencePool {name:?} in {place}")))
+        }
         Access::Refused => Some((
             reason::POOL_NOT_EXPOSED,
-            format!(
-                "spec.targets[{i}].pool: {place} has no InferencePool {name:?} whose spec.exposure admits this one"
-            ),
+            format!("{field}.pool: {place} has no InferencePool {name:?} whose spec.exposure admits this one"),
         )),
     }
 }
@@ -459,6 +471,28 @@ mod tests {
     }
 
     #[test]
+    fn a_classifier_is_a_pool_like_any_other() {
+        let with = |pool: Value| {
+            let local = json!({"name": "local", "pool": {"name": "llama"}});
+            json!({"models": ["m"], "targets": [local], "complexity": {"pool": pool}})
+        };
+        let gone = json!({"name": "gone"});
+        let want = [
+            ("Accepted", "True", "Valid"),
+            ("ResolvedRefs", "False", "PoolNotFound"),
+            ("Ready", "False", "PoolNotFound"),
+            ("Reconciling", "True", "PoolNotFound"),
+        ];
+        check(&with(gone), &want, "spec.complexity.pool.name: there is no InferencePool \"gone\" in this namespace");
+        let object = json!({
+            "metadata": {"name": "r", "namespace": "apps"},
+            "spec": with(json!({"name": "small", "namespace": "ml"})),
+        });
+        let used = pools(&serde_json::from_value(object).unwrap());
+        assert_eq!(used, [("apps", "llama"), ("ml", "small")].map(|(a, b)| (a.to_owned(), b.to_owned())));
+    }
+
+    #[test]
     fn bad_rules_are_told_with_their_place() {
         let with = |rules: Value| {
             let local = json!({"name": "local", "pool": {"name": "llama"}});
@@ -480,6 +514,14 @@ mod tests {
                 "spec.rules[0].use names \"gone\", but spec.targets has no",
             ),
             (json!([{"name": "a", "use": {}}]), "spec.rules[0].use needs exactly one of ordered"),
+            (
+                json!([{"name": "a", "use": {"ordered": ["local"]}, "mirror": {"target": "gone", "percent": 5}}]),
+                "spec.rules[0].mirror.target names \"gone\", but spec.targets has no",
+            ),
+            (
+                json!([{"name": "a", "use": {"ordered": ["local"]}, "mirror": {"target": "local", "percent": 5}}]),
+                "spec.rules[0].mirror.target \"local\" is one of the rule's own targets",
+            ),
             (
                 json!([{"name": "a", "use": {"weighted": [{"target": "local", "weight": 0}]}}]),
                 "spec.rules[0].use needs exactly",

@@ -8,7 +8,7 @@ use std::time::Instant;
 use http::HeaderMap;
 use ledger::Money;
 use router_core::{Circumstances, Costs, HowInput, RuleInput, Rules};
-use rules::{Expression, Outline, Read, Request};
+use rules::{Expression, Outline, Read, Request, Today};
 use wire::openai::scan;
 
 const ROUNDS: usize = 200;
@@ -67,8 +67,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         writeln!(out, "{line}")?;
     }
 
-    let rule =
-        |name: &str, when: Option<&str>, how| RuleInput { name: name.to_owned(), when: when.map(str::to_owned), how };
+    let rule = |name: &str, when: Option<&str>, how| RuleInput {
+        name: name.to_owned(),
+        when: when.map(str::to_owned),
+        how,
+        mirror: None,
+    };
     let names = || ["a", "b", "c"].map(str::to_owned).to_vec();
     let rules = Rules::build(
         vec![
@@ -107,6 +111,7 @@ fn view<'a>(body: &'a str, outline: &Outline, headers: &'a HeaderMap) -> Request
         namespace: "ml",
         region: "eu",
         hour: 12,
+        today: Today::default(),
         body: outline.parts(body.as_bytes()),
         read: Read::default(),
     }

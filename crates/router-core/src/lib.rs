@@ -23,6 +23,7 @@ mod retry;
 mod rules;
 pub mod sigv4;
 mod table;
+mod volume;
 mod word;
 
 pub use access::{
@@ -42,8 +43,10 @@ pub use refusal::{BadTls, Idle, NoDial, Overload, Refusal, Upstream};
 pub use remote::{Api, Aws, Fit, Operation, Pause, Remote, RemoteInput, Rest, SecretKey, is_claude};
 pub use resilience::{Reason, Resilience};
 pub use retry::RetryBudget;
-pub use rules::{BadRule, Circumstances, Costs, Decision, HowInput, RuleInput, Rules};
+pub use rules::{BadRule, Circumstances, Costs, Decision, HowInput, MirrorInput, RuleInput, Rules};
 pub use table::{
-    Endpoint, EndpointInput, Policy, PolicyInput, Pool, PoolInput, Table, Target, TargetInput, To, ToInput,
+    Classifier, ClassifierInput, Endpoint, EndpointInput, Policy, PolicyInput, Pool, PoolInput, Table, Target,
+    TargetInput, To, ToInput,
 };
+pub use volume::{Book, Counts, Day, Volume, day};
 pub use word::Word;

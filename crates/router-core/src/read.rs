@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use api::{
-    AWS_KEYS, Destination, FallbackReason, Price, Provider, ProviderKind, RoutePolicy, RoutePolicySpec, RouteRule,
-    RuleTargets, ServiceRef, Weighted,
+    AWS_KEYS, Complexity, Destination, FallbackReason, Price, Provider, ProviderKind, RoutePolicy, RoutePolicySpec,
+    RouteRule, RuleTargets, ServiceRef, Weighted,
 };
 use ledger::prices::{Rate, Rates};
 
 use crate::{
-    Access, Api, Aws, HowInput, Oidc, PolicyInput, Reason, RemoteInput, Resilience, RuleInput, SecretKey, TargetInput,
+    Access, Api, Aws, ClassifierInput, HowInput, MirrorInput, Oidc, PolicyInput, Reason, RemoteInput, Resilience,
+    RuleInput, SecretKey, TargetInput,
 };
 
 /// A policy, as far as routing needs it.
@@ -21,6 +22,7 @@ pub fn policy(policy: &RoutePolicy) -> PolicyInput {
         targets: spec.targets.iter().filter_map(|t| target(t, &namespace)).collect(),
         resilience: resilience(spec),
         rules: spec.rules.iter().map(rule).collect(),
+        classifier: spec.complexity.as_ref().map(|complexity| classifier(complexity, &namespace)),
         allows_target_header: spec.allow_target_header,
         access: spec.access.as_ref().map(access).unwrap_or_default(),
         name: metadata.name.clone().unwrap_or_default(),
@@ -52,7 +54,21 @@ fn rule(rule: &RouteRule) -> RuleInput {
         (None, None, Some(cheapest)) => HowInput::Cheapest(cheapest.clone()),
         _ => HowInput::Ordered(Vec::new()),
     };
-    RuleInput { name: rule.name.clone(), when: rule.when.clone(), how }
+    let mirror = rule.mirror.as_ref().map(|mirror| MirrorInput {
+        target: mirror.target.clone(),
+        percent: u8::try_from(mirror.percent).unwrap_or(100).min(100),
+    });
+    RuleInput { name: rule.name.clone(), when: rule.when.clone(), how, mirror }
+}
+
+fn classifier(complexity: &Complexity, namespace: &str) -> ClassifierInput {
+    ClassifierInput {
+        namespace: complexity.pool.namespace_in(namespace).to_owned(),
+        pool: complexity.pool.name.clone(),
+        withheld: false,
+        model: complexity.model.clone(),
+        deadline: Duration::from_millis(u64::from(complexity.deadline_milliseconds.unsigned_abs())),
+    }
 }
 
 /// What a policy says that tokens cost. The kind takes only amounts that can be read.

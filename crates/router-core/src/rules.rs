@@ -18,6 +18,18 @@ pub struct RuleInput {
     pub when: Option<String>,
     /// How it chooses.
     pub how: HowInput,
+    /// Where copies of its requests go.
+    #[serde(default)]
+    pub mirror: Option<MirrorInput>,
+}
+
+/// Where copies of some requests go, whose answers nobody gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirrorInput {
+    /// Name of the target.
+    pub target: String,
+    /// Of a hundred requests, how many.
+    pub percent: u8,
 }
 
 /// How a rule chooses among targets, by their names.
@@ -45,6 +57,13 @@ struct Rule {
     name: Box<str>,
     when: Option<Expression>,
     how: How,
+    mirror: Option<Mirror>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mirror {
+    target: usize,
+    percent: u8,
 }
 
 /// By the places of targets in their policy.
@@ -54,6 +73,9 @@ enum How {
     Weighted(Box<[(usize, u32)]>),
     Cheapest(Box<[usize]>),
 }
+
+/// Tells the drawing of a request for its mirror apart from others.
+const MIRRORED: u64 = 0x6d69_7272_6f72_6564;
 
 /// Why a rule cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +91,22 @@ pub enum BadRule {
     /// It names a target that the policy does not have.
     #[error("spec.rules[{rule}].use names {name:?}, but spec.targets has no such target")]
     Target {
+        /// Place of the rule.
+        rule: usize,
+        /// The name.
+        name: String,
+    },
+    /// Its mirror is a target that it sends requests to.
+    #[error("spec.rules[{rule}].mirror.target {name:?} is one of the rule's own targets; name another one")]
+    MirrorsItself {
+        /// Place of the rule.
+        rule: usize,
+        /// The name.
+        name: String,
+    },
+    /// Its mirror is a target that the policy does not have.
+    #[error("spec.rules[{rule}].mirror.target names {name:?}, but spec.targets has no such target")]
+    Mirror {
         /// Place of the rule.
         rule: usize,
         /// The name.
@@ -91,6 +129,8 @@ pub struct Decision {
     pub rule: usize,
     /// Places of the targets in the order in which they are asked.
     pub order: Box<[usize]>,
+    /// Place of the target that gets a copy of the request.
+    pub mirror: Option<usize>,
 }
 
 /// What a decision may depend on besides the request.
@@ -137,6 +177,18 @@ impl Rules {
         self.rules.get(rule).map(|rule| &*rule.name)
     }
 
+    /// The target that gets copies of the requests of the rule at this place, and of how many of a hundred.
+    #[must_use]
+    pub fn mirror(&self, rule: usize) -> Option<(usize, u8)> {
+        self.rules.get(rule)?.mirror.map(|mirror| (mirror.target, mirror.percent))
+    }
+
+    /// Whether a rule asks for what the policy has had today.
+    #[must_use]
+    pub fn ask_for_today(&self) -> bool {
+        self.rules.iter().filter_map(|rule| rule.when.as_ref()).any(Expression::asks_for_today)
+    }
+
     /// The rules as they were written.
     #[must_use]
     pub fn source(&self) -> &[RuleInput] {
@@ -154,7 +206,8 @@ impl Rules {
     #[must_use]
     pub fn decide(&self, request: &Request<'_>, by: &Circumstances<'_>) -> Option<Decision> {
         let rule = (0..self.rules.len()).find(|rule| self.holds(*rule, request) == Some(true))?;
-        Some(Decision { rule, order: self.rules[rule].order(by) })
+        let (order, mirror) = (self.rules[rule].order(by), self.rules[rule].mirror(by));
+        Some(Decision { rule, order, mirror })
     }
 }
 
@@ -179,12 +232,39 @@ fn read(at: usize, rule: &RuleInput, names: &[String]) -> Result<Rule, BadRule> 
     if nothing {
         return Err(BadRule::Nothing { rule: at });
     }
+    let mirror = rule.mirror.as_ref().map(|mirror| {
+        let name = || mirror.target.clone();
+        let target = place(&mirror.target).map_err(|_| BadRule::Mirror { rule: at, name: name() })?;
+        if how.targets().any(|own| own == target) {
+            return Err(BadRule::MirrorsItself { rule: at, name: name() });
+        }
+        Ok(Mirror { target, percent: mirror.percent })
+    });
+    let mirror = mirror.transpose()?;
     let when = rule.when.as_deref().map(Expression::compile).transpose();
     let when = when.map_err(|error| BadRule::When { rule: at, error })?;
-    Ok(Rule { name: rule.name.as_str().into(), when, how })
+    Ok(Rule { name: rule.name.as_str().into(), when, how, mirror })
+}
+
+impl How {
+    fn targets(&self) -> impl Iterator<Item = usize> {
+        let (listed, shares) = match self {
+            Self::Ordered(listed) | Self::Cheapest(listed) => (&listed[..], &[][..]),
+            Self::Weighted(shares) => (&[][..], &shares[..]),
+        };
+        listed.iter().copied().chain(shares.iter().map(|(target, _)| *target))
+    }
 }
 
 impl Rule {
+    /// The target that gets a copy of this request, if it is one of those that are copied.
+    fn mirror(&self, by: &Circumstances<'_>) -> Option<usize> {
+        let mirror = self.mirror?;
+        // Drawn apart from the shares: both would fall to the same requests.
+        let drawn = u128::from(mix(by.luck ^ MIRRORED)) * 100;
+        (drawn >> 64 < u128::from(mirror.percent)).then_some(mirror.target)
+    }
+
     fn order(&self, by: &Circumstances<'_>) -> Box<[usize]> {
         match &self.how {
             How::Ordered(listed) => listed.clone(),

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
 use ledger::prices::Rates;
@@ -37,6 +38,24 @@ pub struct PolicyInput {
     /// Whether a request may name its target.
     #[serde(default)]
     pub allows_target_header: bool,
+    /// Who says how hard a request is, before the points do.
+    #[serde(default)]
+    pub classifier: Option<ClassifierInput>,
+}
+
+/// A pool whose model says how hard a request is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassifierInput {
+    /// Namespace of the pool.
+    pub namespace: String,
+    /// Name of the pool.
+    pub pool: String,
+    /// It does not admit the policy's namespace: it is as if there were no such pool.
+    pub withheld: bool,
+    /// Name by which its engines are asked; `None` for the pool's own.
+    pub model: Option<String>,
+    /// How long it has for its word.
+    pub deadline: Duration,
 }
 
 impl PolicyInput {
@@ -141,6 +160,21 @@ pub struct Policy {
     pub rules: Rules,
     /// Whether a request may name its target.
     pub allows_target_header: bool,
+    /// Who says how hard a request is, before the points do.
+    pub classifier: Option<Classifier>,
+}
+
+/// A pool whose model says how hard a request is.
+#[derive(Debug)]
+pub struct Classifier {
+    /// Namespace and name of the pool.
+    pub name: Box<str>,
+    /// Its place in [`Table::pools`]; `None` when no such pool exists for the policy.
+    pub at: Option<usize>,
+    /// Name by which its engines are asked; `None` for the pool's own.
+    pub model: Option<Box<str>>,
+    /// How long it has for its word.
+    pub deadline: Duration,
 }
 
 /// A target in the table.
@@ -295,6 +329,15 @@ impl Table {
             let targets = targets.collect();
             // The API takes only names that are valid.
             let session_header = policy.session_header.and_then(|name| name.parse().ok());
+            let classifier = policy.classifier.map(|input| {
+                let at = places.get(&(input.namespace.as_str(), input.pool.as_str())).copied();
+                Classifier {
+                    name: format!("{}/{}", input.namespace, input.pool).into(),
+                    at: at.filter(|_| !input.withheld),
+                    model: input.model.map(Into::into),
+                    deadline: input.deadline,
+                }
+            });
             let (namespace, name) = (policy.namespace.into(), policy.name.into());
             built.push(Policy {
                 namespace,
@@ -305,6 +348,7 @@ impl Table {
                 resilience: policy.resilience,
                 rules,
                 allows_target_header: policy.allows_target_header,
+                classifier,
             });
         }
         let mut patterns: Vec<(Box<str>, usize)> = patterns.into_iter().collect();

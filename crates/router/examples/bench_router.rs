@@ -61,6 +61,7 @@ fn rules(served: &Served) -> Vec<RuleInput> {
         name: format!("rule-{at}"),
         when: when.map(str::to_owned),
         how: HowInput::Ordered(vec![served.model.clone()]),
+        mirror: None,
     };
     if served.kind == "ruled" { CONDITIONS.into_iter().enumerate().map(rule).collect() } else { Vec::new() }
 }
@@ -101,6 +102,7 @@ fn table(models: &[Served]) -> Table {
         resilience: Resilience::default(),
         rules: rules(served),
         allows_target_header: false,
+        classifier: None,
     });
     let pools = models.iter().map(|served| PoolInput {
         namespace: namespace(),

@@ -132,6 +132,7 @@ fn table(routes: &[Route]) -> Table {
         resilience: Resilience { attempts: 0, breaker_failures: u16::MAX, ..Resilience::default() },
         rules: Vec::new(),
         allows_target_header: false,
+        classifier: None,
     });
     let pools = routes.iter().map(|route| PoolInput {
         namespace: namespace(),

@@ -50,7 +50,7 @@ pub(crate) async fn answer(worker: &Rc<Worker>, request: Request<RequestBody<'_>
 
 /// The steps up to the point where somebody has begun an answer.
 async fn pass(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     live: &Arc<Live>,
     request: Request<RequestBody<'_>>,
     surface: Surface,

@@ -40,6 +40,10 @@ pub struct Args {
     /// How old the routing table in that folder may be to be used: how long ago the API server was last followed.
     #[arg(long, env = "QUARTERMASTER_CACHE_MAX_AGE", default_value = "24h", value_parser = duration)]
     pub cache_max_age: Duration,
+    /// Host and port of the admin pages of all routers that serve the same policies, this one too: a name with an address for
+    /// each. They tell each other what policies have had today, for rules that ask. Default: this router is alone.
+    #[arg(long, env = "QUARTERMASTER_PEERS")]
+    pub peers: Option<String>,
     /// Threads that serve requests. Default: as many as there are processors.
     #[arg(long, env = "QUARTERMASTER_WORKERS")]
     pub workers: Option<usize>,

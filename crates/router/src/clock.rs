@@ -3,7 +3,9 @@
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime};
 
-use router_core::Moment;
+use router_core::{Day, Moment, day};
+
+use crate::request_log;
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -17,4 +19,9 @@ pub(crate) fn now() -> Moment {
 pub(crate) fn seconds_since_1970() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The day in UTC, by which policies' volumes are counted.
+pub(crate) fn today() -> Day {
+    day(request_log::now().as_secs())
 }

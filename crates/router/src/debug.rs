@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use router_core::{Endpoint, Moment, Pool, Standing, Table, Target, To};
 use serde_json::{Value, json};
-use telemetry::admin::DebugPage;
+use telemetry::admin::Page;
 
 use crate::clock;
 use crate::live::Shared;
 
 /// The pages `/debug/config` and `/debug/endpoints`.
 #[must_use]
-pub fn pages(live: &Shared) -> Vec<DebugPage> {
+pub fn pages(live: &Shared) -> Vec<Page> {
     let (config_of, endpoints_of) = (Arc::clone(live), Arc::clone(live));
     vec![
         ("/debug/config", Arc::new(move || config(&config_of))),
@@ -140,6 +140,7 @@ mod tests {
             resilience: Resilience::default(),
             rules: Vec::new(),
             allows_target_header: false,
+            classifier: None,
         };
         let pool = PoolInput { namespace: text("ml"), name: text("p"), served_model: text("inner") };
         let endpoint = |address: &str, ready| EndpointInput {

@@ -39,6 +39,7 @@ use crate::live::{Live, Shared};
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::secrets::Secrets;
+use crate::volume::Volumes;
 
 /// How long further changes are waited for before a table is built, because changes come in bursts: a replica that turns
 /// ready is a change of its pool and of its slice.
@@ -103,6 +104,8 @@ pub struct Follow {
     pub outbound: Outbound,
     /// How often each provider's key is read. A new one is in use after this and the time that reading takes.
     pub read_keys_every: Duration,
+    /// Where policies' requests are counted.
+    pub volumes: Volumes,
 }
 
 /// Follows the cluster's objects for as long as it is polled. `ready` is set once all were read, or a state that was kept
@@ -152,6 +155,7 @@ pub async fn follow(client: Client, how: &Follow, live: &Shared, metrics: &Metri
         callers,
         named,
         issuers,
+        volumes: &how.volumes,
         world,
         said: false,
         failed: None,
@@ -182,6 +186,7 @@ struct Follower<'a> {
     /// The issuers whose tokens policies take, and their keys.
     named: watch::Sender<BTreeSet<Source>>,
     issuers: watch::Receiver<Arc<Issuers>>,
+    volumes: &'a Volumes,
     world: World,
     /// Readiness was told. Once: a router that drains has taken it back for good.
     said: bool,
@@ -258,8 +263,8 @@ impl Follower<'_> {
         want(&self.named, self.world.issuers());
         let callers = Arc::clone(&self.callers.borrow_and_update());
         let issuers = Arc::clone(&self.issuers.borrow_and_update());
-        self.live
-            .store(Arc::new(Live::new(table, self.metrics).with(&secrets).with_callers(callers).with_issuers(issuers)));
+        let live = Live::new(table, self.metrics).with(&secrets).with_callers(callers).with_issuers(issuers);
+        self.live.store(Arc::new(live.counting(self.volumes)));
         self.metrics.table_changes.inc();
         self.metrics.table_changed.set(seconds_since_1970() as f64);
         self.metrics.table_from_cache.set(i64::from(standing_in));

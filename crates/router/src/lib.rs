@@ -13,6 +13,7 @@ pub mod issuers;
 pub mod live;
 pub mod metrics;
 pub mod outbound;
+pub mod peers;
 pub mod request_log;
 pub mod reviews;
 pub mod run;
@@ -20,6 +21,7 @@ pub mod secrets;
 pub mod settings;
 pub mod tls;
 pub mod traces;
+pub mod volume;
 pub mod workers;
 
 mod answer;

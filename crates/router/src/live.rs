@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use router_core::{Choice, Keys, Table, Target};
+use router_core::{Choice, Keys, Table, Target, Volume};
 use wire::openai::{ListedModel, model_entry, model_list};
 
 use crate::issuers::Issuers;
 use crate::metrics::{Metrics, RouteHandles};
 use crate::secrets::{Credentials, KeyFault, Secrets};
+use crate::volume::Volumes;
 
 /// Who owns every model in the list, as far as clients are told.
 const OWNER: &str = "quartermaster";
@@ -28,6 +29,8 @@ pub struct Live {
     pub(crate) routes: Vec<Vec<RouteHandles>>,
     /// The key of each target of each policy, if it needs one, by the same places.
     pub(crate) keys: Vec<Vec<Result<Option<Credentials>, KeyFault>>>,
+    /// What each policy has had today, by its place in the table, if its rules ask for that.
+    pub(crate) volumes: Vec<Option<Arc<Volume>>>,
 }
 
 /// The current [`Live`], replaced as a whole by one writer and read by every worker.
@@ -44,6 +47,7 @@ impl Live {
             synced: false,
             routes: Vec::new(),
             keys: Vec::new(),
+            volumes: Vec::new(),
         }
     }
 
@@ -55,8 +59,9 @@ impl Live {
             .iter()
             .map(|policy| policy.targets.iter().map(|target| metrics.route(policy, target)).collect())
             .collect();
-        let (callers, issuers, keys) = (Arc::default(), Arc::default(), Vec::new());
-        Self { table, callers, issuers, synced: true, routes, keys }.with(&Secrets::default())
+        let (callers, issuers, keys, volumes) = (Arc::default(), Arc::default(), Vec::new(), Vec::new());
+        let live = Self { table, callers, issuers, synced: true, routes, keys, volumes };
+        live.with(&Secrets::default()).counting(&Volumes::default())
     }
 
     /// The same view, with these keys.
@@ -64,6 +69,13 @@ impl Live {
     pub fn with(mut self, secrets: &Secrets) -> Self {
         let key = |target: &Target| target.remote().map_or(Ok(None), |remote| secrets.for_target(&remote.input));
         self.keys = self.table.policies().iter().map(|policy| policy.targets.iter().map(key).collect()).collect();
+        self
+    }
+
+    /// The same view, in which policies' requests are counted here.
+    #[must_use]
+    pub fn counting(mut self, volumes: &Volumes) -> Self {
+        self.volumes = self.table.policies().iter().map(|policy| volumes.of(policy)).collect();
         self
     }
 

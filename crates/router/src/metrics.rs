@@ -1,18 +1,21 @@
 //! What the router counts. Labels come from closed sets: surfaces, codes, and the policies and pools that exist.
 
+mod figures;
+mod rules;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
-use router_core::{Endpoint, Moment, Policy, Standing, Target, To};
+use router_core::{Policy, Target, To};
 
-use crate::clock;
-use crate::live::{Live, Shared};
+use self::figures::TableFigures;
+use self::rules::RuleMetrics;
+use crate::live::Shared;
 use crate::surface::Surface;
 
 /// Upper bounds in seconds, from an answer out of a cache to one of many minutes.
@@ -59,6 +62,7 @@ pub struct Metrics {
     pub(crate) broken_objects: IntGaugeVec,
     broken_object: IntGaugeVec,
     pub(crate) watch_errors: IntCounterVec,
+    pub(crate) rules: RuleMetrics,
 }
 
 /// Handles for the requests that one target of one policy answers.
@@ -115,8 +119,7 @@ impl Metrics {
         let tokens = kept(r, IntCounterVec::new(Opts::new("tokens_total", help), &["policy", "pool", "kind"])?)?;
         let help = "Attempts on a further replica because one could not be reached, broke off, or could not answer.";
         let retries = kept(r, IntCounterVec::new(Opts::new("retries_total", help), &["policy", "pool"])?)?;
-        let help = "Answers that an engine did not finish.";
-        let cut = kept(r, IntCounterVec::new(Opts::new("cut_answers_total", help), &["policy", "pool"])?)?;
+        let cut = counters(r, "cut_answers_total", "Answers that an engine did not finish.", &["policy", "pool"])?;
         let help =
             "Replicas left alone for a while because they failed several times in a row, or said that they stop.";
         let ejections = kept(r, IntCounterVec::new(Opts::new("ejections_total", help), &["pool"])?)?;
@@ -157,8 +160,8 @@ impl Metrics {
         let broken_object = kept(r, IntGaugeVec::new(broken_object, &["kind", "namespace", "name"])?)?;
         let help = "Objects that could not be read; their last readable state stays in use.";
         let broken_objects = kept(r, IntGaugeVec::new(Opts::new("broken_objects", help), &["kind"])?)?;
-        let help = "Failures of watches on the API server.";
-        let watch_errors = kept(r, IntCounterVec::new(Opts::new("watch_errors_total", help), &["kind"])?)?;
+        let watch_errors = counters(r, "watch_errors_total", "Failures of watches on the API server.", &["kind"])?;
+        let rules = RuleMetrics::new(r)?;
         Ok(Self {
             registry: r.registry.clone(),
             kept: r.kept.take().into(),
@@ -192,6 +195,7 @@ impl Metrics {
             broken_objects,
             broken_object,
             watch_errors,
+            rules,
         })
     }
 
@@ -349,6 +353,10 @@ fn counter(keeper: &Keeper, name: &str, help: &str) -> Result<IntCounter, promet
     kept(keeper, IntCounter::new(name, help)?)
 }
 
+fn counters(keeper: &Keeper, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    kept(keeper, IntCounterVec::new(Opts::new(name, help), labels)?)
+}
+
 fn gauge(keeper: &Keeper, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
     kept(keeper, IntGauge::new(name, help)?)
 }
@@ -358,81 +366,6 @@ fn kept<C: Collector + Clone + 'static>(keeper: &Keeper, metric: C) -> Result<C,
     keeper.registry.register(Box::new(metric.clone()))?;
     keeper.kept.borrow_mut().extend(metric.desc().into_iter().cloned());
     Ok(metric)
-}
-
-/// Gauges that are the table's own state. Reading them at each scrape costs requests nothing, and a pool that is gone
-/// leaves no figure behind.
-struct TableFigures {
-    live: Shared,
-    in_flight: IntGaugeVec,
-    tokens: IntGaugeVec,
-    replicas: IntGaugeVec,
-    usable: IntGaugeVec,
-    targets_in_flight: IntGaugeVec,
-}
-
-impl TableFigures {
-    fn new(live: &Shared) -> Result<Self, prometheus::Error> {
-        let help = "Requests under way at the replicas of a pool.";
-        let in_flight = IntGaugeVec::new(Opts::new("in_flight", help), &["pool"])?;
-        let help = "Tokens under way at the replicas of a pool, as estimated: prompts, and what is left of answers.";
-        let tokens = IntGaugeVec::new(Opts::new("in_flight_tokens", help), &["pool"])?;
-        let help = "Replicas of a pool that this router knows; those that are ejected are also ready.";
-        let replicas = IntGaugeVec::new(Opts::new("replicas", help), &["pool", "state"])?;
-        let help =
-            "1 if a target that is no pool can be used: its key is known, and it is neither left alone nor at rest.";
-        let usable = IntGaugeVec::new(Opts::new("target_usable", help), &["policy", "pool"])?;
-        let help = "Requests under way at a target that is no pool.";
-        let targets_in_flight = IntGaugeVec::new(Opts::new("target_in_flight", help), &["policy", "pool"])?;
-        Ok(Self { live: live.clone(), in_flight, tokens, replicas, usable, targets_in_flight })
-    }
-
-    fn collect_targets(&self, live: &Live, now: Moment) {
-        for (policy, keys) in live.table.policies().iter().zip(&live.keys) {
-            let name = format!("{}/{}", policy.namespace, policy.name);
-            for (target, key) in policy.targets.iter().zip(keys) {
-                let Some(remote) = target.remote() else { continue };
-                let labels = [name.as_str(), &target.name];
-                let serves = remote.endpoint.health.standing(now) == Standing::Serving;
-                let usable = key.is_ok() && serves && remote.rest.left(now).is_none();
-                self.usable.with_label_values(&labels).set(i64::from(usable));
-                let in_flight = i64::try_from(remote.endpoint.load.in_flight()).unwrap_or(i64::MAX);
-                self.targets_in_flight.with_label_values(&labels).set(in_flight);
-            }
-        }
-    }
-}
-
-impl Collector for TableFigures {
-    fn desc(&self) -> Vec<&Desc> {
-        let all = [&self.in_flight, &self.tokens, &self.replicas, &self.usable, &self.targets_in_flight];
-        all.into_iter().flat_map(Collector::desc).collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        self.in_flight.reset();
-        self.tokens.reset();
-        self.replicas.reset();
-        self.usable.reset();
-        self.targets_in_flight.reset();
-        let (live, now) = (self.live.load(), clock::now());
-        for pool in live.table.pools() {
-            let name = format!("{}/{}", pool.namespace, pool.name);
-            let figure = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-            let sum = |of: fn(&Endpoint) -> u64| figure(pool.ready.iter().map(|endpoint| of(endpoint)).sum());
-            self.in_flight.with_label_values(&[&name]).set(sum(|endpoint| endpoint.load.in_flight()));
-            self.tokens.with_label_values(&[&name]).set(sum(|endpoint| endpoint.load.tokens()));
-            let serves = |endpoint: &&Arc<Endpoint>| endpoint.health.standing(now) == Standing::Serving;
-            let ejected = pool.ready.len() - pool.ready.iter().filter(serves).count();
-            let states = [("ready", pool.ready.len()), ("not_ready", pool.not_ready), ("ejected", ejected)];
-            for (state, count) in states {
-                self.replicas.with_label_values(&[name.as_str(), state]).set(figure(count as u64));
-            }
-        }
-        self.collect_targets(&live, now);
-        let all = [&self.in_flight, &self.tokens, &self.replicas, &self.usable, &self.targets_in_flight];
-        all.into_iter().flat_map(Collector::collect).collect()
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::num::NonZero;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::ring;
@@ -18,9 +19,11 @@ use crate::follow::{ClientError, Follow, client, follow};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::outbound::OutboundError;
+use crate::peers::{Exchange, PAGE};
 use crate::reviews::Reviews;
 use crate::tls::{Tls, TlsError};
 use crate::traces::Traces;
+use crate::volume::Volumes;
 use crate::workers::Workers;
 
 /// How long the API server has to answer a router that starts, before that takes the routing table that it kept: longer than
@@ -84,7 +87,16 @@ async fn serve(args: Args) -> Result<(), Error> {
     let (ready, ended) = (Readiness::default(), CancellationToken::new());
     let admin_listener =
         TcpListener::bind(args.admin_listen).await.map_err(doing(format!("listening on {}", args.admin_listen)))?;
-    let pages = tokio::spawn(admin::serve(admin_listener, metrics.registry.clone(), ready.clone(), ended.clone()));
+    let volumes = Volumes::default();
+    let told = volumes.clone();
+    let page: admin::Page = (PAGE, Arc::new(move || told.page()));
+    let pages =
+        tokio::spawn(admin::serve_with(admin_listener, metrics.registry.clone(), ready.clone(), page, ended.clone()));
+    let exchange = Exchange { peers: args.peers.clone(), folder: args.cache_dir.clone(), volumes: volumes.clone() };
+    if let Some(folder) = &args.cache_dir {
+        volumes.restore(folder);
+    }
+    tokio::spawn(exchange.clone().run(metrics.clone()));
     let debug_listener =
         TcpListener::bind(args.debug_listen).await.map_err(doing(format!("listening on {}", args.debug_listen)))?;
     let debug_pages = tokio::spawn(admin::serve_debug(debug_listener, debug::pages(&live), ended.clone()));
@@ -120,12 +132,14 @@ async fn serve(args: Args) -> Result<(), Error> {
         outbound,
         patience: PATIENCE,
         read_keys_every: READ_KEYS_EVERY,
+        volumes,
     };
     let following = follow(client, &how, &live, &metrics, &ready);
     tokio::select! {
         () = following => {}
         () = drain(&args, workers, &stop, &ready) => {}
     }
+    exchange.keep().await;
     ended.cancel();
     if let Some(exporting) = exporting {
         // The workers are gone, and with them the queue, once what is left in it has been sent.

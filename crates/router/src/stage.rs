@@ -3,9 +3,11 @@
 pub(crate) mod ask;
 pub(crate) mod authenticate;
 pub(crate) mod body;
+mod classify;
 pub(crate) mod decide;
 mod framed;
 mod limits;
+mod mirror;
 mod outgoing;
 pub(crate) mod parse;
 pub(crate) mod pass;

@@ -32,6 +32,8 @@ pub(crate) struct Worker {
     pub(crate) kept: KeptConns,
     /// How many requests may be tried again, by the requests of this worker.
     pub(crate) retries: RefCell<RetryBudget>,
+    /// Copies of requests under way to mirrors.
+    pub(crate) mirrors: Cell<usize>,
     pub(crate) log: RequestLog,
     pub(crate) load: Arc<Load>,
     /// What was found of callers' tokens lately.
@@ -64,6 +66,7 @@ impl Worker {
             metrics,
             kept: KeptConns::default(),
             retries: RefCell::default(),
+            mirrors: Cell::default(),
             log: RequestLog::new(lines),
             load,
             tokens: Tokens::default(),

@@ -8,6 +8,7 @@
 pub mod evaluation;
 mod words;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use words::{Class, Counts};
@@ -26,6 +27,13 @@ pub enum Level {
 impl Level {
     /// All levels, the easiest first.
     pub const ALL: [Self; 3] = [Self::Trivial, Self::Moderate, Self::Complex];
+
+    /// The level of this word, as a model may write it: in any case, with a mark behind it.
+    #[must_use]
+    pub fn of_word(text: &str) -> Option<Self> {
+        let word = text.trim().trim_matches(|c: char| !c.is_ascii_alphabetic());
+        Self::ALL.into_iter().find(|level| level.word().eq_ignore_ascii_case(word))
+    }
 
     /// The word for it in rules, headers and logs.
     #[must_use]
@@ -64,12 +72,41 @@ pub struct Complexity {
     pub score: i32,
     /// What gave points, with how many, in the order of the table in docs/routes.md.
     pub reasons: Vec<(&'static str, i32)>,
+    /// What became of asking a classifier; `None` where there is none, or it was not asked.
+    pub classifier: Option<Classified>,
 }
 
-/// As in the response header: `moderate; score=2; code+1,constraints+1`.
+/// What became of asking a classifier for the level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Classified {
+    /// The level is its word.
+    Said,
+    /// It said something else, or nothing in time, so the level is by the points. With why, in a word.
+    Failed(&'static str),
+}
+
+impl Complexity {
+    /// The same points, with what a classifier made of the request: its level, or in a word why it gave none.
+    #[must_use]
+    pub fn classified(self, word: Result<Level, &'static str>) -> Self {
+        match word {
+            Ok(level) => Self { level, classifier: Some(Classified::Said), ..self },
+            Err(why) => Self { classifier: Some(Classified::Failed(why)), ..self },
+        }
+    }
+}
+
+/// As in the response header: `moderate; score=2; code+1,constraints+1`, with `; classifier=said` or why it did not
+/// behind the level where one was asked.
 impl fmt::Display for Complexity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; score={}", self.level.word(), self.score)?;
+        write!(f, "{}", self.level.word())?;
+        match self.classifier {
+            None => {}
+            Some(Classified::Said) => write!(f, "; classifier=said")?,
+            Some(Classified::Failed(why)) => write!(f, "; classifier={why}")?,
+        }
+        write!(f, "; score={}", self.score)?;
         for (at, (reason, points)) in self.reasons.iter().enumerate() {
             write!(f, "{}{reason}{points:+}", if at == 0 { "; " } else { "," })?;
         }
@@ -129,7 +166,7 @@ pub fn judge(features: &Features<'_>) -> Complexity {
     } else {
         Level::Complex
     };
-    Complexity { level, score, reasons }
+    Complexity { level, score, reasons, classifier: None }
 }
 
 /// What was counted in a request.
@@ -168,6 +205,15 @@ impl<'a> Seen<'a> {
 
 fn count<T>(all: impl Iterator<Item = T>) -> u64 {
     u64::try_from(all.count()).unwrap_or(u64::MAX)
+}
+
+/// What of a text is looked at: all of a short one, of a long one its beginning and its end.
+#[must_use]
+pub fn excerpt(text: &str) -> Cow<'_, str> {
+    match edges(text.trim()) {
+        (all, "") => all.into(),
+        (start, end) => format!("{start}\n[…]\n{end}").into(),
+    }
 }
 
 /// The beginning and the end of a text; of a short one all, and nothing.

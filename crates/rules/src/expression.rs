@@ -18,6 +18,7 @@ pub const MOST_CHARACTERS: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct Expression {
     tree: Flag,
+    counts: bool,
 }
 
 /// Why a text is no such expression.
@@ -39,7 +40,13 @@ impl Expression {
     ///
     /// When it is too long, is not CEL, uses what is not there, or does not say yes or no.
     pub fn compile(text: &str) -> Result<Self, BadExpression> {
-        lower::compile(text).map(|tree| Self { tree })
+        lower::compile(text).map(|(tree, counts)| Self { tree, counts })
+    }
+
+    /// Whether it asks for what the policy has had today, which is only counted for those who ask.
+    #[must_use]
+    pub fn asks_for_today(&self) -> bool {
+        self.counts
     }
 
     /// Whether the request meets it. `None` when that cannot be said, as when a number is divided by zero.

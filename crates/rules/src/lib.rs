@@ -8,4 +8,4 @@ mod expression;
 mod view;
 
 pub use expression::{BadExpression, Expression, MOST_CHARACTERS};
-pub use view::{Body, FIELDS, Field, Kind, Outline, Read, Request};
+pub use view::{Body, FIELDS, Field, Kind, Outline, Read, Request, Today};

@@ -56,7 +56,7 @@ const fn field(name: &'static str, kind: Kind, meaning: &'static str) -> Field {
 }
 
 /// Every field of the view, as documented in docs/routes.md.
-pub const FIELDS: [Field; 17] = [
+pub const FIELDS: [Field; 19] = [
     field("model", Kind::Text, "The model that the client asks for."),
     Field {
         values: &[
@@ -113,6 +113,16 @@ pub const FIELDS: [Field; 17] = [
     },
     field("complexityScore", Kind::Number, "The points behind `complexity`."),
     field("hour", Kind::Number, "The hour of the day, 0 to 23, in UTC."),
+    field(
+        "requestsToday",
+        Kind::Number,
+        "Requests that the policy has had since midnight UTC before this one, at all routers together.",
+    ),
+    field(
+        "tokensToday",
+        Kind::Number,
+        "Tokens of prompts and answers that its targets have counted since midnight UTC, at all routers together.",
+    ),
 ];
 
 /// Where the parts of a request's body stand that few rules need. They are read when a rule asks for them, once.
@@ -191,10 +201,21 @@ pub struct Request<'a> {
     pub region: &'a str,
     /// The hour in UTC.
     pub hour: u8,
+    /// What the policy has had today.
+    pub today: Today,
     /// Parts of the body.
     pub body: Body<'a>,
     /// What was read of them.
     pub read: Read<'a>,
+}
+
+/// What a policy has had since midnight UTC, at all routers together as far as this one knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Today {
+    /// Requests.
+    pub requests: u64,
+    /// Tokens of prompts and answers.
+    pub tokens: u64,
 }
 
 /// What was read of the body, because a rule asked for it.
@@ -202,6 +223,14 @@ pub struct Request<'a> {
 pub struct Read<'a> {
     tools: OnceCell<Vec<Cow<'a, str>>>,
     complexity: OnceCell<Complexity>,
+}
+
+impl Read<'_> {
+    /// Nothing was read yet, but how hard the request is has been found out.
+    #[must_use]
+    pub fn knowing(complexity: Complexity) -> Self {
+        Self { tools: OnceCell::new(), complexity: OnceCell::from(complexity) }
+    }
 }
 
 impl<'a> Request<'a> {
@@ -215,7 +244,7 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn complexity(&self) -> &Complexity {
         self.read.complexity.get_or_init(|| {
-            let text = self.body.prompt.map(outline::last_words).unwrap_or_default();
+            let text = self.last_words();
             complexity::judge(&Features {
                 text: &text,
                 prompt_tokens: self.estimated_tokens,
@@ -231,6 +260,12 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn complexity_if_judged(&self) -> Option<&Complexity> {
         self.read.complexity.get()
+    }
+
+    /// What the user said last, as far as the request says it in words.
+    #[must_use]
+    pub fn last_words(&self) -> Cow<'a, str> {
+        self.body.prompt.map(outline::last_words).unwrap_or_default()
     }
 
     /// A header's value; empty when it is missing or no text.

@@ -71,6 +71,21 @@ pub async fn serve(
     serve_examined(listener, registry, ready, Arc::new(Vec::new), stop).await
 }
 
+/// As [`serve`], with a page of the binary's own.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve_with(
+    listener: TcpListener,
+    registry: Registry,
+    ready: Readiness,
+    page: Page,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let pages = add(pages(Pages { registry, ready, examine: Arc::new(Vec::new) }), page);
+    axum::serve(listener, pages).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
 /// As [`serve`], but `/healthz` says 500 and why when `examine` finds that only a new process helps.
 ///
 /// # Errors
@@ -86,19 +101,21 @@ pub async fn serve_examined(
     axum::serve(listener, pages).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
-/// A page for those who operate the process: its path, and what makes its JSON when somebody asks.
-pub type DebugPage = (&'static str, Arc<dyn Fn() -> Vec<u8> + Send + Sync>);
+/// A further page: its path, and what makes its JSON when somebody asks.
+pub type Page = (&'static str, Arc<dyn Fn() -> Vec<u8> + Send + Sync>);
 
 /// Serves pages that show the inside of the process, on `listener` until `stop` is cancelled. They belong on an address
 /// that only the machine itself, or the pod, can reach.
 ///
 /// # Errors
 /// When the listener fails for good.
-pub async fn serve_debug(listener: TcpListener, pages: Vec<DebugPage>, stop: CancellationToken) -> std::io::Result<()> {
-    let json = |body| ([(header::CONTENT_TYPE, "application/json")], body);
-    let add = |router: Router, (path, make): DebugPage| router.route(path, get(async move || json(make())));
+pub async fn serve_debug(listener: TcpListener, pages: Vec<Page>, stop: CancellationToken) -> std::io::Result<()> {
     let router = pages.into_iter().fold(Router::new(), add);
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+fn add(router: Router, (path, make): Page) -> Router {
+    router.route(path, get(async move || ([(header::CONTENT_TYPE, "application/json")], make())))
 }
 
 fn pages(pages: Pages) -> Router {
@@ -156,7 +173,7 @@ mod tests {
     async fn debug_pages_are_made_when_asked_for() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (at, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let page: DebugPage = ("/debug/x", Arc::new(|| b"{}".to_vec()));
+        let page: Page = ("/debug/x", Arc::new(|| b"{}".to_vec()));
         let server = tokio::spawn(serve_debug(listener, vec![page], stop.clone()));
         let got = get_page(at, "/debug/x").await;
         assert!(got.starts_with("HTTP/1.1 200") && got.contains("application/json") && got.ends_with("{}"), "{got}");

@@ -31,6 +31,13 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Tokens read and written together, whether they were cached or not.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        let beside = if self.beside { self.cached.unwrap_or(0).saturating_add(self.written.unwrap_or(0)) } else { 0 };
+        [self.prompt.unwrap_or(0), beside, self.completion.unwrap_or(0)].into_iter().fold(0, u64::saturating_add)
+    }
+
     /// Tokens read that a cache had no part in.
     #[must_use]
     pub fn uncached(&self) -> u64 {

@@ -4,9 +4,15 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::PoolRef;
+
 /// Sends the requests that meet a condition to some of the policy's targets.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.mirror) || !((has(self.use.ordered) && self.mirror.target in self.use.ordered) || (has(self.use.cheapest) && self.mirror.target in self.use.cheapest) || (has(self.use.weighted) && self.use.weighted.exists(w, w.target == self.mirror.target)))")
+        .message("spec.rules[].mirror.target is one of the rule's own targets, which get its requests already; name another target")
+)]
 pub struct RouteRule {
     /// Name of the rule within the policy; it stands in the log and in the header `x-quartermaster-rule` of answers.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
@@ -20,6 +26,42 @@ pub struct RouteRule {
     /// it; targets that the rule does not name are not.
     #[serde(rename = "use")]
     pub targets: RuleTargets,
+    /// Sends a copy of some of the rule's requests to one more target, to see how that does under real traffic. Its answers go
+    /// nowhere; what they used and cost is in the log and the metrics. Default: nothing is copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<Mirror>,
+}
+
+/// Where copies of requests go.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Mirror {
+    /// Name of the target; none of those that the rule itself sends to.
+    #[schemars(length(min = 1, max = 63))]
+    pub target: String,
+    /// How many of a hundred requests are copied. A router with much to do copies fewer.
+    #[schemars(range(min = 0, max = 100))]
+    pub percent: i32,
+}
+
+/// A pool whose model says how hard requests are.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Complexity {
+    /// The pool.
+    pub pool: PoolRef,
+    /// Name by which its engines are asked, for example of an adapter. Default: the pool's first served name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub model: Option<String>,
+    /// How long it has for its word, in milliseconds. Requests that need it wait for that long at most; then the points decide.
+    #[serde(default = "deadline_milliseconds")]
+    #[schemars(range(min = 10, max = 10000))]
+    pub deadline_milliseconds: i32,
+}
+
+fn deadline_milliseconds() -> i32 {
+    300
 }
 
 /// How a rule chooses among its targets.

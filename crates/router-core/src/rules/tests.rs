@@ -17,7 +17,7 @@ fn names() -> Vec<String> {
 }
 
 fn rule(name: &str, when: Option<&str>, how: HowInput) -> RuleInput {
-    RuleInput { name: name.to_owned(), when: when.map(str::to_owned), how }
+    RuleInput { name: name.to_owned(), when: when.map(str::to_owned), how, mirror: None }
 }
 
 fn list(listed: &[&str]) -> Vec<String> {
@@ -44,6 +44,7 @@ fn request<'a>(headers: &'a HeaderMap, stream: bool) -> Request<'a> {
         namespace: "ml",
         region: "",
         hour: 12,
+        today: ::rules::Today::default(),
         body: Body::default(),
         read: ::rules::Read::default(),
     }
@@ -82,7 +83,10 @@ fn the_first_rule_that_holds_decides() {
 
     let last =
         Rules::build(vec![rule("all", None, HowInput::Ordered(list(&["haiku"])))], names(), Some(&rules)).unwrap();
-    assert_eq!(last.decide(&request(&plain, false), &by(None, 0)), Some(Decision { rule: 0, order: [1].into() }));
+    assert_eq!(
+        last.decide(&request(&plain, false), &by(None, 0)),
+        Some(Decision { rule: 0, order: [1].into(), mirror: None })
+    );
     assert!(Rules::default().is_empty() && Rules::default().decide(&request(&plain, false), &by(None, 0)).is_none());
 }
 
@@ -112,7 +116,42 @@ fn shares_are_kept_and_sessions_stay() {
 }
 
 #[test]
+fn as_many_are_copied_as_the_mirror_says() {
+    let headers = HeaderMap::new();
+    let mirrored = |percent, how: HowInput| {
+        let mirror = Some(MirrorInput { target: "haiku".to_owned(), percent });
+        let rules = Rules::build(vec![RuleInput { mirror, ..rule("a", None, how) }], names(), None).unwrap();
+        let decide = |luck| rules.decide(&request(&headers, false), &by(Some(luck % 7), luck)).unwrap();
+        // A step that is no part of the words that are drawn.
+        let all: Vec<_> = (0..10_000u64).map(|at| decide(at.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+        assert!(all.iter().all(|decision| decision.mirror.is_none_or(|target| target == 1)));
+        let copied = |decision: &&Decision| decision.mirror.is_some();
+        let to_first = all.iter().filter(copied).filter(|decision| decision.order[0] == 0).count();
+        (all.iter().filter(copied).count(), to_first)
+    };
+    let local = || HowInput::Ordered(list(&["local"]));
+    assert_eq!((mirrored(0, local()).0, mirrored(100, local()).0), (0, 10_000));
+    let (copied, to_first) = mirrored(5, shares(&[("local", 1), ("gpt", 1)]));
+    assert!(
+        (400..=600).contains(&copied) && (100..=400).contains(&to_first),
+        "{copied} copied, {to_first} of the first"
+    );
+}
+
+#[test]
+fn the_day_is_counted_for_those_who_ask() {
+    let asks = |when: Option<&str>| {
+        Rules::build(vec![rule("a", when, HowInput::Ordered(list(&["gpt"])))], names(), None).unwrap().ask_for_today()
+    };
+    assert!(asks(Some("request.tokensToday < 5")) && !asks(Some("request.hour < 5")) && !asks(None));
+}
+
+#[test]
 fn bad_rules_are_named() {
+    let mirror = |target: &str| RuleInput {
+        mirror: Some(MirrorInput { target: target.to_owned(), percent: 5 }),
+        ..rule("a", None, shares(&[("gpt", 1), ("local", 1)]))
+    };
     let cases = [
         (
             rule("a", Some("request.modl == 'x'"), HowInput::Ordered(list(&["gpt"]))),
@@ -124,6 +163,8 @@ fn bad_rules_are_named() {
         ),
         (rule("a", None, shares(&[("gpt", 0)])), "spec.rules[1].use needs exactly one"),
         (rule("a", None, HowInput::Cheapest(Vec::new())), "spec.rules[1].use needs exactly one"),
+        (mirror("gtp"), "spec.rules[1].mirror.target names \"gtp\", but spec.targets has no such target"),
+        (mirror("local"), "spec.rules[1].mirror.target \"local\" is one of the rule's own targets"),
     ];
     for (bad, want) in cases {
         let good = rule("good", None, HowInput::Ordered(list(&["gpt"])));

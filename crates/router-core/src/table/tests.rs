@@ -19,6 +19,7 @@ pub(crate) fn policy(path: &str, created: i64, models: &[&str], pools: &[&str]) 
         resilience: Resilience::default(),
         rules: Vec::new(),
         allows_target_header: false,
+        classifier: None,
     }
 }
 

@@ -53,6 +53,7 @@ fn table(engine: SocketAddr) -> Table {
         resilience: Resilience::default(),
         rules: Vec::new(),
         allows_target_header: false,
+        classifier: None,
     };
     let pool = PoolInput { namespace: "ml".to_owned(), name: name(), served_model: "m".to_owned() };
     let endpoint = EndpointInput { namespace: "ml".to_owned(), pool: name(), address: engine, ready: true };

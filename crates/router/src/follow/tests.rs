@@ -138,6 +138,7 @@ fn how(cache_dir: Option<PathBuf>) -> Follow {
         cache_max_age: DAY,
         outbound: Outbound::default(),
         patience: Duration::from_millis(50),
+        volumes: Volumes::default(),
         read_keys_every: Duration::from_millis(20),
     }
 }

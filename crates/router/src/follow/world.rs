@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
-use router_core::{EndpointInput, Moment, Oidc, PolicyInput, SecretKey, Source, Table, ToInput};
+use router_core::{ClassifierInput, EndpointInput, Moment, Oidc, PolicyInput, SecretKey, Source, Table, ToInput};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::read::Known;
@@ -81,6 +81,11 @@ impl World {
                     remote.key_version = secrets.version(remote);
                 }
             }
+        }
+        if let Some(ClassifierInput { namespace, pool, withheld, .. }) = &mut policy.classifier {
+            let known = self.pools.objects.get(&(namespace.clone(), pool.clone()));
+            let admits = |pool: &Known| pool.exposure.admits(namespace, &policy.namespace, labels);
+            *withheld = *namespace != policy.namespace && !known.is_some_and(admits);
         }
         policy
     }

@@ -16,7 +16,7 @@ use wire::openai::{Splice, scan, splice};
 use crate::surface::{Form, Surface};
 
 /// A request that was read and understood.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ask {
     pub(crate) parts: Parts,
     /// The body as it came.

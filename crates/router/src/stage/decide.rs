@@ -3,10 +3,12 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Money;
 use router_core::{Circumstances, Costs, Course, Policy, Refusal, Work, session_key};
-use rules::Request;
+use rules::{Request, Today};
 
 use super::ask::Ask;
+use super::classify::classify;
 use super::settle::Record;
+use crate::live::Live;
 use crate::request_log;
 use crate::surface::Surface;
 use crate::worker::Worker;
@@ -17,7 +19,7 @@ const RULE: HeaderName = HeaderName::from_static("x-quartermaster-rule");
 const COMPLEXITY: HeaderName = HeaderName::from_static("x-quartermaster-complexity");
 
 /// What the rules said, for the answer's headers and the log.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Decided {
     /// The rule that decided; `None` where none did.
     pub(crate) rule: Option<Box<str>>,
@@ -51,27 +53,34 @@ impl Costs for Expected<'_> {
     }
 }
 
-/// Puts the targets into the order that the client or the policy's rules want. A policy without rules pays for looking
-/// whether the client names a target.
-pub(crate) fn decide(
+/// Puts the targets into the order that the client or the policy's rules want, and gives the place of the target that is to
+/// have a copy. A policy without rules pays for looking whether the client names a target.
+pub(crate) async fn decide(
     worker: &Worker,
-    policy: &Policy,
+    live: &Live,
     surface: Surface,
     ask: &Ask,
     course: &mut Course,
     record: &mut Record,
-) -> Result<(), Refusal> {
+) -> Result<Option<usize>, Refusal> {
+    let policy = &live.table.policies()[course.policy()];
+    let (since_1970, mut today) = (request_log::now().as_secs(), Today::default());
+    if let Some(volume) = &live.volumes[course.policy()] {
+        let day = router_core::day(since_1970);
+        today = volume.today(day);
+        volume.asked(day);
+    }
     if let Some(name) = ask.parts.headers.get(TARGET) {
         let place = named(policy, name)?;
         course.follow([place].into());
         record.decided(Decided::default());
-        return Ok(());
+        return Ok(None);
     }
     if policy.rules.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let work = Work::estimate(ask.wants.prompt_bytes, ask.wants.most_tokens);
-    let request = Request {
+    let mut request = Request {
         model: &ask.model,
         surface: surface.label(),
         stream: ask.stream,
@@ -85,21 +94,31 @@ pub(crate) fn decide(
         user: ask.user.as_deref().unwrap_or_default(),
         namespace: &policy.namespace,
         region: &worker.settings.region,
-        hour: hour(request_log::now().as_secs()),
+        hour: hour(since_1970),
+        today,
         body: ask.outline.parts(&ask.body),
         read: rules::Read::default(),
     };
-    let session = session(policy, ask);
     let costs = Expected { policy, work };
-    let decision = policy.rules.decide(&request, &Circumstances { session, luck: rand::random(), costs: &costs });
-    record.decided(Decided {
+    let by = Circumstances { session: session(policy, ask), luck: rand::random(), costs: &costs };
+    let mut decision = policy.rules.decide(&request, &by);
+    // The points cost little, so what they say is at hand when the classifier says nothing.
+    if let (Some(classifier), Some(points)) = (&policy.classifier, request.complexity_if_judged().cloned()) {
+        let name = format!("{}/{}", policy.namespace, policy.name);
+        let text = request.last_words();
+        let asked = classify(worker, live, classifier, &name, record.request_id(), &text);
+        let word = Box::pin(asked).await;
+        request.read = rules::Read::knowing(points.classified(word));
+        decision = policy.rules.decide(&request, &by);
+    }
+    let decided = Decided {
         rule: decision.as_ref().and_then(|decision| policy.rules.name(decision.rule)).map(Into::into),
         complexity: request.complexity_if_judged().map(ToString::to_string),
-    });
-    if let Some(decision) = decision {
-        course.follow(decision.order.into());
-    }
-    Ok(())
+    };
+    record.decided(decided);
+    let Some(decision) = decision else { return Ok(None) };
+    course.follow(decision.order.into());
+    Ok(decision.mirror)
 }
 
 /// The place of the target that the client names.

@@ -18,6 +18,8 @@ pub(crate) struct Limits {
     pub(crate) idle: Duration,
     /// For everything.
     pub(crate) total: Duration,
+    /// Most further attempts, on other replicas of a pool or, after a pause, on the last target.
+    pub(crate) attempts: usize,
     /// When everything must be over.
     pub(crate) until: Instant,
 }
@@ -33,6 +35,7 @@ impl Limits {
             first,
             idle: resilience.idle.unwrap_or(settings.silence_timeout),
             total,
+            attempts: resilience.attempts,
             until: Instant::now() + total,
         }
     }

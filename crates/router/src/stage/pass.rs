@@ -1,5 +1,6 @@
 //! Second step: a policy's targets are asked, one after the other, until one has begun an answer that the client can have.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use router_core::{Choice, Course, Reason, Refusal};
@@ -8,6 +9,7 @@ use tokio::time::Instant;
 use super::ask::Ask;
 use super::decide::decide;
 use super::limits::Limits;
+use super::mirror;
 use super::remote;
 use super::send::{Reply, send};
 use super::settle::Record;
@@ -18,7 +20,7 @@ use crate::worker::Worker;
 
 /// The answer of the first target that gives one; of those that fail, the last one's word counts.
 pub(crate) async fn pass(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     live: &Arc<Live>,
     surface: Surface,
     ask: &Ask,
@@ -27,8 +29,10 @@ pub(crate) async fn pass(
     let table = &live.table;
     let mut course = Course::of(table, &ask.model)?;
     let policy = &table.policies()[course.policy()];
-    decide(worker, policy, surface, ask, &mut course, record)?;
     let limits = Limits::of(&worker.settings, &policy.resilience, ask.stream);
+    if let Some(target) = decide(worker, live, surface, ask, &mut course, record).await? {
+        mirror::begin(worker, live, surface, ask, (course.policy(), target), record);
+    }
     worker.retries.borrow_mut().offered(clock::now());
     let mut failed: Option<(Choice, Result<Reply, Refusal>)> = None;
     while let Some(choice) = course.next(table) {

@@ -96,7 +96,7 @@ pub(crate) async fn send(worker: &Worker, asked: &Asked<'_>, record: &mut Record
         let tried = attempt(worker, asked, &there, record).await;
         let pause = pause(&tried, tries, rand::random());
         let again = asked.last
-            && tries < asked.policy.resilience.attempts
+            && tries < asked.limits.attempts
             && pause.is_some_and(|pause| Instant::now() + pause < asked.limits.until)
             && may_retry(worker, asked.policy);
         let (Some(pause), true) = (pause, again) else { return tried.outcome };

@@ -81,7 +81,7 @@ pub(crate) async fn send(
         record.sent_to(attempt.endpoint());
         let outcome = exchange(worker, attempt.endpoint(), ask, &body, limits, record).await;
         let (verdict, tries) = judged(&outcome);
-        let tries = tries.min(policy.resilience.attempts);
+        let tries = tries.min(limits.attempts);
         if verdict != Verdict::Well {
             judge(worker, record, &mut attempt, verdict);
         }

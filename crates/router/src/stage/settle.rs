@@ -1,5 +1,7 @@
 //! Last step: what became of a request, counted and logged exactly once, however it ended.
 
+mod copy;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,6 +67,8 @@ pub(crate) struct Record {
     first_token: Option<Instant>,
     last_token: Option<Instant>,
     bytes: u64,
+    /// It is a copy, whose answer nobody gets.
+    mirrored: bool,
 }
 
 #[derive(Debug)]
@@ -106,6 +110,7 @@ impl Record {
             first_token: None,
             last_token: None,
             bytes: 0,
+            mirrored: false,
         }
     }
 
@@ -299,6 +304,10 @@ impl Record {
     }
 
     fn count(&self, status: u16, seconds: f64) {
+        if self.mirrored {
+            return self.count_copy(status);
+        }
+        self.count_volume();
         let metrics = &self.worker.metrics;
         if let Outcome::Refused(refusal) = &self.outcome {
             metrics.count_refusal(self.surface, self.handles(), refusal.code());
@@ -391,6 +400,9 @@ impl Record {
         line.text("complexity", self.decided.as_ref().and_then(|decided| decided.complexity.as_deref()));
         line.text("failed", self.failures().as_deref());
         line.text("endpoint", self.endpoint.as_deref().map(|endpoint| &*endpoint.authority));
+        if self.mirrored {
+            line.flag("mirror", true);
+        }
         line.flag("stream", self.stream);
         line.number("max_tokens", self.max_tokens);
         line.number("n", self.n);

@@ -1,12 +1,9 @@
 //! Where client and target speak different shapes: the request on its way there, and answers on their way back.
 
-use std::future::poll_fn;
-
-use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, header};
 use router_core::Refusal;
 use tokio::time::timeout_at;
-use wire::http1::{BodyDecoder, Head, Step};
+use wire::http1::Head;
 use wire::translate::{self, BadAnswer, Echo, Failure, Shape, Stream};
 
 use super::framed::Framed;
@@ -110,7 +107,7 @@ impl Back {
         if self.carries {
             return Ok(Passage::Remote);
         }
-        let read = timeout_at(limits.until, whole(conn, head)).await.unwrap_or(Err(AskError::Silent));
+        let read = timeout_at(limits.until, conn.whole(head, MOST)).await.unwrap_or(Err(AskError::Silent));
         let body = read.map_err(|error| refusal(&error, limits, record))?;
         let body = body.ok_or_else(|| strange(format!("it has more than {MOST} bytes"), record))?;
         record.look(&body);
@@ -140,28 +137,5 @@ fn shape(surface: Surface) -> Option<Shape> {
         Surface::Responses => Some(Shape::Responses),
         Surface::Messages => Some(Shape::Messages),
         _ => None,
-    }
-}
-
-/// All of an answer's body; `None` when that is too much.
-async fn whole(conn: &mut Conn, head: &Head) -> Result<Option<Bytes>, AskError> {
-    let mut decoder = BodyDecoder::new(head.framing);
-    let mut body = BytesMut::new();
-    loop {
-        match conn.decode(&mut decoder)? {
-            Step::Data(data) => body.extend_from_slice(&data),
-            Step::End => return Ok(Some(body.freeze())),
-            Step::NeedMore => match poll_fn(|cx| conn.poll_read(cx)).await {
-                Ok(1..) => {}
-                Ok(0) => decoder.close()?,
-                Err(_) => return Err(AskError::Closed),
-            },
-        }
-        if decoder.ended() {
-            return Ok(Some(body.freeze()));
-        }
-        if body.len() > MOST {
-            return Ok(None);
-        }
     }
 }

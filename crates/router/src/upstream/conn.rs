@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use wire::http1::{BodyDecoder, BodyError, Head, HeadError, HeadReader, Step};
 
@@ -141,6 +141,29 @@ impl Conn {
     /// Takes the body's payload out of what was read.
     pub(crate) fn decode(&mut self, decoder: &mut BodyDecoder) -> Result<Step, BodyError> {
         decoder.decode(&mut self.buffer)
+    }
+
+    /// All of an answer's body; `None` when it has more than `most` bytes.
+    pub(crate) async fn whole(&mut self, head: &Head, most: usize) -> Result<Option<Bytes>, AskError> {
+        let mut decoder = BodyDecoder::new(head.framing);
+        let mut body = BytesMut::new();
+        loop {
+            match self.decode(&mut decoder)? {
+                Step::Data(data) => body.extend_from_slice(&data),
+                Step::End => return Ok(Some(body.freeze())),
+                Step::NeedMore => match poll_fn(|cx| self.poll_read(cx)).await {
+                    Ok(1..) => {}
+                    Ok(0) => decoder.close()?,
+                    Err(_) => return Err(AskError::Closed),
+                },
+            }
+            if decoder.ended() {
+                return Ok(Some(body.freeze()));
+            }
+            if body.len() > most {
+                return Ok(None);
+            }
+        }
     }
 
     /// Makes the connection fit for another request, if it is.

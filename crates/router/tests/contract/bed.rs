@@ -88,6 +88,7 @@ fn table(models: &[(&str, SocketAddr)]) -> Table {
         resilience: Resilience::default(),
         rules: Vec::new(),
         allows_target_header: false,
+        classifier: None,
     };
     let pool = |(model, _): &(&str, SocketAddr)| PoolInput {
         namespace: name("ml"),

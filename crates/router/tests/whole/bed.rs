@@ -285,6 +285,7 @@ pub(crate) fn serving(served_model: &str, engine: SocketAddr, before: &Table) ->
         resilience: Resilience::default(),
         rules: Vec::new(),
         allows_target_header: false,
+        classifier: None,
     };
     let name = || served_model.to_owned();
     let pool = PoolInput { namespace: "ml".to_owned(), name: name(), served_model: name() };
@@ -310,6 +311,7 @@ pub(crate) fn guarded(engines: &[SocketAddr], access: &Access, before: &Table) -
         resilience: Resilience::default(),
         rules: Vec::new(),
         allows_target_header: false,
+        classifier: None,
     };
     let pool =
         |name: &str| PoolInput { namespace: "ml".to_owned(), name: name.to_owned(), served_model: "m".to_owned() };

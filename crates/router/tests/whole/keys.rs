@@ -127,6 +127,7 @@ fn policy(namespace: &str, model: &str, access: Access) -> PolicyInput {
         resilience: Resilience::default(),
         rules: Vec::new(),
         allows_target_header: false,
+        classifier: None,
     }
 }
 

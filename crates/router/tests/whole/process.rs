@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
 use crate::bed::{ASK, Engine, STREAM, Wire, chat, chunk, header, plain, soon, status};
+use crate::volume::away_from_midnight;
 
 /// How long a router that starts may take until it serves, on a machine that is busy.
 const START: Duration = Duration::from_secs(60);
@@ -342,4 +343,43 @@ async fn rc08_a_stop_under_load_loses_nothing_that_fits_and_ends_in_time() {
     assert!(took >= DELAY + DRAIN, "endless streams have all of the time: {took:?}");
     assert!(took <= DELAY + DRAIN + Duration::from_secs(1), "{took:?}");
     assert!(TcpStream::connect(router.address).await.is_err());
+}
+
+/// What policies had today is told at the admin port, read there by other routers, and kept in the folder for the next start.
+#[tokio::test]
+async fn routers_tell_each_other_what_policies_had_today() {
+    away_from_midnight().await;
+    let engine = Engine::answering(plain("{}")).await;
+    let mut policy = policy(1, Some("p"));
+    policy["spec"]["rules"] =
+        json!([{"name": "few", "when": "request.requestsToday < 100", "use": {"ordered": ["p"]}}]);
+    let (_cluster, api) = cluster(&[pool("p", engine.address)], policy).await;
+    let ask = async |router: &Router| {
+        let mut client = router.client().await;
+        client.send(chat(ASK)).await;
+        assert_eq!(status(&client.message().await.0), 200);
+    };
+    let knows = async |router: &Router, requests: f64| {
+        let give_up = Instant::now() + START;
+        let line = r#"quartermaster_router_policy_requests_today{policy="ml/r"}"#;
+        while (router.figure(line).await - requests).abs() > 0.5 {
+            assert!(Instant::now() < give_up, "it never knows of {requests}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let one = Router::start("peer-one", api.address, &[]).await;
+    ask(&one).await;
+    ask(&one).await;
+    let (peers, kept) = (format!("--peers={}", one.admin), one.folder.join("kept"));
+    std::fs::create_dir_all(&kept).unwrap();
+    let kept = format!("--cache-dir={}", kept.display());
+    let leaves = ["--drain-delay=0s", "--drain-timeout=1s"];
+    let mut two = Router::start("peer-two", api.address, &[&peers, &kept, leaves[0], leaves[1]]).await;
+    knows(&two, 2.0).await;
+    ask(&two).await;
+    knows(&two, 3.0).await;
+    two.terminate();
+    assert!(two.ended().await.0.success());
+    let again = Router::start("peer-again", api.address, &[&kept]).await;
+    knows(&again, 3.0).await;
 }

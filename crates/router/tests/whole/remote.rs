@@ -81,6 +81,7 @@ impl World {
             resilience: self.resilience.clone(),
             rules: Vec::new(),
             allows_target_header: false,
+            classifier: None,
         };
         let pool = PoolInput { namespace: "ml".to_owned(), name: "p".to_owned(), served_model: "m".to_owned() };
         let endpoint = |address: &SocketAddr| EndpointInput {

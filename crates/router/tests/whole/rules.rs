@@ -1,8 +1,10 @@
 //! Rules: which target a request gets, and what the client is told of it.
 
+use prometheus::TextEncoder;
 use router::live::{Live, Shared};
 use router::metrics::Metrics;
 use router::settings::Settings;
+use router::volume::Volumes;
 use router::workers::Workers;
 use router_core::{EndpointInput, Moment, PoolInput, Table};
 use serde_json::{Value, json};
@@ -11,42 +13,58 @@ use tokio::net::TcpStream;
 use crate::bed::{Engine, Wire, header, plain, post, soon, status};
 
 /// Pools `a`, `b` and `c`, whose engines answer with their names, and this policy for the model `m`. `c` has no replica.
-struct Bed {
+pub(crate) struct Bed {
     workers: Workers,
     _live: Shared,
+    pub(crate) metrics: Metrics,
     _engines: Vec<Engine>,
 }
 
 impl Bed {
-    async fn new(spec: Value, settings: &Settings) -> Self {
+    async fn new(spec: &Value, settings: &Settings) -> Self {
+        let (a, b) = (Engine::answering(plain("\"a\"")).await, Engine::answering(plain("\"b\"")).await);
+        Self::with(spec, settings, vec![("a", a), ("b", b)], &Volumes::default())
+    }
+
+    /// With these engines in the pools of these names.
+    pub(crate) fn with(spec: &Value, settings: &Settings, engines: Vec<(&str, Engine)>, volumes: &Volumes) -> Self {
         let policy = json!({
             "apiVersion": "quartermaster.dev/v1alpha1", "kind": "RoutePolicy",
             "metadata": {"name": "route", "namespace": "ml"}, "spec": spec,
         });
         let policy = router_core::read::policy(&serde_json::from_value(policy).unwrap());
         policy.check().unwrap();
-        let (mut engines, mut endpoints) = (Vec::new(), Vec::new());
-        for name in ["a", "b"] {
-            let engine = Engine::answering(plain(&format!("\"{name}\""))).await;
-            let (namespace, pool) = ("ml".to_owned(), name.to_owned());
-            endpoints.push(EndpointInput { namespace, pool, address: engine.address, ready: true });
-            engines.push(engine);
-        }
+        let endpoint = |(pool, engine): &(&str, Engine)| EndpointInput {
+            namespace: "ml".to_owned(),
+            pool: (*pool).to_owned(),
+            address: engine.address,
+            ready: true,
+        };
+        let endpoints = engines.iter().map(endpoint).collect();
         let pool =
             |name: &str| PoolInput { namespace: "ml".to_owned(), name: name.to_owned(), served_model: "m".to_owned() };
         let pools = ["a", "b", "c"].map(pool).to_vec();
         let metrics = Metrics::new().unwrap();
         let table = Table::build(vec![policy], pools, endpoints, &Table::default(), Moment(0));
-        let live = Live::new(table, &metrics).shared();
+        let live = Live::new(table, &metrics).counting(volumes).shared();
+        metrics.observe(&live).unwrap();
         let patience = std::time::Duration::from_secs(20);
         let workers = Workers::start("127.0.0.1:0".parse().unwrap(), 1, settings, &live, &metrics, patience).unwrap();
-        Self { workers, _live: live, _engines: engines }
+        let engines = engines.into_iter().map(|(_, engine)| engine).collect();
+        Self { workers, _live: live, metrics, _engines: engines }
     }
 
-    async fn ask(&self, headers: &str, body: &str) -> (String, String) {
+    pub(crate) async fn ask(&self, headers: &str, body: &str) -> (String, String) {
         let mut client = Wire::new(soon(TcpStream::connect(self.workers.address())).await.unwrap());
         client.send(post("/v1/chat/completions", headers, body)).await;
         client.message().await
+    }
+
+    /// The line of this metric, without the router's prefix, if it was counted.
+    pub(crate) fn metric(&self, start: &str) -> Option<String> {
+        let text = TextEncoder::new().encode_to_string(&self.metrics.registry.gather()).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("quartermaster_router_")?.strip_prefix(start));
+        line.map(|rest| rest.trim().to_owned())
     }
 }
 
@@ -56,13 +74,13 @@ impl Drop for Bed {
     }
 }
 
-fn spec(rules: &Value) -> Value {
+pub(crate) fn spec(rules: &Value) -> Value {
     let target = |name: &str| json!({"name": name, "pool": {"name": name}});
     json!({"models": ["m"], "targets": [target("a"), target("b"), target("c")], "rules": rules,
            "access": {"anonymous": true}})
 }
 
-fn ask(text: &str) -> String {
+pub(crate) fn ask(text: &str) -> String {
     json!({"model": "m", "messages": [{"role": "user", "content": text}]}).to_string()
 }
 
@@ -75,7 +93,7 @@ async fn the_first_rule_that_holds_chooses_the_target() {
         {"name": "none", "when": "request.hour > 23", "use": {"ordered": ["b"]}},
     ]);
     let settings = Settings { region: "eu".to_owned(), ..Settings::default() };
-    let bed = Bed::new(spec(&rules), &settings).await;
+    let bed = Bed::new(&spec(&rules), &settings).await;
     let tools = json!({"model": "m", "messages": [], "tools": [{"name": "x"}]}).to_string();
     let hard = ask("Design a distributed lock service and prove that it is correct under partitions.");
     let cases = [
@@ -106,7 +124,7 @@ async fn the_first_rule_that_holds_chooses_the_target() {
 #[tokio::test]
 async fn a_rule_s_targets_are_the_only_ones() {
     let rules = json!([{"name": "only-c", "use": {"ordered": ["c"]}}]);
-    let bed = Bed::new(spec(&rules), &Settings::default()).await;
+    let bed = Bed::new(&spec(&rules), &Settings::default()).await;
     let (head, answer) = bed.ask("", &ask("hi")).await;
     assert_eq!(status(&head), 503, "{answer}");
     assert!(answer.contains("ml/c") && !answer.contains("ml/a"), "{answer}");
@@ -115,7 +133,7 @@ async fn a_rule_s_targets_are_the_only_ones() {
 
 #[tokio::test]
 async fn a_policy_without_rules_says_nothing_of_them() {
-    let bed = Bed::new(spec(&json!([])), &Settings::default()).await;
+    let bed = Bed::new(&spec(&json!([])), &Settings::default()).await;
     let (head, answer) = bed.ask("", &ask("hi")).await;
     assert_eq!((status(&head), answer.as_str()), (200, "\"a\""));
     assert!(!head.contains("x-quartermaster-"), "{head}");
@@ -125,7 +143,7 @@ async fn a_policy_without_rules_says_nothing_of_them() {
 async fn sessions_stay_where_their_share_put_them() {
     let rules =
         json!([{"name": "test", "use": {"weighted": [{"target": "a", "weight": 1}, {"target": "b", "weight": 1}]}}]);
-    let bed = Bed::new(spec(&rules), &Settings::default()).await;
+    let bed = Bed::new(&spec(&rules), &Settings::default()).await;
     let mut seen = [0, 0];
     for session in 0..24 {
         let body = json!({"model": "m", "user": format!("user-{session}"), "messages": []}).to_string();
@@ -141,7 +159,7 @@ async fn a_request_names_its_target_where_the_policy_lets_it() {
     let rules = json!([{"name": "all", "use": {"ordered": ["a"]}}]);
     let mut allowed = spec(&rules);
     allowed["allowTargetHeader"] = json!(true);
-    let bed = Bed::new(allowed, &Settings::default()).await;
+    let bed = Bed::new(&allowed, &Settings::default()).await;
     let (head, answer) = bed.ask("x-quartermaster-target: b\r\n", &ask("hi")).await;
     assert_eq!((status(&head), answer.as_str(), header(&head, "x-quartermaster-rule")), (200, "\"b\"", None));
     assert_eq!(header(&head, "x-quartermaster-target"), Some("b"));
@@ -149,7 +167,7 @@ async fn a_request_names_its_target_where_the_policy_lets_it() {
     assert_eq!(status(&head), 400);
     assert!(answer.contains("one of the policy's targets: a, b, c") && answer.contains("wrong_target"), "{answer}");
 
-    let bed = Bed::new(spec(&rules), &Settings::default()).await;
+    let bed = Bed::new(&spec(&rules), &Settings::default()).await;
     let (head, answer) = bed.ask("x-quartermaster-target: b\r\n", &ask("hi")).await;
     assert_eq!(status(&head), 400);
     assert!(answer.contains("allowTargetHeader"), "{answer}");

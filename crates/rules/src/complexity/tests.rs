@@ -23,6 +23,35 @@ fn points_have_reasons() {
 }
 
 #[test]
+fn a_classifier_s_word_counts_and_its_silence_is_told() {
+    let points = || check("Hello!");
+    let said = points().classified(Ok(Level::Complex));
+    assert_eq!((said.level, said.score), (Level::Complex, -2));
+    assert_eq!(said.to_string(), "complex; classifier=said; score=-2; light-task-1,short-1");
+    let silent = points().classified(Err("deadline"));
+    assert_eq!(silent.level, Level::Trivial);
+    assert_eq!(silent.to_string(), "trivial; classifier=deadline; score=-2; light-task-1,short-1");
+    for (text, level) in [
+        ("complex", Some(Level::Complex)),
+        (" **Moderate**.\n", Some(Level::Moderate)),
+        ("\"trivial\"", Some(Level::Trivial)),
+        ("It is complex", None),
+        ("complexity", None),
+        ("", None),
+    ] {
+        assert_eq!(Level::of_word(text), level, "{text:?}");
+    }
+}
+
+#[test]
+fn an_excerpt_has_both_ends() {
+    assert_eq!(excerpt("  short "), "short");
+    let long = format!("start{}end", "é".repeat(10_000));
+    let excerpt = excerpt(&long);
+    assert!(excerpt.starts_with("starté") && excerpt.ends_with("éend") && excerpt.len() < 9_000);
+}
+
+#[test]
 fn structure_is_seen() {
     let list = "Do this:\n1. one\n2. two\n3. three\n- four\n* five\nb) six";
     assert_eq!(check(list).reasons.iter().find(|(reason, _)| *reason == "steps"), Some(&("steps", 2)));

@@ -92,6 +92,8 @@ fn number(tree: &Number, request: &Request<'_>, each: Option<&str>) -> Option<i6
         Number::MaxTokens => whole(request.max_tokens.unwrap_or(0).into()),
         Number::ComplexityScore => Some(request.complexity().score.into()),
         Number::Hour => whole(request.hour.into()),
+        Number::RequestsToday => whole(request.today.requests),
+        Number::TokensToday => whole(request.today.tokens),
         Number::SizeOfText(one) => i64::try_from(text(one, request, each)?.chars().count()).ok(),
         Number::SizeOfTexts(Texts::These(these)) => i64::try_from(these.len()).ok(),
         Number::SizeOfTexts(Texts::Tools) => i64::try_from(request.tools().len()).ok(),

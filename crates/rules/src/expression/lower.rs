@@ -1,5 +1,7 @@
 //! From CEL's syntax tree to a checked one.
 
+use std::cell::Cell;
+
 use cel::common::ast::{CallExpr, Expr, LiteralValue, SelectExpr, operators};
 use cel::{Env, IdedExpr, ParseErrors, Program};
 use http::HeaderName;
@@ -41,7 +43,8 @@ impl Value {
 
 type Checked<T> = Result<T, BadExpression>;
 
-pub(super) fn compile(text: &str) -> Checked<Flag> {
+/// The checked tree, and whether it asks for what the policy has had today.
+pub(super) fn compile(text: &str) -> Checked<(Flag, bool)> {
     if let Some((at, _)) = text.char_indices().nth(MOST_CHARACTERS) {
         let problem = format!("the expression has more than {MOST_CHARACTERS} characters; make two rules of it");
         return Err(place(text, at, problem));
@@ -49,9 +52,10 @@ pub(super) fn compile(text: &str) -> Checked<Flag> {
     // Without CEL's macros `exists` and `all` stay calls, which is how they are understood here.
     let program = Env::default().with_optional_support(false).compile(text).map_err(|errors| unparsed(&errors))?;
     let root = program.expression();
-    let checker = Checker { text, program: &program, each: None };
+    let counts = Cell::new(false);
+    let checker = Checker { text, program: &program, each: None, counts: &counts };
     match checker.value(root)? {
-        Value::Flag(flag) => Ok(flag),
+        Value::Flag(flag) => Ok((flag, counts.get())),
         other => Err(checker.wrong(root, format!("a rule must say true or false, but this is {}", other.kind()))),
     }
 }
@@ -78,6 +82,8 @@ struct Checker<'a> {
     program: &'a Program,
     /// The name that a list's condition gives to the text being looked at.
     each: Option<&'a str>,
+    /// Set once something asks for what the policy has had today.
+    counts: &'a Cell<bool>,
 }
 
 impl<'a> Checker<'a> {
@@ -142,10 +148,17 @@ impl<'a> Checker<'a> {
             "maxTokens" => Value::Number(Number::MaxTokens),
             "complexityScore" => Value::Number(Number::ComplexityScore),
             "hour" => Value::Number(Number::Hour),
+            "requestsToday" => self.today(Number::RequestsToday),
+            "tokensToday" => self.today(Number::TokensToday),
             "tools" => Value::Texts(Texts::Tools),
             "headers" => Value::Headers,
             other => return Err(self.wrong(at, format!("request has no field {other:?}; it has {}", names()))),
         })
+    }
+
+    fn today(&self, number: Number) -> Value {
+        self.counts.set(true);
+        Value::Number(number)
     }
 
     fn list(&self, at: &'a IdedExpr, elements: &'a [IdedExpr]) -> Checked<Value> {
@@ -315,7 +328,7 @@ impl<'a> Checker<'a> {
         let Expr::Ident(name) = &name.expr else {
             return Err(self.wrong(name, "here stands a name for one text of the list, as in exists(t, t == \"x\")"));
         };
-        let within = Checker { text: self.text, program: self.program, each: Some(name) };
+        let within = Checker { each: Some(name), ..*self };
         Ok((list, Box::new(within.flag(holds)?)))
     }
 

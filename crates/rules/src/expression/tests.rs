@@ -2,7 +2,7 @@ use http::HeaderMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::view::{Body, Read};
+use crate::view::{Body, Read, Today};
 
 const TOOLS: &[u8] =
     br#"[{"type":"function","function":{"name":"get_weather"}},{"name":"web_search","input_schema":{}}]"#;
@@ -25,6 +25,7 @@ fn check(text: &str, headers: &[(&'static str, &'static str)]) -> Option<bool> {
         namespace: "ml",
         region: "eu",
         hour: 22,
+        today: Today { requests: 40, tokens: 9000 },
         body: Body { tools: Some(TOOLS), prompt: Some(br#"[{"role":"user","content":"hi"}]"#) },
         read: Read::default(),
     })
@@ -58,6 +59,7 @@ fn says_what_holds() {
         "request.namespace == 'ml' && request.region == 'eu'",
         "request.hour >= 20 || request.hour < 6",
         "request.hour in [21, 22, 23]",
+        "request.requestsToday < 41 && request.tokensToday >= 9000",
         "request.complexity == 'moderate' && request.complexityScore < 100",
         "(request.images ? 'a' : 'b') == 'b' && (request.stream ? 1 : 2) == 1 && (request.stream ? true : false)",
         "'abc' < 'abd' && 'b' >= 'a'",
@@ -81,6 +83,17 @@ fn says_what_holds() {
         "1 in [2, 1 / 0]",
     ] {
         assert_eq!(check(text, &headers), None, "{text}");
+    }
+}
+
+#[test]
+fn only_those_who_ask_have_their_day_counted() {
+    for (text, asks) in [
+        ("request.hour < 5", false),
+        ("request.tokensToday < 5", true),
+        ("request.stream || request.tools.exists(t, request.requestsToday > size(t))", true),
+    ] {
+        assert_eq!(Expression::compile(text).unwrap().asks_for_today(), asks, "{text}");
     }
 }
 
@@ -141,13 +154,14 @@ proptest! {
     #[test]
     fn any_text_is_read_or_refused(words in proptest::collection::vec(proptest::sample::select(&[
         "request", ".", "model", "tools", "headers", "[", "]", "(", ")", "'x'", "==", "&&", "||", "!", "-", "?", ":", "in", "size",
-        "exists", "t", ",", "1", "+", "/", "0", "{", "}", "\"", "\\", "é", "\n", "stream", "hour", "<", "matches", "has", "//",
+        "exists", "t", ",", "1", "+", "/", "0", "{", "}", "\"", "\\", "é", "\n", "stream", "hour", "tokensToday", "<", "matches", "has", "//",
     ][..]), 0..40)) {
         if let Ok(expression) = Expression::compile(&words.join(" ")) {
             let headers = HeaderMap::new();
             let request = Request {
                 model: "m", surface: "messages", stream: false, message_count: 0, estimated_tokens: 0, max_tokens: None,
                 images: false, schema: false, headers: &headers, caller: "", user: "", namespace: "", region: "", hour: 0,
+                today: Today::default(),
                 body: Body::default(), read: Read::default(),
             };
             let _ = expression.matches(&request);

@@ -39,6 +39,8 @@ pub(super) enum Number {
     MaxTokens,
     ComplexityScore,
     Hour,
+    RequestsToday,
+    TokensToday,
     SizeOfText(Box<Text>),
     SizeOfTexts(Texts),
     SizeOfHeaders,
