@@ -398,7 +398,7 @@ async fn keys_are_read_by_name_and_followed() {
     let choice = |target: usize| router_core::Choice { policy: 0, target, pool: None };
     let sends = |word: &str| {
         let live = router.live.load();
-        let key = live.keys.first().map(|_| live.key(choice(0)).map(|key| key.and_then(|key| key.header(""))));
+        let key = live.keys.first().map(|_| live.key(choice(0)).map(|key| key?.key()?.header("")));
         matches!(key, Some(Ok(Some(header))) if header.as_bytes() == word.as_bytes())
     };
     until("the key is there", || sends("sk-1")).await;
