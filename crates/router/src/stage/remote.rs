@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use router_core::{
-    Api, Attempt, Fault, Fit, NoDial, Pause, Policy, Reason, Refusal, Remote, Standing, Verdict, Work, retry_after,
+    Api, Attempt, Fault, Fit, NoDial, Operation, Pause, Policy, Reason, Refusal, Remote, Standing, Verdict, Work,
+    retry_after,
 };
 use tokio::time::{Instant, timeout_at};
 use wire::Dialect;
@@ -232,7 +233,8 @@ async fn attempt(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: 
 fn strange(headers: &HeaderMap, begun: &Begun, asked: &Asked<'_>) -> Option<&'static str> {
     let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let generates = asked.surface.generates();
-    if matches!(begun, Begun::Empty) {
+    // There may be nothing to be heard in a recording.
+    if matches!(begun, Begun::Empty) && asked.surface.operation() != Operation::Audio {
         return Some("it is empty");
     }
     // What stands before a provider shows pages to people.

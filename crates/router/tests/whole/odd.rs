@@ -405,3 +405,16 @@ async fn a_dead_target_holds_up_no_other() {
     client.send("GET /v1/models HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!(answer(&mut client).await.0, 200);
 }
+
+/// Silence is transcribed as nothing.
+#[tokio::test]
+async fn nothing_is_an_answer_to_a_silent_recording() {
+    let target = Engine::answering("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 0\r\n\r\n").await;
+    let bed = WAYS[0].world(&target, None).bed();
+    let part = |name: &str, value: &str| format!("--x\r\ncontent-disposition: form-data; {name}\r\n\r\n{value}\r\n");
+    let form = part("name=\"model\"", "m") + &part("name=\"file\"; filename=\"a.wav\"", "RIFF") + "--x--\r\n";
+    let mut client = bed.client().await;
+    client.send(post("/v1/audio/transcriptions", "content-type: multipart/form-data; boundary=x\r\n", &form)).await;
+    let (code, _, body) = answer(&mut client).await;
+    assert_eq!((code, body.as_str()), (200, ""));
+}
