@@ -36,7 +36,7 @@ fn wrong_pools_are_refused_with_the_fix() {
 }
 
 /// The rest of a policy's spec, and what the refusal says: where it is wrong, and what to do.
-const WRONG_POLICIES: [(&str, &str); 43] = [
+const WRONG_POLICIES: &[(&str, &str)] = &[
     ("models: [\"a*b\"], targets: [{name: x, pool: {name: p}}]", "only as the last character"),
     ("models: [], targets: [{name: x, pool: {name: p}}]", "spec.models"),
     ("models: [a], targets: [{name: x, pool: {name: p}}, {name: x, pool: {name: q}}]", "same name; give each its own"),
@@ -76,6 +76,18 @@ const WRONG_POLICIES: [(&str, &str); 43] = [
         "models: [a], targets: [{name: x, provider: {kind: Anthropic, model: m, project: p, \
          credentialsSecretRef: {name: s, key: k}}}]",
         "organization and project are for the kind OpenAI only; remove them",
+    ),
+    (
+        "models: [a], targets: [{name: x, provider: {kind: Bedrock, model: m, region: Europe, credentialsSecretRef: {name: s}}}]",
+        "spec.targets[0].provider.region",
+    ),
+    (
+        "models: [a], targets: [{name: x, provider: {KEYED, region: eu-central-1}}]",
+        "no use for other kinds; set it or remove",
+    ),
+    (
+        "models: [a], targets: [{name: x, provider: {kind: OpenAI, model: m, credentialsSecretRef: {name: s}}}]",
+        "provider.credentialsSecretRef.key is needed: set it to the key of the Secret",
     ),
     ("models: [a], targets: [{name: x, pool: {name: p}, price: {inputPerMillion: \"1\"}}]", "outputPerMillion"),
     (
@@ -135,7 +147,7 @@ fn wrong_policies_are_refused_with_the_fix() {
             "apiVersion: quartermaster.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {{name: wrong}}\nspec: {{{spec}}}\n"
         ))
     };
-    for (spec, message) in WRONG_POLICIES {
+    for &(spec, message) in WRONG_POLICIES {
         let error = apply(spec).expect_err(spec);
         assert!(error.contains(message), "{spec}: {error}");
         assert!(error.contains("spec."), "{spec}: no field is named: {error}");
