@@ -122,13 +122,16 @@ const WRONG_POLICIES: &[(&str, &str)] = &[
     ),
     ("POOL, access: {allow: [\"*-team\"]}", "spec.access.allow may hold '*' only as the last character"),
     (
-        "POOL, rules: [{name: r, use: {ordered: [x, y]}}]",
+        "POOL, rules: [{name: r, use: {ordered: [x, gone]}}]",
         "spec.rules[].use.ordered names a target that spec.targets does not have",
     ),
-    ("POOL, rules: [{name: r, use: {cheapest: [y]}}]", "spec.rules[].use.cheapest names a target"),
-    ("POOL, rules: [{name: r, use: {weighted: [{target: y, weight: 1}]}}]", "spec.rules[].use.weighted names a target"),
+    ("POOL, rules: [{name: r, use: {cheapest: [gone]}}]", "spec.rules[].use.cheapest names a target"),
     (
-        "POOL, rules: [{name: r, use: {ordered: [x]}, mirror: {target: y, percent: 5}}]",
+        "POOL, rules: [{name: r, use: {weighted: [{target: gone, weight: 1}]}}]",
+        "spec.rules[].use.weighted names a target",
+    ),
+    (
+        "POOL, rules: [{name: r, use: {ordered: [x]}, mirror: {target: gone, percent: 5}}]",
         "spec.rules[].mirror.target names a target",
     ),
     (
