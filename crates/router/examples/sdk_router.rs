@@ -47,10 +47,7 @@ fn main() -> Result<(), Error> {
     let held = Held { key: Key::new(key.as_bytes())?, hosts: Vec::new(), version: 1 };
     let mut callers = Keys::default();
     callers.set(NAMESPACE, [("sdk".to_owned(), KeptKey::parse(&kept).map_err(|why| why.to_string())?)]);
-    let live = Live::new(table(&routes), &metrics)
-        .with(&Secrets::new(secrets(&held)?))
-        .with_callers(Arc::new(callers))
-        .shared();
+    let live = Live::new(table(&routes), &metrics).with(&secrets(&held)?).with_callers(Arc::new(callers)).shared();
     let reach = Reach::new(vec!["127.0.0.1".parse()?]);
     let settings = Settings { outbound: Outbound::new(reach, Vec::new())?, ..Settings::default() };
     let workers = Workers::start(listen, 1, &settings, &live, &metrics, Duration::ZERO)?;
@@ -71,13 +68,13 @@ fn route(text: &str) -> Result<Route, Error> {
 }
 
 /// The provider's key for each of them. At Bedrock it is the id of an access key.
-fn secrets(held: &Held) -> Result<Vec<(SecretKey, Result<Held, KeyFault>)>, Error> {
+fn secrets(held: &Held) -> Result<Secrets, Error> {
     let mut all: Vec<_> = [Api::OpenAi, Api::Anthropic].map(|api| (secret(api), Ok(held.clone()))).into();
     let sign = Held { key: Key::new(b"sim-secret")?, ..held.clone() };
     let values = [Ok(held.clone()), Ok(sign), Err(KeyFault::NoKey)];
     let names = AWS_KEYS.map(|key| SecretKey { key: key.to_owned(), ..secret(Api::Bedrock) });
     all.extend(names.into_iter().zip(values));
-    Ok(all)
+    Ok(Secrets::new(all))
 }
 
 fn bedrock(route: &Route) -> RemoteInput {

@@ -69,7 +69,10 @@ fn provider_target(asked: &Asked<'_>, back: Option<&Back>) -> String {
 /// The path at Bedrock, which holds the model and whether there is to be a stream.
 fn bedrock_target(asked: &Asked<'_>, back: Option<&Back>) -> String {
     let (input, ask) = (&asked.target.input, asked.ask);
-    let invokes = back.map_or(asked.surface.operation() == Operation::Invoke, |back| back.carries);
+    let invokes = match back {
+        Some(back) => back.carries,
+        None => asked.surface.operation() == Operation::Invoke,
+    };
     let what = match (invokes, ask.stream) {
         (false, false) => "converse",
         (false, true) => "converse-stream",
