@@ -135,3 +135,31 @@ async fn described(source: &Source, outbound: &Outbound, until: Instant) -> Resu
     }
     Ok(said.jwks_uri)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::DialError;
+
+    /// A policy must not make the router speak to what only the router reaches.
+    #[tokio::test]
+    async fn keys_are_read_only_from_where_policies_may_reach() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = listener.local_addr().unwrap();
+        for (url, expected) in [
+            (format!("https://{here}/keys"), "a loopback address"),
+            (format!("http://{here}/keys"), "a URL in clear text"),
+            ("https://169.254.169.254/keys".to_owned(), "a link-local address"),
+            ("https://name:word@login.example.com/keys".to_owned(), "no URL"),
+            ("file:///etc/passwd".to_owned(), "no URL"),
+        ] {
+            let source = Source { issuer: "https://login.example.com".to_owned(), jwks: Some(url.clone()) };
+            let error = read(&source, &Outbound::default()).await.unwrap_err();
+            let told = match &error {
+                FetchError::Dial(DialError::Forbidden(why)) => (*why).to_owned(),
+                other => other.to_string(),
+            };
+            assert!(told.contains(expected), "{url}: {told}");
+        }
+    }
+}
