@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::Outcome;
+use crate::{Outcome, surface};
 
 /// Explains what Quartermaster would do.
 #[derive(Parser)]
@@ -26,8 +26,9 @@ pub(crate) struct Explain {
     /// The request's body, as JSON; `-` reads it from standard input.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// A YAML file with RoutePolicies; may be given several times.
-    #[arg(short, long, value_name = "FILE", required = true)]
+    /// A YAML file with RoutePolicies, or a folder of such; may be given several times. Default: the policies of the cluster that
+    /// the kubeconfig's current context is for.
+    #[arg(short, long, value_name = "FILE")]
     pub(crate) policy: Vec<PathBuf>,
     /// A header of the request, as in `X-Batch: true`; may be given several times.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
@@ -50,9 +51,12 @@ pub(crate) struct Explain {
     /// Tokens that the policy is taken to have had today.
     #[arg(long, default_value_t = 0)]
     pub(crate) tokens_today: u64,
-    /// The namespace of policies that do not name one.
-    #[arg(short, long, default_value = "default")]
-    pub(crate) namespace: String,
+    /// Of a cluster, read this namespace only; default: all. Of files, the namespace of objects that name none; default: default.
+    #[arg(short, long)]
+    pub(crate) namespace: Option<String>,
+    /// The kubeconfig's context to use in place of the current one.
+    #[arg(long, conflicts_with = "policy")]
+    pub(crate) context: Option<String>,
     /// How to say it.
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     pub(crate) output: Format,
@@ -81,7 +85,7 @@ impl Explain {
     }
 
     /// The surface that was given, or the one that a body like this is for.
-    pub(crate) fn surface(&self, body: &[u8]) -> String {
+    pub(crate) fn surface(&self, body: &[u8]) -> Outcome<String> {
         let has = |key: &str| {
             let members: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_slice(body);
             members.is_ok_and(|members| members.contains_key(key))
@@ -100,6 +104,10 @@ impl Explain {
                 "chat_completions"
             }
         };
-        self.surface.clone().unwrap_or_else(|| guessed().to_owned())
+        let Some(given) = &self.surface else { return Ok(guessed().to_owned()) };
+        if surface::operation(given).is_none() {
+            return Err(format!("--surface {given}: there is no such surface; there are {}", surface::names()).into());
+        }
+        Ok(given.clone())
     }
 }

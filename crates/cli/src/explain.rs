@@ -1,13 +1,17 @@
 //! What would become of a request, by the same functions that the router asks.
 
-use api::RoutePolicy;
-use http::HeaderMap;
-use router_core::{Circumstances, Costs, Moment, Policy, Table, To, Work};
+use http::{HeaderMap, HeaderValue};
+use router_core::{Circumstances, Costs, Fit, HowInput, Policy, Reason, Table, To, Work};
 use rules::{Outline, Request, Today};
 use serde::Serialize;
 use wire::openai::scan;
+use wire::translate;
 
-use crate::Outcome;
+use crate::objects::Objects;
+use crate::{Outcome, surface};
+
+/// Header by which a client names its target.
+const TARGET: &str = "x-quartermaster-target";
 
 /// A request, and what is known of it besides its body.
 #[derive(Debug)]
@@ -24,33 +28,49 @@ pub(crate) struct Asked<'a> {
 
 /// Everything that can be said.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Explanation {
     pub(crate) model: String,
+    pub(crate) surface: String,
     /// Namespace and name.
     pub(crate) policy: String,
-    /// The rules that were asked, up to the one that decided.
+    /// Who may call.
+    pub(crate) access: String,
+    /// Whether the caller is let in, as far as that is known of one who is only named.
+    pub(crate) admitted: bool,
+    /// The rules in their order.
     pub(crate) rules: Vec<Judged>,
     /// The rule that decided; without one, the targets are asked in the policy's order.
     pub(crate) rule: Option<String>,
+    /// How the rule chooses, or why there is none.
+    pub(crate) because: String,
+    /// How hard the request is, with the points.
     pub(crate) complexity: String,
     /// The pool whose word the router would take in place of these points, if a rule asked.
     pub(crate) classifier: Option<String>,
     pub(crate) prompt_tokens: u64,
     /// Tokens of the answer that the cost is reckoned with.
     pub(crate) answer_tokens: u64,
+    /// The target that the request would be sent to first; `None` where none can answer.
+    pub(crate) target: Option<String>,
     /// In the order in which they are asked.
     pub(crate) targets: Vec<Asking>,
     /// Who gets a copy of how many of a hundred such requests.
     pub(crate) mirror: Option<Copies>,
+    /// Those of the policy that are not asked.
+    pub(crate) others: Vec<Other>,
     /// Of the built-in prices.
     pub(crate) prices_of: &'static str,
+    /// What was left out, and why.
+    pub(crate) notes: Vec<String>,
 }
 
-/// A rule, and whether it holds; `None` where that cannot be said.
+/// A rule, and whether it holds; `None` where it was not asked, or that cannot be said.
 #[derive(Debug, Serialize)]
 pub(crate) struct Judged {
     pub(crate) name: String,
     pub(crate) when: Option<String>,
+    pub(crate) asked: bool,
     pub(crate) holds: Option<bool>,
 }
 
@@ -69,6 +89,16 @@ pub(crate) struct Asking {
     pub(crate) what: String,
     /// Dollars that the request is expected to cost there; `None` where the price is unknown.
     pub(crate) dollars: Option<String>,
+    /// Why it would be passed over; `None` where it can answer, as far as that is known.
+    pub(crate) unable: Option<String>,
+}
+
+/// A target that is not asked.
+#[derive(Debug, Serialize)]
+pub(crate) struct Other {
+    pub(crate) name: String,
+    pub(crate) what: String,
+    pub(crate) why: String,
 }
 
 /// What each target is expected to charge.
@@ -84,21 +114,12 @@ impl Costs for Expected<'_> {
     }
 }
 
-pub(crate) fn explain(policies: &[RoutePolicy], asked: &Asked<'_>) -> Outcome<Explanation> {
-    let mut inputs = Vec::new();
-    for policy in policies {
-        let input = router_core::read::policy(policy);
-        let bad = |error| format!("RoutePolicy {}/{}: {error}", input.namespace, input.name);
-        input.check().map_err(bad)?;
-        inputs.push(input);
-    }
-    // Which replicas there are has no part in this: a pool is asked in its turn, and answers if it can.
-    let table = Table::build(inputs, Vec::new(), Vec::new(), &Table::default(), Moment(0));
-    let mut fields = scan(asked.body).map_err(|error| format!("the request is not well-formed: {error}"))?;
-    let model = fields.model.take().ok_or("the request names no model")?.name.into_owned();
+pub(crate) fn explain(mut objects: Objects, asked: &Asked<'_>) -> Outcome<Explanation> {
+    let table = objects.table();
+    let mut fields = scan(asked.body).map_err(|error| format!("the request cannot be read: {error}"))?;
+    let model = fields.model.take().ok_or("the request has no field model, or it is no text")?.name.into_owned();
     let Some(at) = table.policy_for(&model) else {
-        let models: Vec<&str> = table.models().into_iter().map(|(model, _)| model).collect();
-        return Err(format!("no policy lists the model {model:?}; listed are {}", models.join(", ")).into());
+        return Err(unknown(&model, &table, &objects.notes).into());
     };
     let policy = &table.policies()[at];
     let outline = Outline::of(&fields);
@@ -123,45 +144,212 @@ pub(crate) fn explain(policies: &[RoutePolicy], asked: &Asked<'_>) -> Outcome<Ex
         read: rules::Read::default(),
     };
     let expected = Expected { policy, work };
-    let session = fields.session.as_deref().or(fields.user.as_deref());
-    let session = session.map(|session| router_core::session_key(session.as_bytes()));
-    let decision = policy.rules.decide(&request, &Circumstances { session, luck: 0, costs: &expected });
-    let order = decision.as_ref().map_or_else(|| (0..policy.targets.len()).collect(), |d| d.order.to_vec());
-    let until = decision.as_ref().map_or(usize::MAX, |decision| decision.rule);
-    let judged = |(at, rule): (usize, &router_core::RuleInput)| Judged {
-        name: rule.name.clone(),
-        when: rule.when.clone(),
-        holds: policy.rules.holds(at, &request),
+    let by_header = policy.session_header.as_ref().and_then(|name| asked.headers.get(name));
+    let by_body = fields.session.as_deref().or(fields.user.as_deref()).map(str::as_bytes);
+    let session = by_header.map(HeaderValue::as_bytes).or(by_body).map(router_core::session_key);
+    let named = named(policy, asked.headers)?;
+    let decision = match named {
+        Some(_) => None,
+        None => policy.rules.decide(&request, &Circumstances { session, luck: 0, costs: &expected }),
     };
+    let rule = decision.as_ref().map(|decision| decision.rule);
+    let order = match (named, &decision) {
+        (Some(place), _) => vec![place],
+        (None, Some(decision)) => decision.order.to_vec(),
+        (None, None) => (0..policy.targets.len()).collect(),
+    };
+    let until = if named.is_some() { None } else { Some(rule.unwrap_or(usize::MAX)) };
+    let judged = |(at, rule): (usize, &router_core::RuleInput)| {
+        let asked = until.is_some_and(|until| at <= until);
+        let holds = if asked { policy.rules.holds(at, &request) } else { None };
+        Judged { name: rule.name.clone(), when: rule.when.clone(), asked, holds }
+    };
+    let (access, admitted) = access(policy, asked.caller);
+    let because = because(policy, named.is_some(), rule, session.is_some());
+    let able = Able { asked, model: &model, table: &table, replicas_known: objects.slices.is_some() };
+    let targets = able.targets(policy, &order, work);
+    let missing = |at: &usize| !order.contains(at);
+    let why = match (named, rule.and_then(|rule| policy.rules.name(rule))) {
+        (Some(_), _) => "the request names another target".to_owned(),
+        (None, Some(rule)) => format!("the rule {rule} does not name it"),
+        (None, None) => String::new(),
+    };
+    let others = (0..policy.targets.len()).filter(missing).map(|at| Other {
+        name: policy.targets[at].name.to_string(),
+        what: what(policy, at),
+        why: why.clone(),
+    });
     // Whether a rule asked is known before the complexity is told here, which asks too.
     let asks = request.complexity_if_judged().is_some();
     let classifier = policy.classifier.as_ref().filter(|_| asks).map(|classifier| classifier.name.to_string());
     let mirror = decision.as_ref().and_then(|decision| policy.rules.mirror(decision.rule));
-    let copies = |(at, percent): (usize, u8)| Copies { to: asking(policy, at, work), percent };
+    let copies = |(at, percent): (usize, u8)| Copies { to: able.target(policy, at, work), percent };
     Ok(Explanation {
         classifier,
         mirror: mirror.map(copies),
         policy: format!("{}/{}", policy.namespace, policy.name),
-        rules: policy.rules.source().iter().enumerate().take_while(|(at, _)| *at <= until).map(judged).collect(),
-        rule: decision.and_then(|decision| policy.rules.name(decision.rule).map(str::to_owned)),
+        surface: asked.surface.clone(),
+        access,
+        admitted,
+        rules: policy.rules.source().iter().enumerate().map(judged).collect(),
+        rule: rule.and_then(|rule| policy.rules.name(rule)).map(str::to_owned),
+        because,
         complexity: request.complexity().to_string(),
         prompt_tokens: work.prompt,
         answer_tokens: work.output,
-        targets: order.into_iter().map(|at| asking(policy, at, work)).collect(),
+        target: targets.iter().find(|target| admitted && target.unable.is_none()).map(|target| target.name.clone()),
+        targets,
+        others: others.collect(),
         prices_of: ledger::prices::date(),
+        notes: objects.notes,
         model,
     })
 }
 
-fn asking(policy: &Policy, at: usize, work: Work) -> Asking {
-    let target = &policy.targets[at];
-    let what = match &target.to {
+/// Who may call, and whether this caller may. What proves a caller is not looked at.
+fn access(policy: &Policy, caller: &str) -> (String, bool) {
+    let (access, namespace) = (&policy.access, &policy.namespace);
+    if access.anonymous {
+        return ("everybody may call".to_owned(), true);
+    }
+    if access.allow.is_empty() {
+        return (format!("whoever proves to be a caller of the namespace {namespace}"), true);
+    }
+    let covers = |pattern: &String| {
+        // A ServiceAccount has a short name and a whole one.
+        let whole = match pattern.strip_prefix("sa:") {
+            Some(name) if name.contains(':') => format!("system:serviceaccount:{name}"),
+            Some(name) => format!("system:serviceaccount:{namespace}:{name}"),
+            None => pattern.clone(),
+        };
+        caller == pattern || whole.strip_suffix('*').map_or(whole == caller, |start| caller.starts_with(start))
+    };
+    let admitted = caller.is_empty() || access.allow.iter().any(covers);
+    let not = if admitted { String::new() } else { format!("; {caller} is not let in") };
+    (format!("only {}{not}", access.allow.join(", ")), admitted)
+}
+
+fn unknown(model: &str, table: &Table, notes: &[String]) -> String {
+    let models: Vec<&str> = table.models().into_iter().map(|(model, _)| model).collect();
+    let patterns = table.patterns().map(|(start, _)| format!("{start}*"));
+    let all: Vec<String> = models.into_iter().map(str::to_owned).chain(patterns).collect();
+    let listed =
+        if all.is_empty() { "no model is listed at all".to_owned() } else { format!("listed are {}", all.join(", ")) };
+    let notes: String = notes.iter().map(|note| format!("\n  {note}")).collect();
+    format!("model {model:?} is listed by no policy; {listed}{notes}")
+}
+
+/// The place of the target that the request names.
+fn named(policy: &Policy, headers: &HeaderMap) -> Outcome<Option<usize>> {
+    let Some(name) = headers.get(TARGET) else { return Ok(None) };
+    if !policy.allows_target_header {
+        return Err(format!(
+            "--header {TARGET}: the policy has no allowTargetHeader: true, so that a router answers 400"
+        )
+        .into());
+    }
+    let place = policy.targets.iter().position(|target| target.name.as_bytes() == name.as_bytes());
+    let names: Vec<&str> = policy.targets.iter().map(|target| &*target.name).collect();
+    let none = || format!("--header {TARGET}: the policy has no such target; it has {}", names.join(", "));
+    Ok(Some(place.ok_or_else(none)?))
+}
+
+fn because(policy: &Policy, named: bool, rule: Option<usize>, session: bool) -> String {
+    let how = rule.and_then(|rule| policy.rules.source().get(rule)).map(|rule| &rule.how);
+    match how {
+        _ if named => "the request names its target".to_owned(),
+        None if policy.rules.is_empty() => "the policy has no rules: the targets are asked in their order".to_owned(),
+        None => "no rule holds: the targets are asked in their order".to_owned(),
+        Some(HowInput::Ordered(_)) => "in the order that the rule has".to_owned(),
+        Some(HowInput::Cheapest(_)) => "the rule asks the one first that is expected to cost least".to_owned(),
+        Some(HowInput::Weighted(shares)) => {
+            let shares: Vec<String> = shares.iter().map(|(name, weight)| format!("{name} {weight}")).collect();
+            let by = if session {
+                "the request's session decides"
+            } else {
+                "one of many draws; without a session each request is drawn anew"
+            };
+            format!("by shares, {}: {by}", shares.join(", "))
+        }
+    }
+}
+
+fn what(policy: &Policy, at: usize) -> String {
+    match &policy.targets[at].to {
         To::Pool { namespace, name, .. } => format!("pool {namespace}/{name}"),
         To::Remote(remote) => {
             let model = remote.input.model.as_deref().unwrap_or("the model asked for");
             format!("{model} at {}", remote.input.authority)
         }
-    };
-    let dollars = target.price.expected(work).map(|cost| cost.to_string());
-    Asking { name: target.name.to_string(), what, dollars }
+    }
+}
+
+/// What decides whether a target can answer.
+struct Able<'a> {
+    asked: &'a Asked<'a>,
+    model: &'a str,
+    table: &'a Table,
+    replicas_known: bool,
+}
+
+impl Able<'_> {
+    fn targets(&self, policy: &Policy, order: &[usize], work: Work) -> Vec<Asking> {
+        let mut ended = false;
+        let mut asking = |at: usize| {
+            let target = &policy.targets[at];
+            let cold = self.cold(&target.to);
+            let unable = if ended {
+                Some("not reached: fallbackOn does not list Cold".to_owned())
+            } else {
+                cold.clone().or_else(|| self.unfit(&target.to))
+            };
+            ended |= cold.is_some() && !policy.resilience.falls_back_on(Reason::Cold);
+            let dollars = target.price.expected(work).map(|cost| cost.to_string());
+            Asking { name: target.name.to_string(), what: what(policy, at), dollars, unable }
+        };
+        order.iter().map(|at| asking(*at)).collect()
+    }
+
+    /// A target that is asked by itself.
+    fn target(&self, policy: &Policy, at: usize, work: Work) -> Asking {
+        let target = &policy.targets[at];
+        let unable = self.cold(&target.to).or_else(|| self.unfit(&target.to));
+        let dollars = target.price.expected(work).map(|cost| cost.to_string());
+        Asking { name: target.name.to_string(), what: what(policy, at), dollars, unable }
+    }
+
+    /// Why a pool does not answer.
+    fn cold(&self, to: &To) -> Option<String> {
+        let To::Pool { at, .. } = to else { return None };
+        if !self.replicas_known {
+            return None;
+        }
+        let Some(at) = at else {
+            return Some("there is no such pool, or it does not admit the policy's namespace".to_owned());
+        };
+        let pool = &self.table.pools()[*at];
+        match (pool.ready.len(), pool.not_ready) {
+            (0, 0) => Some("it has no replica".to_owned()),
+            (0, starting) => Some(format!("none of its {starting} replicas is ready")),
+            _ => None,
+        }
+    }
+
+    /// Why a provider cannot do what is asked.
+    fn unfit(&self, to: &To) -> Option<String> {
+        let To::Remote(remote) = to else { return None };
+        let surface = &self.asked.surface;
+        match remote.input.fit(surface::operation(surface)?) {
+            Fit::Same | Fit::Invoked => None,
+            Fit::Unfit => Some(format!("it cannot answer {surface}")),
+            Fit::Translated(to) => {
+                let model = remote.input.model.as_deref().unwrap_or(self.model);
+                let compatible = remote.input.api == router_core::Api::OpenAiCompatible;
+                let target = translate::Target { model, max_tokens: 1, compatible };
+                let from = surface::shape(surface)?;
+                let why = translate::request(from, to, self.asked.body, &target).err()?;
+                Some(format!("it cannot take this request: {why}"))
+            }
+        }
+    }
 }

@@ -12,21 +12,20 @@ pub(crate) fn of(explanation: &Explanation) -> String {
 }
 
 fn write(text: &mut String, e: &Explanation) -> std::fmt::Result {
-    writeln!(text, "model       {}", e.model)?;
+    writeln!(text, "model       {} at {}", e.model, e.surface)?;
     writeln!(text, "policy      {}", e.policy)?;
+    writeln!(text, "access      {}", e.access)?;
     for rule in &e.rules {
-        let holds = match rule.holds {
-            Some(true) => "holds",
-            Some(false) => "does not hold",
-            None => "cannot be said to hold",
+        let verdict = match (rule.asked, rule.holds) {
+            (false, _) => "is not asked",
+            (true, Some(true)) => "holds",
+            (true, Some(false)) => "does not hold",
+            (true, None) => "cannot be said to hold",
         };
         let when = rule.when.as_deref().map_or_else(|| "for every request".to_owned(), |when| format!("when {when}"));
-        writeln!(text, "rule        {} {holds}: {when}", rule.name)?;
+        writeln!(text, "rule        {} {verdict}: {when}", rule.name)?;
     }
-    if e.rule.is_none() {
-        let why = if e.rules.is_empty() { "the policy has no rules" } else { "no rule holds" };
-        writeln!(text, "rule        none: {why}, so the targets are asked in their order")?;
-    }
+    writeln!(text, "because     {}", e.because)?;
     writeln!(text, "complexity  {}", e.complexity)?;
     if let Some(classifier) = &e.classifier {
         writeln!(
@@ -45,11 +44,24 @@ fn write(text: &mut String, e: &Explanation) -> std::fmt::Result {
             Some(dollars) => format!("about ${dollars}"),
             None => "price unknown".to_owned(),
         };
-        writeln!(text, "target {:<4} {}: {}, {cost}", turn + 1, target.name, target.what)?;
+        write!(text, "target {:<4} {}: {}, {cost}", turn + 1, target.name, target.what)?;
+        match &target.unable {
+            Some(why) => writeln!(text, "; passed over: {why}")?,
+            None => writeln!(text)?,
+        }
     }
     if let Some(mirror) = &e.mirror {
         let to = &mirror.to;
         writeln!(text, "mirror      {}: {}, a copy of {} in a hundred requests", to.name, to.what, mirror.percent)?;
     }
-    writeln!(text, "prices      of {}", e.prices_of)
+    for other in &e.others {
+        writeln!(text, "not asked   {}: {}; {}", other.name, other.what, other.why)?;
+    }
+    match &e.target {
+        Some(target) => writeln!(text, "sent to     {target}")?,
+        None if !e.admitted => writeln!(text, "sent to     nobody: the caller is not let in")?,
+        None => writeln!(text, "sent to     nobody: no target can answer")?,
+    }
+    writeln!(text, "prices      of {}", e.prices_of)?;
+    e.notes.iter().try_for_each(|note| writeln!(text, "note        {note}"))
 }

@@ -25,6 +25,8 @@ pub struct Course {
     next: usize,
     /// A pool was passed over, or ended the course, because none of its replicas is ready.
     cold: bool,
+    /// Places of the pools that were passed over since somebody asked.
+    passed_over: Vec<usize>,
 }
 
 impl Course {
@@ -35,7 +37,7 @@ impl Course {
     /// When no policy knows the model.
     pub fn of(table: &Table, model: &str) -> Result<Self, Refusal> {
         let policy = table.policy_for(model).ok_or_else(|| Refusal::unknown_model(model))?;
-        Ok(Self { policy, order: None, next: 0, cold: false })
+        Ok(Self { policy, order: None, next: 0, cold: false, passed_over: Vec::new() })
     }
 
     /// Place of the policy in [`Table::policies`].
@@ -71,6 +73,7 @@ impl Course {
                         return Some(Choice { policy: self.policy, target: place, pool: Some(pool) });
                     }
                     self.cold = true;
+                    self.passed_over.push(place);
                     if !policy.resilience.falls_back_on(Reason::Cold) {
                         self.next = usize::MAX;
                     }
@@ -78,6 +81,11 @@ impl Course {
             }
         }
         None
+    }
+
+    /// The places of the targets that were passed over because they are pools without a ready replica; each is told once.
+    pub fn passed_over(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.passed_over)
     }
 
     /// Whether another target may be asked after the last one that was given.
@@ -169,6 +177,8 @@ mod tests {
             while let Some(choice) = course.next(&table) {
                 places.push((choice.target, course.goes_on(&table)));
             }
+            assert_eq!(course.passed_over().is_empty(), ready);
+            assert!(course.passed_over().is_empty(), "each is told once");
             (places, course.cold())
         };
         assert_eq!(places(true, true), (vec![(0, true), (1, true), (2, false)], false));

@@ -61,21 +61,27 @@ impl Price {
         prices::find(Provider::Bedrock, region, name).map_or(Self::Unknown, Self::Listed)
     }
 
-    /// What these tokens cost, if anybody knows.
+    /// Whether the provider charges by how soon it answers, so that it matters what an answer says of that.
     #[must_use]
-    pub fn cost(&self, tokens: &Tokens) -> Option<Money> {
+    pub fn has_tiers(&self) -> bool {
+        matches!(self, Self::Listed(model) if model.tiers.iter().flatten().count() > 1)
+    }
+
+    /// What these tokens cost at this tier, if anybody knows.
+    #[must_use]
+    pub fn cost(&self, tier: Tier, tokens: &Tokens) -> Option<Money> {
         match self {
             Self::Unknown => None,
             Self::Nothing => Some(Money::ZERO),
             Self::Set(rates) => Some(rates.cost(tokens)),
-            Self::Listed(model) => model.cost(Tier::Standard, tokens),
+            Self::Listed(model) => model.cost(tier, tokens),
         }
     }
 
     /// What this work is expected to cost.
     #[must_use]
     pub fn expected(&self, work: Work) -> Option<Money> {
-        self.cost(&Tokens { input: work.prompt, output: work.output, ..Tokens::default() })
+        self.cost(Tier::Standard, &Tokens { input: work.prompt, output: work.output, ..Tokens::default() })
     }
 }
 
@@ -107,7 +113,7 @@ mod tests {
                 aws: Some(Aws { region: "eu-central-1".to_owned(), signs: true }),
                 ..remote(host, Some("s"))
             };
-            let cost = Price::at(&input).cost(&Tokens { input: 1, ..Tokens::default() });
+            let cost = Price::at(&input).cost(Tier::Standard, &Tokens { input: 1, ..Tokens::default() });
             assert_eq!(cost.map(Money::as_nanos), want, "{host} {model}");
         }
     }

@@ -1,4 +1,6 @@
-//! From a RoutePolicy to the plain input of the routing table.
+//! From a RoutePolicy and what it names to the plain inputs of the routing table.
+
+mod replicas;
 
 use std::time::Duration;
 
@@ -7,6 +9,8 @@ use api::{
     RouteRule, RuleTargets, ServiceRef, Weighted,
 };
 use ledger::prices::{Rate, Rates};
+
+pub use replicas::{pool, slice};
 
 use crate::{
     Access, Api, Aws, ClassifierInput, HowInput, MirrorInput, Oidc, PolicyInput, Reason, RemoteInput, Resilience,

@@ -16,7 +16,7 @@ use crate::traces::Collector;
 
 /// Passes OpenAI-shaped requests to the replicas of InferencePools, as RoutePolicies say.
 ///
-/// The cluster is the one of KUBECONFIG, or the one that the router runs in. Each option can also be set by the
+/// The cluster is the one of KUBECONFIG, or the one that the router runs in; with --config there is none. Each option can also be set by the
 /// environment variable that its help names.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "router", version)]
@@ -31,7 +31,15 @@ pub struct Args {
     /// In a pod: kubectl port-forward POD 9091.
     #[arg(long, env = "QUARTERMASTER_DEBUG_LISTEN", default_value = "127.0.0.1:9091")]
     pub debug_listen: SocketAddr,
-    /// Follow the objects of this namespace only. Default: all namespaces.
+    /// Serve without a cluster, from the objects in the files of this folder: *.yaml, *.yml, *.json. They are read again when
+    /// they change. docs/standalone.md tells more.
+    #[arg(long, env = "QUARTERMASTER_CONFIG", value_name = "FOLDER", conflicts_with = "cache_dir")]
+    pub config: Option<PathBuf>,
+    /// Only say whether the folder of --config can be used, with every mistake in it.
+    #[arg(long, requires = "config")]
+    pub check: bool,
+    /// Follow the objects of this namespace only. Default: all namespaces. With --config it is also the namespace of objects
+    /// that name none; without it, that is default.
     #[arg(long, env = "QUARTERMASTER_NAMESPACE")]
     pub namespace: Option<String>,
     /// Folder in which the routing table is kept for a start while the API server is away. Default: it is not kept.
@@ -166,13 +174,19 @@ impl Args {
         Some(TlsFiles { certificate, key })
     }
 
+    /// Which addresses policies may have requests sent to.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        Reach::new(self.allow_targets.clone())
+    }
+
     /// How providers and services are reached.
     ///
     /// # Errors
     ///
     /// When the file of authorities cannot be used.
     pub fn outbound(&self) -> Result<Outbound, OutboundError> {
-        let reach = Reach::new(self.allow_targets.clone());
+        let reach = self.reach();
         match &self.provider_ca_file {
             Some(file) => Outbound::read(reach, file),
             None => Outbound::new(reach, Vec::new()),

@@ -70,6 +70,7 @@ fn config(live: &Shared) -> Vec<u8> {
     };
     page(&json!({
         "synced": live.synced,
+        "mistakes": &*live.mistakes,
         "models": models,
         "patterns": patterns,
         "policies": (0..table.policies().len()).map(policy).collect::<Vec<_>>(),
@@ -155,6 +156,7 @@ mod tests {
         let read = |page: Vec<u8>| serde_json::from_slice::<Value>(&page).unwrap();
         let want = json!({
             "synced": true,
+            "mistakes": [],
             "models": [{"model": "m", "policy": "ml/route"}],
             "patterns": [{"model": "x-*", "policy": "ml/route"}],
             "policies": [{"policy": "ml/route", "targets": [

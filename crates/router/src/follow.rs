@@ -7,6 +7,7 @@
 
 mod cache;
 mod callers;
+mod folder;
 mod read;
 mod secrets;
 mod world;
@@ -30,6 +31,8 @@ use router_core::{Keys, SecretKey, Source};
 use telemetry::admin::Readiness;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+
+pub use self::folder::{BadFolder, Folder, follow_folder};
 
 use self::cache::{Cache, Found};
 use self::world::{Kept, World};
@@ -157,6 +160,7 @@ pub async fn follow(client: Client, how: &Follow, live: &Shared, metrics: &Metri
         issuers,
         volumes: &how.volumes,
         world,
+        mistakes: Arc::default(),
         said: false,
         failed: None,
     };
@@ -188,6 +192,8 @@ struct Follower<'a> {
     issuers: watch::Receiver<Arc<Issuers>>,
     volumes: &'a Volumes,
     world: World,
+    /// What is wrong with the configuration, where it is read from files; in a cluster the objects' conditions tell.
+    mistakes: Arc<[String]>,
     /// Readiness was told. Once: a router that drains has taken it back for good.
     said: bool,
     /// When a watch failed last.
@@ -264,7 +270,7 @@ impl Follower<'_> {
         let callers = Arc::clone(&self.callers.borrow_and_update());
         let issuers = Arc::clone(&self.issuers.borrow_and_update());
         let live = Live::new(table, self.metrics).with(&secrets).with_callers(callers).with_issuers(issuers);
-        self.live.store(Arc::new(live.counting(self.volumes)));
+        self.live.store(Arc::new(live.counting(self.volumes).with_mistakes(&self.mistakes)));
         self.metrics.table_changes.inc();
         self.metrics.table_changed.set(seconds_since_1970() as f64);
         self.metrics.table_from_cache.set(i64::from(standing_in));

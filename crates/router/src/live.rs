@@ -23,6 +23,8 @@ pub struct Live {
     pub callers: Arc<Keys>,
     /// The keys of the issuers whose tokens policies take.
     pub issuers: Arc<Issuers>,
+    /// What is wrong with the configuration, where it is read from files.
+    pub(crate) mistakes: Arc<[String]>,
     /// Whether the cluster's configuration was read at all. Until then nothing can be said about any model.
     pub synced: bool,
     /// Handles for each target of each policy, by their places in the table.
@@ -44,6 +46,7 @@ impl Live {
             table: Table::default(),
             callers: Arc::default(),
             issuers: Arc::default(),
+            mistakes: Arc::default(),
             synced: false,
             routes: Vec::new(),
             keys: Vec::new(),
@@ -59,8 +62,9 @@ impl Live {
             .iter()
             .map(|policy| policy.targets.iter().map(|target| metrics.route(policy, target)).collect())
             .collect();
-        let (callers, issuers, keys, volumes) = (Arc::default(), Arc::default(), Vec::new(), Vec::new());
-        let live = Self { table, callers, issuers, synced: true, routes, keys, volumes };
+        let (callers, issuers, mistakes, keys, volumes) =
+            (Arc::default(), Arc::default(), Arc::default(), Vec::new(), Vec::new());
+        let live = Self { table, callers, issuers, mistakes, synced: true, routes, keys, volumes };
         live.with(&Secrets::default()).counting(&Volumes::default())
     }
 
@@ -89,6 +93,11 @@ impl Live {
     #[must_use]
     pub fn with_issuers(self, issuers: Arc<Issuers>) -> Self {
         Self { issuers, ..self }
+    }
+
+    /// The same view, of a configuration with these mistakes.
+    pub(crate) fn with_mistakes(self, mistakes: &Arc<[String]>) -> Self {
+        Self { mistakes: Arc::clone(mistakes), ..self }
     }
 
     /// The key of a target; `None` where it needs none.

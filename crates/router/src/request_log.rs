@@ -56,12 +56,13 @@ impl RequestLog {
         lines.extend_from_slice(&second);
         put(&mut lines, format_args!(".{:06}Z", now.subsec_micros()));
         let start: &[u8] = if json {
-            b"\",\"level\":\"INFO\",\"message\":\"request\",\"target\":\"router::request\""
+            // Other lines name a part of the program as their `target`; here that is where the request went.
+            b"\",\"level\":\"INFO\",\"message\":\"request\""
         } else {
             b"  INFO router::request: request"
         };
         lines.extend_from_slice(start);
-        say(&mut Line { lines: &mut lines, json });
+        say(&mut Line { lines: &mut lines, json, first: false });
         lines.extend_from_slice(if json { b"}\n" } else { b"\n" });
         if lines.len() >= ENOUGH {
             write_out(&mut lines);
@@ -101,9 +102,38 @@ impl Drop for RequestLog {
 pub(crate) struct Line<'a> {
     lines: &'a mut Vec<u8>,
     json: bool,
+    /// The next field is the first of an object.
+    first: bool,
 }
 
 impl Line<'_> {
+    /// A field that is a list of objects, whose fields `say` gives; left out when the list is empty.
+    pub(crate) fn list<T>(
+        &mut self,
+        key: &'static str,
+        items: impl Iterator<Item = T>,
+        mut say: impl FnMut(&mut Self, T),
+    ) {
+        let mut any = false;
+        for item in items {
+            if any {
+                self.lines.push(b',');
+            } else {
+                self.key(key);
+                self.lines.push(b'[');
+                any = true;
+            }
+            self.lines.push(b'{');
+            self.first = true;
+            say(self, item);
+            self.first = false;
+            self.lines.push(b'}');
+        }
+        if any {
+            self.lines.push(b']');
+        }
+    }
+
     /// A field of text.
     pub(crate) fn text(&mut self, key: &'static str, value: Option<&str>) {
         let Some(value) = value else { return };
@@ -140,7 +170,14 @@ impl Line<'_> {
     }
 
     fn key(&mut self, key: &'static str) {
-        self.lines.extend_from_slice(if self.json { b",\"" } else { b" " });
+        let first = std::mem::take(&mut self.first);
+        let start = match (self.json, first) {
+            (true, false) => ",\"",
+            (true, true) => "\"",
+            (false, false) => " ",
+            (false, true) => "",
+        };
+        self.lines.extend_from_slice(start.as_bytes());
         self.lines.extend_from_slice(key.as_bytes());
         self.lines.extend_from_slice(if self.json { b"\":" } else { b"=" });
     }
@@ -171,12 +208,13 @@ mod tests {
             (
                 LineFormat::Json,
                 "{\"timestamp\":\"2026-11-21T12:23:41.000042Z\",\"level\":\"INFO\",\"message\":\"request\",\
-                 \"target\":\"router::request\",\"model\":\"a\\\"b\",\"status\":200,\"total_ms\":1234.005,\"stream\":true}\n",
+                 \"model\":\"a\\\"b\",\"status\":200,\"total_ms\":1234.005,\"stream\":true,\
+                 \"tries\":[{\"at\":\"a\",\"n\":1},{\"at\":\"b\",\"n\":2}]}\n",
             ),
             (
                 LineFormat::Text,
                 "2026-11-21T12:23:41.000042Z  INFO router::request: request model=\"a\\\"b\" status=200 \
-                 total_ms=1234.005 stream=true\n",
+                 total_ms=1234.005 stream=true tries=[{at=\"a\" n=1},{at=\"b\" n=2}]\n",
             ),
         ];
         for (format, want) in cases {
@@ -188,6 +226,11 @@ mod tests {
                     line.number("status", Some(200u16));
                     line.millis("total_ms", Some(Duration::from_micros(1_234_005)));
                     line.flag("stream", true);
+                    line.list("none", std::iter::empty::<()>(), |_, ()| {});
+                    line.list("tries", [("a", 1i64), ("b", 2)].into_iter(), |line, (at, n)| {
+                        line.text("at", Some(at));
+                        line.number("n", Some(n));
+                    });
                 });
             }
             let lines = std::mem::take(&mut *log.lines.borrow_mut());

@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
 use crate::debug;
-use crate::follow::{ClientError, Follow, client, follow};
+use crate::follow::{BadFolder, ClientError, Folder, Follow, client, follow, follow_folder};
 use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::outbound::OutboundError;
+use crate::outbound::{Outbound, OutboundError};
 use crate::peers::{Exchange, PAGE};
 use crate::reviews::Reviews;
 use crate::tls::{Tls, TlsError};
@@ -54,6 +54,9 @@ pub enum Error {
     /// The API server cannot be reached even in principle.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The folder of objects cannot be used.
+    #[error(transparent)]
+    Folder(#[from] BadFolder),
     /// An address could not be bound, or a thread not be made.
     #[error("{what}: {source}")]
     Io {
@@ -70,6 +73,11 @@ pub enum Error {
 ///
 /// When it cannot start; nothing that happens later ends it.
 pub fn run(args: Args) -> Result<(), Error> {
+    if let Some(path) = args.config.as_deref().filter(|_| args.check) {
+        let verdict = Folder::open(path, args.namespace.as_deref(), &args.reach())?.check(&Metrics::new()?)?;
+        eprintln!("{verdict}");
+        return Ok(());
+    }
     log::init(args.log_format, &args.log_level)?;
     // Only the first provider counts; that another was installed first would be as good.
     let _ = ring::default_provider().install_default();
@@ -112,8 +120,11 @@ async fn serve(args: Args) -> Result<(), Error> {
         settings.traces = Some(traces);
         tokio::spawn(export)
     });
-    let client = client().await?;
-    if !args.token_audience.is_empty() {
+    let source = match &args.config {
+        Some(path) => Source::Folder(Box::new(Folder::open(path, args.namespace.as_deref(), &args.reach())?)),
+        None => Source::Cluster(client().await?),
+    };
+    if let (Source::Cluster(client), false) = (&source, args.token_audience.is_empty()) {
         let (reviews, questions) = Reviews::new(&args.token_audience);
         settings.reviews = Some(reviews.clone());
         tokio::spawn(reviews.answer(client.clone(), questions));
@@ -125,16 +136,14 @@ async fn serve(args: Args) -> Result<(), Error> {
     drop(settings);
     tracing::info!(listen = %workers.address(), admin = %args.admin_listen, workers = count, "serving");
 
-    let how = Follow {
-        namespace: args.namespace.clone(),
-        cache_dir: args.cache_dir.clone(),
-        cache_max_age: args.cache_max_age,
-        outbound,
-        patience: PATIENCE,
-        read_keys_every: READ_KEYS_EVERY,
-        volumes,
+    let following = async {
+        match source {
+            Source::Folder(folder) => follow_folder(*folder, outbound, &volumes, &live, &metrics, &ready).await,
+            Source::Cluster(client) => {
+                follow(client, &how(&args, outbound, volumes.clone()), &live, &metrics, &ready).await
+            }
+        }
     };
-    let following = follow(client, &how, &live, &metrics, &ready);
     tokio::select! {
         () = following => {}
         () = drain(&args, workers, &stop, &ready) => {}
@@ -148,6 +157,24 @@ async fn serve(args: Args) -> Result<(), Error> {
     // Whoever still reads an admin page does not hold the process up.
     let _ = tokio::time::timeout(ADMIN_GRACE, async { (pages.await, debug_pages.await) }).await;
     Ok(())
+}
+
+/// Where the objects come from.
+enum Source {
+    Cluster(kube::Client),
+    Folder(Box<Folder>),
+}
+
+fn how(args: &Args, outbound: Outbound, volumes: Volumes) -> Follow {
+    Follow {
+        namespace: args.namespace.clone(),
+        cache_dir: args.cache_dir.clone(),
+        cache_max_age: args.cache_max_age,
+        outbound,
+        patience: PATIENCE,
+        read_keys_every: READ_KEYS_EVERY,
+        volumes,
+    }
 }
 
 /// Waits to be told to stop, and then for everyone to leave: those who send here first, then their requests.

@@ -149,7 +149,7 @@ pub(crate) struct Trace {
 struct Attempt {
     id: u64,
     started: Instant,
-    endpoint: String,
+    attributes: Vec<(&'static str, SpanValue)>,
 }
 
 impl Trace {
@@ -164,11 +164,20 @@ impl Trace {
         })
     }
 
-    /// An attempt begins, at this endpoint. One before it has failed.
-    pub(crate) fn attempt(&mut self, endpoint: &str) {
-        self.end_attempt(Some("another replica was tried".to_owned()));
-        let started = Instant::now();
-        self.attempt = Some(Attempt { id: rand::random::<u64>() | 1, started, endpoint: endpoint.to_owned() });
+    /// An attempt begins, at this endpoint of this target.
+    pub(crate) fn attempt(&mut self, endpoint: &str, target: Option<&str>) {
+        let text = |name, text: &str| (name, SpanValue::Text(text.to_owned()));
+        let mut attributes = vec![text("server.address", endpoint)];
+        attributes.extend(target.map(|target| text("quartermaster.target", target)));
+        self.attempt = Some(Attempt { id: rand::random::<u64>() | 1, started: Instant::now(), attributes });
+    }
+
+    /// The attempt under way, if there is one, has failed for this reason.
+    pub(crate) fn attempt_failed(&mut self, reason: &'static str, status: Option<u16>) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.attributes.push(("error.type", SpanValue::Text(reason.to_owned())));
+        }
+        self.end_attempt(Some(reason.to_owned()), status);
     }
 
     /// What the engine of this attempt is told.
@@ -177,9 +186,15 @@ impl Trace {
         TraceParent { trace: self.trace, span, sampled: true }.to_string()
     }
 
-    /// The request has ended.
-    pub(crate) fn end(mut self, started: Instant, failed: Option<&str>, attributes: Vec<(&'static str, SpanValue)>) {
-        self.end_attempt(failed.map(str::to_owned));
+    /// The request has ended, after an answer with this status if there was one.
+    pub(crate) fn end(
+        mut self,
+        started: Instant,
+        failed: Option<&str>,
+        status: Option<u16>,
+        attributes: Vec<(&'static str, SpanValue)>,
+    ) {
+        self.end_attempt(failed.map(str::to_owned), status);
         let (start, end) = since_1970(started);
         let failed = failed.map(str::to_owned);
         let (trace, id, parent) = (self.trace, self.id, self.parent);
@@ -187,10 +202,11 @@ impl Trace {
         self.traces.leave(Span { trace, id, parent, name, kind, start, end, failed, attributes });
     }
 
-    fn end_attempt(&mut self, failed: Option<String>) {
+    fn end_attempt(&mut self, failed: Option<String>, status: Option<u16>) {
         let Some(attempt) = self.attempt.take() else { return };
         let (start, end) = since_1970(attempt.started);
-        let attributes = vec![("server.address", SpanValue::Text(attempt.endpoint))];
+        let mut attributes = attempt.attributes;
+        attributes.extend(status.map(|status| ("http.response.status_code", SpanValue::Number(status.into()))));
         let (trace, id, parent) = (self.trace, attempt.id, Some(self.id));
         let (name, kind) = ("attempt", SpanKind::Client);
         self.traces.leave(Span { trace, id, parent, name, kind, start, end, failed, attributes });

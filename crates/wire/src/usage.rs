@@ -1,6 +1,6 @@
 //! The count of tokens, read out of an answer on its way through.
 //!
-//! Engines tell it in an object `usage` somewhere in their JSON. A quote within a JSON text is always escaped, so the
+//! Engines and providers tell it in an object `usage` somewhere in their JSON. A quote within a JSON text is always escaped, so the
 //! word in its quotes, followed by a colon and a brace, can only be a key, and a search for it needs no parser.
 
 use std::sync::LazyLock;
@@ -11,6 +11,9 @@ use crate::translate::converse_tokens;
 
 /// Longest object that is read. vLLM's longest has some 400 bytes, and more with many tool turns.
 const MOST: usize = 4 * 1024;
+/// Most bytes that the key of a tier and its value have together, with some space between them.
+const MOST_TIER: usize = 48;
+static TIER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"service_tier\""));
 static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
 
 /// Tokens of a request and of its answer.
@@ -26,8 +29,85 @@ pub struct Usage {
     pub written: Option<u64>,
     /// Those of them that stay there for an hour: `ephemeral_1h_input_tokens`.
     pub written_1h: Option<u64>,
+    /// Tokens written that were thoughts, counted within `completion`: `reasoning_tokens`.
+    pub reasoning: Option<u64>,
+    /// At which tier the provider says that it answered, where it says so within the usage.
+    pub tier: Option<ServiceTier>,
     /// `cached` and `written` are counted beside `prompt`, as Anthropic has it, and not within it.
     pub beside: bool,
+}
+
+/// How soon a provider answers, which it charges by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceTier {
+    /// As usual.
+    Standard,
+    /// Sooner.
+    Priority,
+    /// Later.
+    Flex,
+    /// Within a day.
+    Batch,
+}
+
+impl ServiceTier {
+    /// The tier that an answer names; `None` for `auto`, which says nothing yet, and for names of others.
+    fn named(name: &[u8]) -> Option<Self> {
+        match name {
+            b"default" | b"standard" | b"scale" => Some(Self::Standard),
+            b"priority" => Some(Self::Priority),
+            b"flex" => Some(Self::Flex),
+            b"batch" => Some(Self::Batch),
+            _ => None,
+        }
+    }
+}
+
+/// Finds the tier that an answer of OpenAI's shapes names beside its usage, which comes in pieces; the last one counts. As with
+/// the usage, a quote within a text is escaped, so that the word in its quotes can only be a key.
+#[derive(Debug, Default)]
+pub struct TierReader {
+    tier: Option<ServiceTier>,
+    /// The end of what came, as the key and its value may be cut.
+    carried: Vec<u8>,
+}
+
+impl TierReader {
+    /// Looks at the next piece. Costs a search for one short word.
+    pub fn look(&mut self, piece: &[u8]) {
+        if !self.carried.is_empty() {
+            let near = piece.len().min(MOST_TIER);
+            self.carried.extend_from_slice(&piece[..near]);
+            self.tier = last_tier(&self.carried).or(self.tier);
+        }
+        self.tier = last_tier(piece).or(self.tier);
+        if piece.len() < MOST_TIER {
+            if self.carried.is_empty() {
+                self.carried.extend_from_slice(piece);
+            }
+            let over = self.carried.len().saturating_sub(MOST_TIER);
+            self.carried.drain(..over);
+        } else {
+            self.carried.clear();
+            self.carried.extend_from_slice(&piece[piece.len() - MOST_TIER..]);
+        }
+    }
+
+    /// What was found so far.
+    #[must_use]
+    pub fn tier(&self) -> Option<ServiceTier> {
+        self.tier
+    }
+}
+
+fn last_tier(bytes: &[u8]) -> Option<ServiceTier> {
+    TIER.find_iter(bytes).filter_map(|at| tier_after(&bytes[at + TIER.needle().len()..])).last()
+}
+
+/// The tier that stands as a text behind a key.
+fn tier_after(bytes: &[u8]) -> Option<ServiceTier> {
+    let value = bytes.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
+    ServiceTier::named(&value[..memchr::memchr(b'"', value)?])
 }
 
 impl Usage {
@@ -36,6 +116,13 @@ impl Usage {
     pub fn all(&self) -> u64 {
         let beside = if self.beside { self.cached.unwrap_or(0).saturating_add(self.written.unwrap_or(0)) } else { 0 };
         [self.prompt.unwrap_or(0), beside, self.completion.unwrap_or(0)].into_iter().fold(0, u64::saturating_add)
+    }
+
+    /// All tokens read, those that a cache had a part in included.
+    #[must_use]
+    pub fn read(&self) -> Option<u64> {
+        let beside = if self.beside { self.cached.unwrap_or(0) + self.written.unwrap_or(0) } else { 0 };
+        self.prompt.map(|prompt| prompt.saturating_add(beside))
     }
 
     /// Tokens read that a cache had no part in.
@@ -117,6 +204,8 @@ impl UsageReader {
                     cached: Some(tokens.cache_read),
                     written: Some(tokens.cache_write),
                     written_1h: Some(tokens.cache_write_hour),
+                    reasoning: None,
+                    tier: self.usage.tier,
                     beside: true,
                 };
             }
@@ -126,12 +215,14 @@ impl UsageReader {
         keep(&mut self.usage.prompt, first(object, &["prompt_tokens", "input_tokens"]));
         keep(&mut self.usage.completion, first(object, &["completion_tokens", "output_tokens"]));
         keep(&mut self.usage.cached, first(object, &["cached_tokens"]));
+        keep(&mut self.usage.reasoning, first(object, &["reasoning_tokens"]));
         // Only one shape has these, so others pay one search for all of them.
         if memchr::memmem::find(object, b"\"cache_").is_some() {
             let read = first(object, &["cache_read_input_tokens"]);
             keep(&mut self.usage.cached, read);
             keep(&mut self.usage.written, first(object, &["cache_creation_input_tokens"]));
             keep(&mut self.usage.written_1h, first(object, &["ephemeral_1h_input_tokens"]));
+            self.usage.tier = last_tier(object).or(self.usage.tier);
             self.usage.beside |= read.is_some() || self.usage.written.is_some();
         }
     }
@@ -240,6 +331,46 @@ mod tests {
         for (text, want) in cases {
             assert_eq!(of(text), want, "{text}");
         }
+    }
+
+    #[test]
+    fn thoughts_and_tiers_are_told() {
+        let reasoning = of(
+            r#"{"usage":{"prompt_tokens":1,"completion_tokens":9,"completion_tokens_details":{"reasoning_tokens":4}}}"#,
+        );
+        assert_eq!((reasoning.reasoning, reasoning.tier), (Some(4), None));
+        let text =
+            r#"{"usage":{"input_tokens":1,"cache_read_input_tokens":0,"output_tokens":2,"service_tier":"TIER"}}"#;
+        for (name, tier) in [
+            ("standard", Some(ServiceTier::Standard)),
+            ("priority", Some(ServiceTier::Priority)),
+            ("batch", Some(ServiceTier::Batch)),
+            ("other", None),
+        ] {
+            assert_eq!(of(&text.replace("TIER", name)).tier, tier, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_tier_beside_the_usage_is_found_however_the_answer_is_cut() {
+        let text = "data: {\"type\":\"response.created\",\"response\":{\"service_tier\":\"auto\"}}\n\n\
+            data: {\"delta\":\"say \\\"service_tier\\\":\\\"batch\\\"\"}\n\n\
+            data: {\"response\":{\"service_tier\" : \"flex\",\"usage\":{\"input_tokens\":1}}}\n\n";
+        for size in 1..text.len() {
+            let mut reader = TierReader::default();
+            text.as_bytes().chunks(size).for_each(|piece| reader.look(piece));
+            assert_eq!(reader.tier(), Some(ServiceTier::Flex), "pieces of {size}");
+        }
+        let mut reader = TierReader::default();
+        reader.look(br#"{"service_tier":"default"}"#);
+        assert_eq!(reader.tier(), Some(ServiceTier::Standard));
+    }
+
+    #[test]
+    fn all_that_was_read_is_counted_once() {
+        let within = usage(46, 8, 3);
+        let beside = Usage { beside: true, written: Some(5), ..within };
+        assert_eq!((within.read(), beside.read(), Usage::default().read()), (Some(46), Some(54), None));
     }
 
     #[test]

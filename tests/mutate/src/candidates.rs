@@ -3,9 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use schema::{Kind, Node};
 use serde_json::{Map, Value, json};
-
-use crate::schema::{Kind, Node};
 
 /// A value to try, and why.
 pub(crate) struct Candidate {

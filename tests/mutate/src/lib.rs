@@ -8,14 +8,9 @@
 mod candidates;
 mod mutation;
 mod pairs;
-mod path;
-mod rules;
-mod schema;
 mod walk;
 
 pub use mutation::{Change, Mutation, mutations};
 pub use pairs::pairs;
-pub use path::{Path, Step};
-pub use rules::{Fault, Rules};
-pub use schema::{Kind, Node};
+pub use schema::{Fault, Kind, Node, Path, Rules, Step};
 pub use walk::{Luck, walk};

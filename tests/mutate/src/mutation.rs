@@ -2,11 +2,10 @@
 
 use std::fmt;
 
+use schema::{Kind, Node, Path, Step};
 use serde_json::{Map, Value, json};
 
 use crate::candidates::{self, Candidate};
-use crate::path::{Path, Step};
-use crate::schema::{Kind, Node};
 
 /// What is done to one place of an object.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use schema::{Kind, Node, Path, Step};
+
 use crate::mutation::Mutation;
-use crate::path::{Path, Step};
-use crate::schema::{Kind, Node};
 
 /// Values tried of each place. Which they are turns with the pair, so that all of a place's values have their turn.
 const VALUES: usize = 2;

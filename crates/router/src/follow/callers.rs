@@ -69,7 +69,7 @@ async fn read(client: &Client, namespace: &str) -> Result<Vec<(String, KeptKey)>
 }
 
 /// The keys that a Secret holds: an entry for each caller, with a line for each key.
-fn keys(namespace: &str, secret: &Secret) -> Vec<(String, KeptKey)> {
+pub(super) fn keys(namespace: &str, secret: &Secret) -> Vec<(String, KeptKey)> {
     let mut all = Vec::new();
     for (caller, value) in secret.data.iter().flatten() {
         let text = String::from_utf8_lossy(&value.0);

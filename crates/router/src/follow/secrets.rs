@@ -74,7 +74,7 @@ async fn read(client: &Client, wanted: &BTreeSet<SecretKey>, before: &Secrets) -
     new
 }
 
-fn held(secret: &Secret, key: &SecretKey, old: Option<&Held>) -> Result<Held, KeyFault> {
+pub(super) fn held(secret: &Secret, key: &SecretKey, old: Option<&Held>) -> Result<Held, KeyFault> {
     let bytes = secret.data.as_ref().and_then(|data| data.get(&key.key)).ok_or(KeyFault::NoKey)?;
     let key = Key::new(&bytes.0)?;
     let named = secret.annotations().get(HOSTS_ANNOTATION).map(String::as_str).unwrap_or_default();

@@ -4,9 +4,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http::header;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName, header};
 use percent_encoding::percent_decode_str;
 use router_core::Refusal;
 use rules::Outline;
@@ -14,6 +13,9 @@ use wire::multipart;
 use wire::openai::{Splice, scan, splice};
 
 use crate::surface::{Form, Surface};
+
+/// Header by which an application says which part of it asks.
+const FEATURE: HeaderName = HeaderName::from_static("x-quartermaster-feature");
 
 /// A request that was read and understood.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub(crate) struct Ask {
     pub(crate) wants: Wants,
     /// Whom the caller asks for.
     pub(crate) user: Option<String>,
+    /// The part of the application that asks, as the body says.
+    feature: Option<String>,
     /// What rules may ask of the body.
     pub(crate) outline: Outline,
     /// What makes the engine tell the count of tokens, when the client has not asked for it.
@@ -97,6 +101,7 @@ impl Ask {
             n: None,
             wants,
             user: None,
+            feature: None,
             outline,
             usage: None,
             body,
@@ -109,6 +114,7 @@ impl Ask {
         let stream = fields.stream.unwrap_or(false);
         let usage = if stream && count_tokens { fields.ask_for_usage() } else { None };
         let user = fields.user.take().map(Cow::into_owned);
+        let feature = fields.feature.take().map(Cow::into_owned);
         let wants = Wants {
             most_tokens: fields.most_tokens(),
             prompt_bytes: fields.prompt_bytes,
@@ -126,6 +132,7 @@ impl Ask {
             n,
             wants,
             user,
+            feature,
             outline,
             usage,
             body,
@@ -151,6 +158,7 @@ impl Ask {
             n,
             wants,
             user,
+            feature: None,
             outline,
             usage,
             body,
@@ -170,6 +178,12 @@ impl Ask {
         splices.sort_by_key(|splice| splice.span.start);
         let (changed, rest) = splice(&self.body, &splices);
         Sent { changed, rest }
+    }
+
+    /// The part of the application that asks: by the header, else by the body's `metadata.feature`.
+    pub(crate) fn feature(&self) -> Option<&str> {
+        let by_header = self.parts.headers.get(FEATURE).and_then(|value| value.to_str().ok());
+        by_header.or(self.feature.as_deref()).filter(|feature| !feature.is_empty())
     }
 
     /// Whether the stream's count of tokens was asked for by the router alone.

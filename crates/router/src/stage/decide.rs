@@ -133,11 +133,21 @@ fn named(policy: &Policy, name: &HeaderValue) -> Result<usize, Refusal> {
     })
 }
 
-/// What the requests of one session share, by the policy's header, else by their body.
+/// What the requests of one session share, by the policy's header, else by their body: the session, else the user.
 fn session(policy: &Policy, ask: &Ask) -> Option<u64> {
-    let by_header = policy.session_header.as_ref().and_then(|header| ask.parts.headers.get(header));
-    let name = by_header.map(HeaderValue::as_bytes).or_else(|| ask.wants.session.as_deref().map(str::as_bytes))?;
+    let of_body = || ask.wants.session.as_deref().map(str::as_bytes);
+    let name = in_header(policy, ask).or_else(of_body)?;
     (!name.is_empty()).then(|| session_key(name))
+}
+
+/// The name of the session that a request belongs to, if it says one.
+pub(super) fn session_name<'a>(policy: &Policy, ask: &'a Ask) -> Option<&'a [u8]> {
+    let of_body = || ask.wants.session.as_deref().filter(|name| ask.user.as_deref() != Some(name)).map(str::as_bytes);
+    in_header(policy, ask).or_else(of_body).filter(|name| !name.is_empty())
+}
+
+fn in_header<'a>(policy: &Policy, ask: &'a Ask) -> Option<&'a [u8]> {
+    ask.parts.headers.get(policy.session_header.as_ref()?).map(HeaderValue::as_bytes)
 }
 
 /// The hour of the day, so many seconds after 1970 began.

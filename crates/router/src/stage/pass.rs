@@ -29,6 +29,7 @@ pub(crate) async fn pass(
     let table = &live.table;
     let mut course = Course::of(table, &ask.model)?;
     let policy = &table.policies()[course.policy()];
+    record.belongs_to(policy, ask);
     let limits = Limits::of(&worker.settings, &policy.resilience, ask.stream);
     if let Some(target) = decide(worker, live, surface, ask, &mut course, record).await? {
         mirror::begin(worker, live, surface, ask, (course.policy(), target), record);
@@ -36,6 +37,7 @@ pub(crate) async fn pass(
     worker.retries.borrow_mut().offered(clock::now());
     let mut failed: Option<(Choice, Result<Reply, Refusal>)> = None;
     while let Some(choice) = course.next(table) {
+        record.passed_over(course.passed_over());
         record.chosen(live, choice);
         let last = !course.goes_on(table);
         let outcome = match policy.targets[choice.target].remote() {
@@ -51,7 +53,7 @@ pub(crate) async fn pass(
             }
         };
         let Some(reason) = failure(&outcome) else { return outcome };
-        record.failed(reason, outcome.as_ref().err());
+        record.failed(reason, &outcome);
         // That a target cannot do what another could, had that not failed, is of less use to the client than why it failed.
         if failed.is_none() || reason != Reason::Unfit {
             failed = Some((choice, outcome));
@@ -66,7 +68,10 @@ pub(crate) async fn pass(
             record.chosen(live, choice);
             outcome
         }
-        _ => Err(course.no_replica(table, &ask.model)),
+        _ => {
+            record.passed_over(course.passed_over());
+            Err(course.no_replica(table, &ask.model))
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use super::ask::{Ask, Sent};
 use super::framed::Framed;
 use super::limits::Limits;
 use super::outgoing::{passes, request_head};
-use super::send::{Passage, Reply, judge, refusal};
+use super::send::{Passage, Reply, judge, refusal, why};
 use super::settle::Record;
 use super::translated::Back;
 use crate::clock;
@@ -101,9 +101,10 @@ pub(crate) async fn send(worker: &Worker, asked: &Asked<'_>, record: &mut Record
             && pause.is_some_and(|pause| Instant::now() + pause < asked.limits.until)
             && may_retry(worker, asked.policy);
         let (Some(pause), true) = (pause, again) else { return tried.outcome };
+        let (reason, status) = why(&tried.outcome);
         drop(tried);
         tries += 1;
-        record.retried();
+        record.retried(reason, status);
         tokio::time::sleep(pause).await;
     }
 }

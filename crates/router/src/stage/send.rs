@@ -86,7 +86,11 @@ pub(crate) async fn send(
             judge(worker, record, &mut attempt, verdict);
         }
         if tried.len() < tries && tried.len() + 1 < pool.ready.len() && may_retry(worker, policy, &outcome) {
-            record.retried();
+            let (reason, status) = match &outcome {
+                Err(refusal) => (refusal.code(), None),
+                Ok(answer) => (failed(answer.opening).map_or("", Reason::name), Some(answer.head.status.as_u16())),
+            };
+            record.retried(reason, status);
             tried.push(Arc::clone(attempt.endpoint()));
             (want.now, want.luck) = (clock::now(), rand::random());
             continue;
@@ -100,6 +104,14 @@ pub(crate) async fn send(
             attempt.answers();
         }
         return Ok(Reply { head, conn, attempt, limits: *limits, passage: Passage::Engine, failed: failed(opening) });
+    }
+}
+
+/// Why an attempt gave no answer that the client could have, and the status that it had.
+pub(super) fn why(outcome: &Result<Reply, Refusal>) -> (&'static str, Option<u16>) {
+    match outcome {
+        Ok(reply) => (reply.failed.map_or("", Reason::name), Some(reply.head.status.as_u16())),
+        Err(refusal) => (refusal.code(), None),
     }
 }
 

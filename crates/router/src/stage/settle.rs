@@ -1,6 +1,8 @@
 //! Last step: what became of a request, counted and logged exactly once, however it ended.
 
+mod attempts;
 mod copy;
+mod tell;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,26 +10,26 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use ledger::Money;
-use ledger::prices::Tokens;
-use router_core::{Caller, Choice, EjectionRules, Endpoint, Reason, Refusal, Upstream};
+use ledger::prices::{Tier, Tokens};
+use router_core::{Api, Caller, Choice, EjectionRules, Endpoint, Policy, Reason, Refusal, Target, Upstream};
 use wire::Dialect;
-use wire::trace::SpanValue;
-use wire::usage::UsageReader;
+use wire::usage::{ServiceTier, TierReader, UsageReader};
 
+use self::attempts::Attempts;
 use super::ask::Ask;
-use super::decide::Decided;
+use super::decide::{Decided, session_name};
+use super::send::{Reply, why};
 use crate::live::Live;
 use crate::load::Admitted;
 use crate::metrics::RouteHandles;
-use crate::request_log::Line;
 use crate::surface::Surface;
 use crate::traces::Trace;
 use crate::worker::Worker;
 
 /// Status in the log of a request whose client left before any answer. Nobody ever receives it.
 const CLIENT_LEFT: u16 = 499;
-/// Most characters of a model's name in the log. Whoever sends requests chooses it.
-const MOST_MODEL: usize = 128;
+/// Most characters of a name in the log that whoever sends requests chooses: of a model, a user, a session.
+const MOST_NAME: usize = 128;
 /// Header of the id that a request is known by on both sides.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 /// Longest id that is taken over from a client.
@@ -47,19 +49,23 @@ pub(crate) struct Record {
     status: Option<StatusCode>,
     outcome: Outcome,
     route: Option<(Arc<Live>, Choice)>,
-    endpoint: Option<Arc<Endpoint>>,
     model: String,
     /// Who calls, by the name of a key.
     caller: Option<String>,
+    /// Whom the caller asks for, what the request continues, and which part of the application asks, as the request says.
+    user: Option<String>,
+    session: Option<String>,
+    feature: Option<String>,
     stream: bool,
     max_tokens: Option<u32>,
     n: Option<u32>,
     prompt_bytes: usize,
     hides_usage: bool,
     usage: UsageReader,
+    /// Looks for the tier where the target's price depends on it and the usage does not tell.
+    tier: Option<TierReader>,
     retries: u32,
-    /// Targets that failed, each with why.
-    failures: Vec<(usize, &'static str)>,
+    attempts: Attempts,
     /// What the policy's rules said, or the client.
     decided: Option<Box<Decided>>,
     trace: Option<Box<Trace>>,
@@ -94,17 +100,20 @@ impl Record {
             status: None,
             outcome: Outcome::Left,
             route: None,
-            endpoint: None,
             model: String::new(),
             caller: None,
+            user: None,
+            session: None,
+            feature: None,
             stream: false,
             max_tokens: None,
             n: None,
             prompt_bytes: 0,
             hides_usage: false,
             usage: UsageReader::default(),
+            tier: None,
             retries: 0,
-            failures: Vec::new(),
+            attempts: Attempts::default(),
             decided: None,
             trace: worker.settings.traces.as_ref().and_then(|traces| Trace::begin(traces, headers)),
             first_token: None,
@@ -124,7 +133,9 @@ impl Record {
     }
 
     pub(crate) fn understood(&mut self, ask: &Ask) {
-        self.model = ask.model.chars().take(MOST_MODEL).collect();
+        self.model = shortened(&ask.model);
+        self.user = ask.user.as_deref().map(shortened);
+        self.feature = ask.feature().map(shortened);
         (self.stream, self.max_tokens, self.n) = (ask.stream, ask.max_tokens, ask.n);
         (self.hides_usage, self.prompt_bytes) = (ask.hides_usage(), ask.wants.prompt_bytes);
     }
@@ -133,21 +144,40 @@ impl Record {
         self.caller = caller.into_name();
     }
 
+    /// The policy that answers for the request's model.
+    pub(crate) fn belongs_to(&mut self, policy: &Policy, ask: &Ask) {
+        self.session = session_name(policy, ask).map(|name| shortened(&String::from_utf8_lossy(name)));
+    }
+
     pub(crate) fn chosen(&mut self, live: &Arc<Live>, choice: Choice) {
+        let target = &live.table.policies()[choice.policy].targets[choice.target];
+        let tells_beside = target.remote().is_some_and(|remote| remote.input.api == Api::OpenAi);
+        self.tier = (tells_beside && target.price.has_tiers()).then(TierReader::default);
         self.route = Some((Arc::clone(live), choice));
     }
 
     pub(crate) fn sent_to(&mut self, endpoint: &Arc<Endpoint>) {
-        self.endpoint = Some(Arc::clone(endpoint));
-        if let Some(trace) = &mut self.trace {
-            trace.attempt(&endpoint.authority);
+        self.attempts.begin(endpoint);
+        if let Some(mut trace) = self.trace.take() {
+            trace.attempt(&endpoint.authority, self.target().map(|target| &*target.name));
+            self.trace = Some(trace);
         }
     }
 
-    pub(crate) fn retried(&mut self) {
+    /// The attempt under way has failed for this reason, and another one is made at the same target.
+    pub(crate) fn retried(&mut self, reason: &'static str, status: Option<u16>) {
         self.retries += 1;
+        self.attempt_failed(reason, status);
         if let Some(route) = self.handles() {
             route.retries.inc();
+        }
+    }
+
+    fn attempt_failed(&mut self, reason: &'static str, status: Option<u16>) {
+        let Some((_, choice)) = &self.route else { return };
+        self.attempts.fail(choice.target, reason, status);
+        if let Some(trace) = &mut self.trace {
+            trace.attempt_failed(reason, status);
         }
     }
 
@@ -164,13 +194,23 @@ impl Record {
     /// Tells the client what was decided, if anything was.
     pub(crate) fn tell_decision(&self, headers: &mut HeaderMap) {
         if let Some(decided) = &self.decided {
-            decided.tell(self.target(), headers);
+            decided.tell(self.target().map(|target| &*target.name), headers);
+        }
+    }
+
+    /// At which tier the target says that it answered.
+    fn tier(&self) -> Tier {
+        let told = self.usage.usage().tier.or_else(|| self.tier.as_ref()?.tier());
+        match told {
+            None | Some(ServiceTier::Standard) => Tier::Standard,
+            Some(ServiceTier::Priority) => Tier::Priority,
+            Some(ServiceTier::Flex) => Tier::Flex,
+            Some(ServiceTier::Batch) => Tier::Batch,
         }
     }
 
     /// What the request cost by what was counted; `None` where nobody knows the price, or nothing was counted.
     fn cost(&self) -> Option<Money> {
-        let (live, choice) = self.route.as_ref()?;
         let usage = self.usage.usage();
         let output = usage.completion?;
         let (written, written_1h) = (usage.written.unwrap_or(0), usage.written_1h.unwrap_or(0));
@@ -181,13 +221,20 @@ impl Record {
             write_1h: written_1h,
             output,
         };
-        live.table.policies()[choice.policy].targets[choice.target].price.cost(&tokens)
+        self.target()?.price.cost(self.tier(), &tokens)
     }
 
     /// The chosen target did not answer, for this reason.
-    pub(crate) fn failed(&mut self, reason: Reason, refusal: Option<&Refusal>) {
-        let Some((_, choice)) = &self.route else { return };
-        self.failures.push((choice.target, refusal.map_or_else(|| reason.name(), Refusal::code)));
+    pub(crate) fn failed(&mut self, reason: Reason, outcome: &Result<Reply, Refusal>) {
+        let (why, status) = why(outcome);
+        self.attempt_failed(if why.is_empty() { reason.name() } else { why }, status);
+    }
+
+    /// The targets at these places were not asked, as none of their replicas is ready.
+    pub(crate) fn passed_over(&mut self, places: Vec<usize>) {
+        for place in places {
+            self.attempts.fail(place, Reason::Cold.name(), None);
+        }
     }
 
     /// The next target is asked, for this reason.
@@ -224,6 +271,9 @@ impl Record {
     /// Looks for the count of tokens in what came of the answer.
     pub(crate) fn look(&mut self, data: &[u8]) {
         self.usage.look(data);
+        if let Some(tier) = &mut self.tier {
+            tier.look(data);
+        }
     }
 
     /// Bytes of the answer, which came at this time, are passed on.
@@ -286,17 +336,9 @@ impl Record {
         if is_pool { Upstream::Pool(name) } else { Upstream::Target(name) }
     }
 
-    /// Targets that failed, each with why: `local=no_replica_ready gpt=RateLimited`.
-    fn failures(&self) -> Option<String> {
-        let (live, choice) = self.route.as_ref().filter(|_| !self.failures.is_empty())?;
-        let targets = &live.table.policies()[choice.policy].targets;
-        let each = self.failures.iter().map(|(target, why)| format!("{}={why}", targets[*target].name));
-        Some(each.collect::<Vec<_>>().join(" "))
-    }
-
-    fn target(&self) -> Option<&str> {
+    fn target(&self) -> Option<&Target> {
         let (live, choice) = self.route.as_ref()?;
-        Some(&live.table.policies()[choice.policy].targets[choice.target].name)
+        Some(&live.table.policies()[choice.policy].targets[choice.target])
     }
 
     fn handles(&self) -> Option<&RouteHandles> {
@@ -346,80 +388,6 @@ impl Record {
     fn ordinary(&self, status: u16) -> bool {
         matches!(self.outcome, Outcome::Answered) && status < 400
     }
-
-    fn end_trace(&mut self, status: u16) {
-        let Some(trace) = self.trace.take() else { return };
-        let text = |text: &str| SpanValue::Text(text.to_owned());
-        let usage = self.usage.usage();
-        let mut attributes = vec![
-            ("http.response.status_code", SpanValue::Number(status.into())),
-            ("quartermaster.request_id", text(self.request_id())),
-        ];
-        if let Some(surface) = self.surface {
-            attributes.push(("gen_ai.operation.name", text(surface.label())));
-        }
-        if !self.model.is_empty() {
-            attributes.push(("gen_ai.request.model", text(&self.model)));
-        }
-        if let Some(route) = self.handles() {
-            attributes
-                .extend([("quartermaster.policy", text(&route.policy)), ("quartermaster.pool", text(&route.pool))]);
-        }
-        for (name, tokens) in
-            [("gen_ai.usage.input_tokens", usage.prompt), ("gen_ai.usage.output_tokens", usage.completion)]
-        {
-            attributes.extend(tokens.and_then(|n| i64::try_from(n).ok()).map(|n| (name, SpanValue::Number(n))));
-        }
-        let failed = match &self.outcome {
-            Outcome::Answered if status < 500 => None,
-            Outcome::Answered => Some("the engine answered with an error"),
-            Outcome::Left => Some("client_left"),
-            Outcome::Refused(refusal) => Some(refusal.code()),
-        };
-        trace.end(self.started, failed, attributes);
-    }
-
-    fn write_line(&self, line: &mut Line<'_>, status: u16, total: Duration) {
-        let route = self.handles();
-        let (outcome, reason) = match &self.outcome {
-            Outcome::Left => ("client_left", None),
-            Outcome::Answered => ("answered", None),
-            Outcome::Refused(refusal) => (refusal.code(), Some(refusal.to_string())),
-        };
-        line.text("request_id", Some(self.request_id()));
-        line.text("surface", self.surface.map(Surface::label));
-        line.number("status", Some(status));
-        line.text("outcome", Some(outcome));
-        line.text("reason", reason.as_deref());
-        line.text("model", (!self.model.is_empty()).then_some(&self.model));
-        line.text("caller", self.caller.as_deref());
-        line.text("policy", route.map(|route| route.policy.as_str()));
-        line.text("target", self.target());
-        line.text("pool", route.map(|route| route.pool.as_str()).filter(|_| self.breaker().is_none()));
-        line.text("rule", self.decided.as_ref().and_then(|decided| decided.rule.as_deref()));
-        line.text("complexity", self.decided.as_ref().and_then(|decided| decided.complexity.as_deref()));
-        line.text("failed", self.failures().as_deref());
-        line.text("endpoint", self.endpoint.as_deref().map(|endpoint| &*endpoint.authority));
-        if self.mirrored {
-            line.flag("mirror", true);
-        }
-        line.flag("stream", self.stream);
-        line.number("max_tokens", self.max_tokens);
-        line.number("n", self.n);
-        line.number("prompt_bytes", i64::try_from(self.prompt_bytes).ok().filter(|bytes| *bytes > 0));
-        line.number("retries", Some(self.retries));
-        let usage = self.usage.usage();
-        for (name, tokens) in
-            [("prompt_tokens", usage.prompt), ("cached_tokens", usage.cached), ("completion_tokens", usage.completion)]
-        {
-            line.number(name, tokens.and_then(|tokens| i64::try_from(tokens).ok()));
-        }
-        line.number("cost_nanodollars", self.cost().map(Money::as_nanos));
-        line.number("bytes", i64::try_from(self.bytes).ok());
-        line.millis("first_token_ms", self.first_token.map(|first| first - self.started));
-        line.millis("token_gap_ms", self.token_gap());
-        line.millis("total_ms", Some(total));
-    }
 }
 
 impl Drop for Record {
@@ -434,6 +402,11 @@ impl Drop for Record {
         }
         self.worker.log.line(|line| self.write_line(line, status, total));
     }
+}
+
+/// As much of a client's name for something as the log has.
+fn shortened(name: &str) -> String {
+    name.chars().take(MOST_NAME).collect()
 }
 
 /// The client's id for the request, if it is one that can stand in a header and a log unharmed; else a new one.

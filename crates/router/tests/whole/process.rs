@@ -96,18 +96,28 @@ fn pool(name: &str, engine: SocketAddr) -> [Value; 2] {
 }
 
 /// A router that runs, killed when dropped.
-struct Router {
+pub(crate) struct Router {
     child: Child,
     address: SocketAddr,
     admin: SocketAddr,
-    folder: PathBuf,
+    debug: SocketAddr,
+    /// A folder of its own.
+    pub(crate) folder: PathBuf,
+    /// What it has logged.
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+/// A new folder for the process of this name.
+pub(crate) fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("router-process-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
 }
 
 impl Router {
     /// One that follows this cluster, and serves already.
     async fn start(name: &str, api: SocketAddr, more: &[&str]) -> Self {
-        let folder = std::env::temp_dir().join(format!("router-process-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+        let folder = folder(name);
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
             "clusters": [{"name": "test", "cluster": {"server": format!("http://{api}")}}],
@@ -115,54 +125,67 @@ impl Router {
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         });
         std::fs::write(folder.join("config"), config.to_string()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_router"));
+        command.env("KUBECONFIG", folder.join("config")).arg("--log-requests=false").args(more);
+        Self::run(folder, command).await
+    }
+
+    /// One that serves the model `m` already.
+    pub(crate) async fn run(folder: PathBuf, mut command: Command) -> Self {
         // Free a moment ago; the address for clients is told by the log.
-        let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_router"))
-            .env("KUBECONFIG", folder.join("config"))
-            .args([
-                "--listen=127.0.0.1:0",
-                "--debug-listen=127.0.0.1:0",
-                "--workers=1",
-                "--log-requests=false",
-                "--max-lag-milliseconds=0",
-            ])
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (admin, debug) = (free(), free());
+        let mut child = command
+            .args(["--listen=127.0.0.1:0", "--workers=1", "--max-lag-milliseconds=0"])
             .arg(format!("--admin-listen={admin}"))
-            .args(more)
+            .arg(format!("--debug-listen={debug}"))
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
+        let lines = BufReader::new(child.stderr.take().unwrap());
         let (told, serving) = tokio::sync::oneshot::channel();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&log);
         std::thread::spawn(move || {
             let mut told = Some(told);
-            for line in log.lines().map_while(Result::ok) {
+            for line in lines.lines().map_while(Result::ok) {
                 let listen = serde_json::from_str::<Value>(&line).ok();
                 let listen = listen.and_then(|line| line.get("listen")?.as_str()?.parse().ok());
+                kept.lock().unwrap().push(line);
                 if let Some((listen, told)) = listen.and_then(|listen: SocketAddr| Some((listen, told.take()?))) {
                     let _ = told.send(listen);
                 }
             }
         });
         let address = tokio::time::timeout(START, serving).await.unwrap().unwrap();
-        let router = Self { child, address, admin, folder };
+        let router = Self { child, address, admin, debug, folder, log };
         let give_up = Instant::now() + START;
-        loop {
-            let mut client = router.client().await;
-            client.send("GET /v1/models HTTP/1.1\r\nhost: router\r\n\r\n").await;
-            if client.message().await.1.contains("\"id\":\"m\"") {
-                return router;
-            }
+        // Its own page is asked: clients are not told of a model that they may not use.
+        while !router.debug("/debug/config").await["models"].to_string().contains("\"m\"") {
             assert!(Instant::now() < give_up, "it serves no model");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        router
     }
 
-    async fn client(&self) -> Wire {
+    /// All that it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// What it tells of its table.
+    pub(crate) async fn debug(&self, path: &str) -> Value {
+        let mut client = Wire::new(soon(TcpStream::connect(self.debug)).await.unwrap());
+        client.send(format!("GET {path} HTTP/1.1\r\nhost: router\r\n\r\n")).await;
+        serde_json::from_str(&client.message().await.1).unwrap()
+    }
+
+    pub(crate) async fn client(&self) -> Wire {
         Wire::new(soon(TcpStream::connect(self.address)).await.unwrap())
     }
 
     /// The figure of a metric, by how its line begins.
-    async fn figure(&self, line: &str) -> f64 {
+    pub(crate) async fn figure(&self, line: &str) -> f64 {
         let mut client = Wire::new(soon(TcpStream::connect(self.admin)).await.unwrap());
         client.send("GET /metrics HTTP/1.1\r\nhost: router\r\nconnection: close\r\n\r\n").await;
         let page = client.read_all().await;

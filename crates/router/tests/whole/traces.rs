@@ -74,10 +74,19 @@ async fn a_request_and_its_attempts_are_told_to_the_collector() {
         assert_eq!((&attempt["traceId"], &request["traceId"]), (&trace.into(), &trace.into()));
         assert_eq!(sent, format!("00-{trace}-{}-01", attempt["spanId"].as_str().unwrap()));
         let attributes = request["attributes"].to_string();
-        assert!(
-            attributes.contains(r#"{"key":"gen_ai.usage.output_tokens","value":{"intValue":"7"}}"#),
-            "{attributes}"
-        );
+        for want in [
+            r#"{"key":"gen_ai.operation.name","value":{"stringValue":"chat"}}"#,
+            r#"{"key":"gen_ai.provider.name","value":{"stringValue":"vllm"}}"#,
+            r#"{"key":"gen_ai.request.model","value":{"stringValue":"m"}}"#,
+            r#"{"key":"gen_ai.usage.input_tokens","value":{"intValue":"5"}}"#,
+            r#"{"key":"gen_ai.usage.output_tokens","value":{"intValue":"7"}}"#,
+            r#"{"key":"quartermaster.cost.nanodollars","value":{"intValue":"0"}}"#,
+            r#"{"key":"http.response.status_code","value":{"intValue":"200"}}"#,
+        ] {
+            assert!(attributes.contains(want), "{attributes}");
+        }
+        let tried = attempt["attributes"].to_string();
+        assert!(tried.contains("server.address") && tried.contains("quartermaster.target"), "{tried}");
     }
     assert!(messages.try_recv().is_err() && lost.get() == 0);
 }

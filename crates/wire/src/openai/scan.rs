@@ -68,6 +68,8 @@ pub struct Fields<'a> {
     pub best_of: Option<u32>,
     /// Whom the caller asks for: `user`, or `metadata.user_id`.
     pub user: Option<Cow<'a, str>>,
+    /// The part of the application that asks: `metadata.feature`.
+    pub feature: Option<Cow<'a, str>>,
     /// What the request continues: `prompt_cache_key`, `conversation` or `session_id`.
     pub session: Option<Cow<'a, str>>,
     /// How many messages there are, where `messages` is a list; for `input`, how many items.
@@ -318,7 +320,11 @@ impl<'a> Request<'a> {
             "n" => self.fields.n = count(reader, name, 1, MOST_ANSWERS)?,
             "best_of" => self.fields.best_of = count(reader, name, 0, MOST_ANSWERS)?,
             "user" => self.fields.user = hint(reader, 1)?,
-            "metadata" => self.metadata_user = member_hint(reader, "user_id", "metadata.user_id")?,
+            "metadata" => {
+                let [user, feature] =
+                    member_hints(reader, [("user_id", "metadata.user_id"), ("feature", "metadata.feature")])?;
+                (self.metadata_user, self.fields.feature) = (user, feature);
+            }
             "prompt_cache_key" => self.session(3, hint(reader, 1)?),
             "conversation" => self.session(2, member_hint(reader, "id", "conversation.id")?),
             "session_id" => self.session(1, hint(reader, 1)?),
@@ -459,18 +465,28 @@ fn member_hint<'a>(
     member: &str,
     name: &'static str,
 ) -> Result<Option<Cow<'a, str>>, ScanError> {
+    member_hints(reader, [(member, name)]).map(|[hint]| hint)
+}
+
+/// The texts that are these members of an object, each with its name for an error; or a text, for the first of them.
+fn member_hints<'a, const N: usize>(
+    reader: &mut Reader<'a>,
+    members: [(&str, &'static str); N],
+) -> Result<[Option<Cow<'a, str>>; N], ScanError> {
+    let (mut found, mut seen) = ([const { None }; N], [false; N]);
     if reader.peek() != Some(b'{') {
-        return hint(reader, 1);
+        let hint = hint(reader, 1)?;
+        if let Some(first) = found.first_mut() {
+            *first = hint;
+        }
+        return Ok(found);
     }
-    let (mut found, mut seen) = (None, false);
     reader.object(|reader, key, key_at| {
-        if key != member {
-            return reader.skip(2);
+        let Some(at) = members.iter().position(|(member, _)| key == *member) else { return reader.skip(2) };
+        if std::mem::replace(&mut seen[at], true) {
+            return Err(ScanError { at: key_at, problem: ScanProblem::Repeated(members[at].1) });
         }
-        if std::mem::replace(&mut seen, true) {
-            return Err(ScanError { at: key_at, problem: ScanProblem::Repeated(name) });
-        }
-        found = hint(reader, 2)?;
+        found[at] = hint(reader, 2)?;
         Ok(())
     })?;
     Ok(found)

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::attempts::Attempts;
 use super::{Outcome, Record};
 use router_core::Refusal;
 use wire::usage::UsageReader;
@@ -21,9 +22,11 @@ impl Record {
             status: None,
             outcome: Outcome::Left,
             route: None,
-            endpoint: None,
             model: self.model.clone(),
             caller: self.caller.clone(),
+            user: self.user.clone(),
+            session: self.session.clone(),
+            feature: self.feature.clone(),
             stream: self.stream,
             max_tokens: self.max_tokens,
             n: self.n,
@@ -31,7 +34,8 @@ impl Record {
             hides_usage: self.hides_usage,
             usage: UsageReader::default(),
             retries: 0,
-            failures: Vec::new(),
+            attempts: Attempts::default(),
+            tier: None,
             decided: self.decided.clone(),
             trace: None,
             first_token: None,

@@ -76,6 +76,7 @@ fn says_what_is_wrong_and_where() {
         ("{\"max_tokens\":1,\"max_tokens\":2}", 16, Repeated("max_tokens")),
         ("{\"messages\":[],\"messages\":[]}", 15, Repeated("messages")),
         ("{\"metadata\":{\"user_id\":\"a\",\"user_id\":\"b\"}}", 27, Repeated("metadata.user_id")),
+        ("{\"metadata\":{\"feature\":\"a\",\"feature\":\"b\"}}", 27, Repeated("metadata.feature")),
         (
             "{\"stream_options\":{\"include_usage\":true,\"include_usage\":null}}",
             40,
@@ -134,6 +135,8 @@ fn reads_the_hints() {
     ] {
         assert_eq!(&user(text), want, "{text}");
     }
+    let both = scan(br#"{"metadata":{"feature":"search","user_id":"a"}}"#).unwrap();
+    assert_eq!((both.user.as_deref(), both.feature.as_deref()), (Some("a"), Some("search")));
     for (text, want) in [
         (r#"{"session_id":"c","prompt_cache_key":"a","conversation":"b"}"#, &a),
         (r#"{"session_id":"c","conversation":{"id":"a"}}"#, &a),

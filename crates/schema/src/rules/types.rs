@@ -6,8 +6,8 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::Fault;
+use crate::node::{Kind, Node};
 use crate::path::Path;
-use crate::schema::{Kind, Node};
 
 /// Largest whole number that a JSON number with a point stands for without doubt: 2^53 − 1.
 const SURE: f64 = 9_007_199_254_740_991.0;
@@ -30,7 +30,7 @@ pub(super) fn unknown(node: &Node, value: &Value, path: &Path, faults: &mut Vec<
                 match fields.get(name) {
                     Some(field) => unknown(field, value, &path, faults),
                     None if path.0.len() == 1 && COMMON.contains(&name.as_str()) => {}
-                    None => fault(faults, &path, "unknown field"),
+                    None => fault(faults, &path, &format!("unknown field; there are {}", names(fields.keys()))),
                 }
             }
         }
@@ -60,7 +60,8 @@ pub(super) fn check(
         return;
     }
     if !node.enumeration.is_empty() && !node.enumeration.contains(value) {
-        fault(faults, path, "is not one of the values there are");
+        let values = names(node.enumeration.iter().filter(|value| !value.is_null()));
+        fault(faults, path, &format!("is not one of the values there are: {values}"));
     }
     match (&node.kind, value) {
         (Kind::Object { fields, required }, Value::Object(there)) => {
@@ -88,7 +89,8 @@ pub(super) fn check(
             limit(faults, path, text.chars().count(), *least, *most, "characters");
             let fits = |pattern: &String| patterns.get(pattern).is_none_or(|pattern| pattern.is_match(text));
             if !pattern.as_ref().is_none_or(fits) {
-                fault(faults, path, "does not match the pattern");
+                let pattern = pattern.as_deref().unwrap_or_default();
+                fault(faults, path, &format!("does not match the pattern {pattern}"));
             }
         }
         (Kind::Integer { least, most, narrow }, Value::Number(number)) => {
@@ -99,7 +101,7 @@ pub(super) fn check(
         }
         (Kind::NumberOrText, Value::Number(number)) if number.as_f64().and_then(whole).is_some() => {}
         (Kind::Anything { object }, value) if !object || value.is_object() => {}
-        _ => fault(faults, path, "is of the wrong type"),
+        (kind, value) => fault(faults, path, &format!("is of the wrong type: {}, not {}", word(value), kind.word())),
     }
 }
 
@@ -130,20 +132,20 @@ fn integer(
     if narrow && i32::try_from(number).is_err() {
         fault(faults, path, "does not fit into 32 bits");
     }
-    if least.is_some_and(|least| float < least) {
-        fault(faults, path, "is below the minimum");
+    if let Some(least) = least.filter(|least| float < *least) {
+        fault(faults, path, &format!("is below the minimum of {least}"));
     }
-    if most.is_some_and(|most| float > most) {
-        fault(faults, path, "is above the maximum");
+    if let Some(most) = most.filter(|most| float > *most) {
+        fault(faults, path, &format!("is above the maximum of {most}"));
     }
 }
 
 fn limit(faults: &mut Vec<Fault>, path: &Path, count: usize, least: Option<usize>, most: Option<usize>, what: &str) {
-    if least.is_some_and(|least| count < least) {
-        fault(faults, path, &format!("has too few {what}"));
+    if let Some(least) = least.filter(|least| count < *least) {
+        fault(faults, path, &format!("has too few {what}: {count}, and at least {least} are needed"));
     }
-    if most.is_some_and(|most| count > most) {
-        fault(faults, path, &format!("has too many {what}"));
+    if let Some(most) = most.filter(|most| count > *most) {
+        fault(faults, path, &format!("has too many {what}: {count}, and at most {most} may be"));
     }
 }
 
@@ -158,6 +160,22 @@ fn doubled(keys: &[String], items: &[Value], path: &Path, faults: &mut Vec<Fault
             fault(faults, &path.item(at), "is there twice");
         }
     }
+}
+
+/// What kind of value it is, for people.
+fn word(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn names(all: impl Iterator<Item = impl ToString>) -> String {
+    all.map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn fault(faults: &mut Vec<Fault>, path: &Path, message: &str) {

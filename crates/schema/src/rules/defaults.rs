@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::schema::{Kind, Node};
+use crate::node::{Kind, Node};
 
 /// Fills in defaults at every depth, those of defaults included. A `null` where none may stand is a default asked for, or, if
 /// there is none, nothing at all.

@@ -12,8 +12,8 @@ use kube_cel::{CompiledSchema, Validator, compile_schema};
 use regex::Regex;
 use serde_json::Value;
 
+use crate::node::{Kind, Node};
 use crate::path::Path;
-use crate::schema::{Kind, Node};
 
 /// Why an object is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -122,6 +122,19 @@ impl Node {
 }
 
 impl Kind {
+    /// What it is, for people.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Object { .. } | Self::Map { .. } | Self::Anything { .. } => "an object",
+            Self::List { .. } => "a list",
+            Self::Text { .. } => "a text",
+            Self::Integer { .. } => "a whole number",
+            Self::Number => "a number",
+            Self::Boolean => "true or false",
+            Self::NumberOrText => "a whole number or a text",
+        }
+    }
+
     fn read(schema: &Value) -> Self {
         let size = |name: &str| schema[name].as_u64().and_then(|size| usize::try_from(size).ok());
         if schema["x-kubernetes-int-or-string"] == true {
