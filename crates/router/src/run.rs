@@ -140,7 +140,7 @@ async fn serve(args: Args) -> Result<(), Error> {
         match source {
             Source::Folder(folder) => follow_folder(*folder, outbound, &volumes, &live, &metrics, &ready).await,
             Source::Cluster(client) => {
-                follow(client, &how(&args, outbound, volumes.clone()), &live, &metrics, &ready).await
+                follow(client, &how(&args, outbound, volumes.clone()), &live, &metrics, &ready).await;
             }
         }
     };
