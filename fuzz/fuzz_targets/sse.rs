@@ -16,7 +16,10 @@ fn is_error_indeed(text: &[u8]) {
     let Ok(serde_json::Value::Object(body)) = serde_json::from_slice(text) else { return };
     let text = String::from_utf8_lossy(text);
     let once = |word: &str| text.matches(word).count() <= 1;
-    if is_error(text.as_bytes()) && !text.contains('\\') && ["\"error\"", "\"type\"", "\"object\""].into_iter().all(once) {
+    if is_error(text.as_bytes())
+        && !text.contains('\\')
+        && ["\"error\"", "\"type\"", "\"object\""].into_iter().all(once)
+    {
         let told = body.get("error").is_some_and(|error| error.is_object() || error.is_string());
         assert!(told || body.get("type").or(body.get("object")).is_some_and(|kind| kind == "error"));
     }

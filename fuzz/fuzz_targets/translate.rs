@@ -4,8 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wire::Dialect;
 use quartermaster_fuzz::pieces;
+use wire::Dialect;
 use wire::translate::{Asked, Echo, End, Failure, Shape, Stream, Target, answer, request};
 
 const CLIENTS: [Shape; 3] = [Shape::Chat, Shape::Responses, Shape::Messages];

@@ -19,7 +19,7 @@ use crate::traces::Collector;
 /// The cluster is the one of KUBECONFIG, or the one that the router runs in; with --config there is none. Each option can also be set by the
 /// environment variable that its help names.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "router", version)]
+#[command(name = "quartermaster-router", version)]
 pub struct Args {
     /// Address that clients send to.
     #[arg(long, env = "QUARTERMASTER_LISTEN", default_value = "0.0.0.0:8080")]

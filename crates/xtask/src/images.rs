@@ -13,7 +13,7 @@ pub(crate) const REGISTRY: &str = "localhost/quartermaster";
 /// Tag of images built from a checkout.
 pub(crate) const TAG: &str = "dev";
 
-/// The images of a system that runs: the binary of the same name is all that each holds.
+/// The images of a system that runs: the program of the package of that name is all that each holds.
 pub(crate) const SYSTEM: &[&str] = &["operator", "router", "vllm-sim"];
 /// Every image: the scenarios also need somebody who sells tokens.
 pub(crate) const ALL: &[&str] = &["operator", "router", "vllm-sim", "provider-sim"];
@@ -47,11 +47,13 @@ pub(crate) fn build_in(binaries: &[&str], steps: &mut Steps) -> Outcome<Vec<Path
 }
 
 fn pack(binary: &str, archive: &PathBuf, steps: &mut Steps) -> Outcome<PathBuf> {
-    let program = places::root().join("target").join(TARGET).join("release").join(binary);
+    // It is the one program that people also start by hand, without a cluster.
+    let program = if binary == "router" { "quartermaster-router" } else { binary };
+    let built = places::root().join("target").join(TARGET).join("release").join(program);
     let mut image = Command::new(tool::path());
     image.arg("image").arg("--out").arg(archive).args(["--tag", &format!("{REGISTRY}/{binary}:{TAG}")]);
-    image.args(["--entrypoint", &format!("/{binary}"), "--user", USER, "--certs"]);
-    image.arg("--file").arg(format!("{}=/{binary}:0755", program.display()));
+    image.args(["--entrypoint", &format!("/{program}"), "--user", USER, "--certs"]);
+    image.arg("--file").arg(format!("{}=/{program}:0755", built.display()));
     steps.run(&format!("Pack the image of {binary}"), Duration::from_secs(1), &mut image)?;
     Ok(archive.clone())
 }

@@ -41,7 +41,7 @@ fn pool(name: &str, engine: SocketAddr) -> String {
 }
 
 fn command(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_router"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quartermaster-router"));
     // Nothing of a cluster is looked for.
     command.env("KUBECONFIG", "/nowhere").arg("--allow-targets=127.0.0.1").arg("--config").arg(folder);
     command

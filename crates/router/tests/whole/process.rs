@@ -125,7 +125,7 @@ impl Router {
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         });
         std::fs::write(folder.join("config"), config.to_string()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_router"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quartermaster-router"));
         command.env("KUBECONFIG", folder.join("config")).arg("--log-requests=false").args(more);
         Self::run(folder, command).await
     }
