@@ -85,7 +85,7 @@ fn every_mistake_is_told_with_its_place() {
         ),
         (
             format!("{POLICY}  rules:\n  - name: r\n    use: {{ordered: [gone]}}\n"),
-            "a.yaml:12: RoutePolicy default/chat: spec.rules[0].use",
+            "a.yaml:4: RoutePolicy default/chat: spec: spec.rules[].use.ordered names a target that spec.targets does not have",
         ),
         (
             POLICY
