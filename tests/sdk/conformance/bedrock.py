@@ -99,7 +99,7 @@ def thinks_aloud(place: Place) -> None:
 
 @check("bedrock")
 def a_marked_prompt_is_cached(place: Place) -> None:
-    system = [{"text": "the same long prompt. " * 400}, {"cachePoint": {"type": "default"}}]
+    system = [{"text": f"the same long prompt, {place.name}. " * 400}, {"cachePoint": {"type": "default"}}]
     ask = {"modelId": MODEL, "messages": messages(), "system": system}
     first, second = (client(place).converse(**ask)["usage"] for _ in range(2))
     assert first["cacheWriteInputTokens"] >= 1024 and second["cacheReadInputTokens"] == first["cacheWriteInputTokens"]

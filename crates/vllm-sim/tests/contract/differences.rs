@@ -61,9 +61,10 @@ pub(crate) const PROMPT_LOGPROBS: Difference =
     Difference { vllm: "told", simulator: "null", reason: "only scoring scripts use them, and they need a real model" };
 
 /// Families of metrics that the simulator lacks, and why.
-pub(crate) const LACKING: [(&str, &str); 2] = [
+pub(crate) const LACKING: [(&str, &str); 3] = [
     ("http_request_size_bytes", "the metrics library has no summaries; no dashboard of ours uses it"),
     ("http_response_size_bytes", "the metrics library has no summaries; no dashboard of ours uses it"),
+    ("vllm:tool_call_parser_invocations_total", "tool calls are not simulated"),
 ];
 
 /// Labels of `vllm:cache_config_info` that the simulator tells. vLLM tells all of its cache's configuration there.
