@@ -40,6 +40,8 @@ pub(crate) struct Explanation {
     pub(crate) admitted: bool,
     /// The rules in their order.
     pub(crate) rules: Vec<Judged>,
+    /// What the asked rules read that the request does not say, and what it was taken to be.
+    pub(crate) taken: Vec<String>,
     /// The rule that decided; without one, the targets are asked in the policy's order.
     pub(crate) rule: Option<String>,
     /// How the rule chooses, or why there is none.
@@ -164,6 +166,7 @@ pub(crate) fn explain(mut objects: Objects, asked: &Asked<'_>) -> Outcome<Explan
         let holds = if asked { policy.rules.holds(at, &request) } else { None };
         Judged { name: rule.name.clone(), when: rule.when.clone(), asked, holds }
     };
+    let rules: Vec<Judged> = policy.rules.source().iter().enumerate().map(judged).collect();
     let (access, admitted) = access(policy, asked.caller);
     let because = because(policy, named.is_some(), rule, session.is_some());
     let able = Able { asked, model: &model, table: &table, replicas_known: objects.slices.is_some() };
@@ -191,7 +194,8 @@ pub(crate) fn explain(mut objects: Objects, asked: &Asked<'_>) -> Outcome<Explan
         surface: asked.surface.clone(),
         access,
         admitted,
-        rules: policy.rules.source().iter().enumerate().map(judged).collect(),
+        taken: taken(&rules, asked),
+        rules,
         rule: rule.and_then(|rule| policy.rules.name(rule)).map(str::to_owned),
         because,
         complexity: request.complexity().to_string(),
@@ -204,6 +208,22 @@ pub(crate) fn explain(mut objects: Objects, asked: &Asked<'_>) -> Outcome<Explan
         notes: objects.notes,
         model,
     })
+}
+
+/// What the rules that were asked read of what is given by options, with its value: a default may not be what a router sees.
+fn taken(rules: &[Judged], asked: &Asked<'_>) -> Vec<String> {
+    let read = |field: &str| {
+        let reads = |when: &String| when.contains(field);
+        rules.iter().any(|rule| rule.asked && rule.when.as_ref().is_some_and(reads))
+    };
+    let fields = [
+        ("request.caller", format!("{:?}", asked.caller)),
+        ("request.region", format!("{:?}", asked.region)),
+        ("request.hour", asked.hour.to_string()),
+        ("request.requestsToday", asked.today.requests.to_string()),
+        ("request.tokensToday", asked.today.tokens.to_string()),
+    ];
+    fields.into_iter().filter(|(field, _)| read(field)).map(|(field, value)| format!("{field} = {value}")).collect()
 }
 
 /// Who may call, and whether this caller may. What proves a caller is not looked at.

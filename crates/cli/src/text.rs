@@ -25,6 +25,9 @@ fn write(text: &mut String, e: &Explanation) -> std::fmt::Result {
         let when = rule.when.as_deref().map_or_else(|| "for every request".to_owned(), |when| format!("when {when}"));
         writeln!(text, "rule        {} {verdict}: {when}", rule.name)?;
     }
+    if !e.taken.is_empty() {
+        writeln!(text, "taken       {}; options tell otherwise", e.taken.join(", "))?;
+    }
     writeln!(text, "because     {}", e.because)?;
     writeln!(text, "complexity  {}", e.complexity)?;
     if let Some(classifier) = &e.classifier {
