@@ -1,4 +1,4 @@
-//! The `router` binary.
+//! The `quartermaster-router` binary.
 
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("router: {error}");
+            eprintln!("quartermaster-router: {error}");
             ExitCode::FAILURE
         }
     }
