@@ -23,7 +23,7 @@ fn expect(chat: &Chat, model: &str, credential: Option<&str>, status: u16) {
     });
 }
 
-/// The models of these scenarios that a caller sees.
+/// The models of the scenario with ServiceAccounts that a caller sees. Those of others can come and go beside it.
 fn listed(chat: &Chat, credential: Option<&str>) -> Vec<String> {
     let reply = chat.get_as("/v1/models", credential).unwrap();
     let all = reply.body["data"].as_array().cloned().unwrap_or_default();
@@ -75,9 +75,9 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789
 
 #[test]
 fn a_key_opens_the_policies_of_its_namespace() {
-    let ns = Namespace::new("access-keys");
-    ns.pool("guarded", "access-keys-everybody", unscaled);
-    policy(&ns, "access-keys", ", access: {allow: [team-a]}");
+    let ns = Namespace::new("callers-keys");
+    ns.pool("guarded", "keys-everybody", unscaled);
+    policy(&ns, "keys-closed", ", access: {allow: [team-a]}");
     ns.wait_replicas("guarded", 1);
     let chat = Chat::new();
     let (right, wrong) = (format!("qm_team-a_{SECRET}"), format!("qm_team-b_{SECRET}"));
@@ -85,9 +85,9 @@ fn a_key_opens_the_policies_of_its_namespace() {
     ns.kubectl("create role keys --verb=get --resource=secrets --resource-name=quartermaster-api-keys");
     ns.kubectl(&format!("create rolebinding keys --role=keys --serviceaccount={SYSTEM}:quartermaster-router"));
     ns.kubectl(&format!("create secret generic quartermaster-api-keys --from-literal=team-a={KEPT}"));
-    expect(&chat, "access-keys", Some(&right), 200);
-    expect(&chat, "access-keys", Some(&wrong), 401);
-    expect(&chat, "access-keys", None, 401);
+    expect(&chat, "keys-closed", Some(&right), 200);
+    expect(&chat, "keys-closed", Some(&wrong), 401);
+    expect(&chat, "keys-closed", None, 401);
     ns.kubectl("delete secret quartermaster-api-keys");
-    expect(&chat, "access-keys", Some(&right), 401);
+    expect(&chat, "keys-closed", Some(&right), 401);
 }
