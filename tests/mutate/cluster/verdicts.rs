@@ -143,10 +143,14 @@ fn compare(ours: Result<Value, Vec<Fault>>, mutation: &Mutation, answer: &Answer
 
 /// Whether a refusal leads to the change: by its path, by a path around or below it, or by the name of its field.
 fn named(mutation: &Mutation, message: &str, fields: &[String]) -> Result<(), String> {
+    // A rule over all of a list speaks of `spec.rules[].use`, a rule over the whole spec of `spec.targets` besides.
+    let told = message.split(|c: char| c.is_whitespace() || ",;:".contains(c)).filter(|word| word.starts_with("spec."));
+    let told: Vec<String> = told.map(without_indices).collect();
     let found = mutation.changes.iter().any(|(path, _)| {
-        let path = path.to_string();
+        let (path, plain) = (path.to_string(), without_indices(&path.to_string()));
         let near = |field: &String| field.len() > "spec".len() && (path.starts_with(field) || field.starts_with(&path));
-        message.contains(&path) || message.contains(&without_indices(&path)) || fields.iter().any(near)
+        let meant = |told: &String| plain.starts_with(told) || told.starts_with(&plain);
+        message.contains(&path) || message.contains(&plain) || fields.iter().any(near) || told.iter().any(meant)
     });
     if found { Ok(()) } else { Err(format!("the refusal does not name the field: {message}")) }
 }

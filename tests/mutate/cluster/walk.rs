@@ -21,7 +21,10 @@ async fn a_random_life_ends_like_a_fresh_start() {
     base["metadata"] = json!({"name": POOL});
     base["spec"]["replicas"] = json!(RESTING);
     let all = mutations(rules.schema(), &base, "spec");
-    let rests = |object: &Value| is_small(&object["spec"]) && object["spec"]["replicas"] == RESTING;
+    // A create drops a null in place of a list; an apply keeps it, and it is refused.
+    let rests = |object: &Value| {
+        is_small(&object["spec"]) && object["spec"]["replicas"] == RESTING && !has_null(&object["spec"])
+    };
     let mut luck = Luck::new(42);
     let specs = walk(&base, &all, STEPS, &mut luck, |object| rests(object) && rules.judge(object).is_ok());
     assert_eq!(specs.len(), STEPS);
@@ -46,6 +49,15 @@ async fn a_random_life_ends_like_a_fresh_start() {
     yard.delete(POOL).await.unwrap();
     yard.close().await;
     assert_eq!(differing(&walked, &fresh), Vec::<String>::new());
+}
+
+fn has_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(all) => all.iter().any(has_null),
+        Value::Object(all) => all.values().any(has_null),
+        _ => false,
+    }
 }
 
 /// Somebody deletes one of the pool's objects.
