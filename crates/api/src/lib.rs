@@ -26,9 +26,9 @@ pub use inference_pool::{
     TolerationOperator, TopologySpread, WhenUnsatisfiable,
 };
 pub use route_policy::{
-    AWS_KEYS, Access, Breaker, Complexity, Destination, FallbackReason, KEYS_SECRET, Mirror, Oidc, PoolRef, Price,
-    Provider, ProviderKind, ProviderSecretRef, Retries, RoutePolicy, RoutePolicySpec, RoutePolicyStatus, RouteRule,
-    RuleTargets, ServiceRef, SessionAffinity, Target, Timeouts, Weighted,
+    AWS_KEYS, Access, Breaker, Complexity, Destination, FallbackReason, Hedge, KEYS_SECRET, Mirror, Oidc, PoolRef,
+    Price, Provider, ProviderKind, ProviderSecretRef, Retries, RoutePolicy, RoutePolicySpec, RoutePolicyStatus,
+    RouteRule, RuleTargets, ServiceRef, SessionAffinity, Target, Timeouts, Weighted,
 };
 
 /// API group of all our kinds.

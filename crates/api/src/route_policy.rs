@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use access::{Access, KEYS_SECRET, Oidc};
-pub use resilience::{Breaker, FallbackReason, Retries, Timeouts};
+pub use resilience::{Breaker, FallbackReason, Hedge, Retries, Timeouts};
 pub use rule::{Complexity, Mirror, Price, RouteRule, RuleTargets, Weighted};
 pub use target::{AWS_KEYS, Destination, PoolRef, Provider, ProviderKind, ProviderSecretRef, ServiceRef, Target};
 
@@ -98,6 +98,10 @@ pub struct RoutePolicySpec {
     /// How often a request is sent again.
     #[serde(default)]
     pub retries: Retries,
+    /// Asks the next target, too, where the first one takes long. Whoever begins an answer first gives it, and the other one is
+    /// cancelled. Both may charge for the request; the second counts in `retries.budgetPercent`. Default: one after the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hedge: Option<Hedge>,
     /// When a provider or a service that fails is left alone. The replicas of a pool are judged one by one, by the router's
     /// own rule.
     #[serde(default)]

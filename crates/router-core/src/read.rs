@@ -163,6 +163,7 @@ fn resilience(spec: &RoutePolicySpec) -> Resilience {
         FallbackReason::ServerError => Reason::ServerError,
         FallbackReason::Cold => Reason::Cold,
     };
+    let hedge = spec.hedge.as_ref().map(|hedge| u64::from(hedge.after_milliseconds.unsigned_abs()));
     let (timeouts, retries, breaker) = (&spec.timeouts, &spec.retries, &spec.breaker);
     Resilience {
         fallback_on: spec.fallback_on.iter().map(reason).collect(),
@@ -174,5 +175,6 @@ fn resilience(spec: &RoutePolicySpec) -> Resilience {
         budget_percent: u64::try_from(retries.budget_percent).unwrap_or(0),
         breaker_failures: u16::try_from(breaker.consecutive_failures).unwrap_or(1),
         ejection: length(breaker.ejection),
+        hedge_after: hedge.map(Duration::from_millis),
     }
 }

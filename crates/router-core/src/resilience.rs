@@ -62,6 +62,9 @@ pub struct Resilience {
     pub breaker_failures: u16,
     /// For how long, at first.
     pub ejection: Duration,
+    /// How long the first target has to begin its answer until the next one is asked beside it; `None`: it is not.
+    #[serde(default)]
+    pub hedge_after: Option<Duration>,
 }
 
 impl Default for Resilience {
@@ -77,6 +80,7 @@ impl Default for Resilience {
             budget_percent: 10,
             breaker_failures: 5,
             ejection: Duration::from_secs(30),
+            hedge_after: None,
         }
     }
 }

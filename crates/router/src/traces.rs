@@ -164,6 +164,12 @@ impl Trace {
         })
     }
 
+    /// For attempts of the same request that are made beside those told here. The request itself is told once, by one of the two.
+    pub(crate) fn beside(&self) -> Box<Self> {
+        let (traces, attempt) = (self.traces.clone(), None);
+        Box::new(Self { traces, trace: self.trace, id: self.id, parent: self.parent, attempt })
+    }
+
     /// An attempt begins, at this endpoint of this target.
     pub(crate) fn attempt(&mut self, endpoint: &str, target: Option<&str>) {
         let text = |name, text: &str| (name, SpanValue::Text(text.to_owned()));

@@ -13,6 +13,7 @@ use router_core::RetryBudget;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::clock;
 use crate::date::{self, Date};
 use crate::issuers::Tokens;
 use crate::lag::Lag;
@@ -80,6 +81,16 @@ impl Worker {
     /// The configuration as of now. A request asks once and keeps the answer.
     pub(crate) fn live(&self) -> Arc<Live> {
         Arc::clone(self.live.borrow_mut().load())
+    }
+
+    /// Takes a further attempt out of the budget of this many for a hundred requests, if there is room. What was refused is
+    /// counted.
+    pub(crate) fn may_retry(&self, percent: u64) -> bool {
+        let may = self.retries.borrow_mut().take(clock::now(), percent);
+        if !may {
+            self.metrics.retries_refused.inc();
+        }
+        may
     }
 
     /// Now, as the `Date` header has it.

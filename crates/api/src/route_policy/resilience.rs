@@ -93,6 +93,16 @@ impl Default for Retries {
     }
 }
 
+/// When the next target is asked beside one that takes long.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Hedge {
+    /// How long the first target has to begin its answer, in milliseconds: a stream with its first token, a plain answer with
+    /// all of it.
+    #[schemars(range(min = 10, max = 60000))]
+    pub after_milliseconds: i32,
+}
+
 /// When a provider or a service that fails is left alone.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]

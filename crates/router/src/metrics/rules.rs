@@ -10,11 +10,12 @@ use super::{Keeper, RouteHandles, kept};
 /// Upper bounds in seconds of what a classifier takes: its deadline is at most ten.
 const SECONDS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0, 10.0];
 
-/// Counters of mirrors, classifiers and the exchange of counts.
+/// Counters of mirrors, hedges, classifiers and the exchange of counts.
 #[derive(Clone, Debug)]
 pub(crate) struct RuleMetrics {
     mirrors: IntCounterVec,
     mirrored_tokens: IntCounterVec,
+    hedges: IntCounterVec,
     classifications: IntCounterVec,
     classification_seconds: HistogramVec,
     /// Other routers that told their counts when they were asked last.
@@ -29,6 +30,8 @@ impl RuleMetrics {
         let help = "Tokens of mirrored requests, which tokens_total leaves out.";
         let mirrored_tokens =
             IntCounterVec::new(Opts::new("mirrored_tokens_total", help), &["policy", "pool", "kind"])?;
+        let help = "Requests whose first target was slow, by what came of asking a second one: won, lost, failed, left, or refused by the budget of retries.";
+        let hedges = IntCounterVec::new(Opts::new("hedges_total", help), &["policy", "pool", "outcome"])?;
         let help = "Requests that a classifier was asked about, by what it said: said, or why the points decided.";
         let classifications = IntCounterVec::new(Opts::new("classifications_total", help), &["policy", "outcome"])?;
         let help = "Time that requests waited for their classifier.";
@@ -39,6 +42,7 @@ impl RuleMetrics {
         Ok(Self {
             mirrors: kept(keeper, mirrors)?,
             mirrored_tokens: kept(keeper, mirrored_tokens)?,
+            hedges: kept(keeper, hedges)?,
             classifications: kept(keeper, classifications)?,
             classification_seconds: kept(keeper, classification_seconds)?,
             peers: kept(keeper, peers)?,
@@ -57,6 +61,11 @@ impl RuleMetrics {
                 self.mirrored_tokens.with_label_values(&[route.policy.as_str(), &route.pool, kind]).inc_by(tokens);
             }
         }
+    }
+
+    /// Counts what came of asking this target beside a slow one.
+    pub(crate) fn count_hedge(&self, route: &RouteHandles, outcome: &'static str) {
+        self.hedges.with_label_values(&[route.policy.as_str(), &route.pool, outcome]).inc();
     }
 
     /// Counts a question to the classifier of a policy.

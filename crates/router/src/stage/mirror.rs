@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use router_core::{Choice, Refusal, To};
+use router_core::{Choice, To};
 use tokio::time::Instant;
 
 use super::ask::Ask;
 use super::limits::Limits;
-use super::remote;
-use super::send::{Reply, send};
 use super::settle::Record;
 use super::stream::stream;
+use super::way::{Outcome, Way};
 use crate::live::Live;
 use crate::surface::Surface;
 use crate::worker::Worker;
@@ -82,22 +81,15 @@ pub(super) fn begin(
 
 async fn to_target(
     worker: &Worker,
-    live: &Live,
+    live: &Arc<Live>,
     surface: Surface,
     ask: &Ask,
     choice: Choice,
     record: &mut Record,
-) -> Result<Reply, Refusal> {
+) -> Outcome {
     let policy = &live.table.policies()[choice.policy];
     let limits = Limits::of(&worker.settings, &policy.resilience, ask.stream);
     // What fails is counted, and not tried again.
     let limits = Limits { attempts: 0, until: limits.until.min(Instant::now() + DEADLINE), ..limits };
-    match policy.targets[choice.target].remote() {
-        None => Box::pin(send(worker, live, choice, ask, &limits, record)).await,
-        Some(target) => {
-            let key = live.key(choice);
-            let asked = remote::Asked { ask, surface, limits: &limits, policy, target, key, last: false };
-            Box::pin(remote::send(worker, &asked, record)).await
-        }
-    }
+    Box::pin(Way { worker, live, surface, ask, limits: &limits }.to(choice, false, record)).await
 }

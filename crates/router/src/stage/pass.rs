@@ -3,16 +3,16 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use router_core::{Choice, Course, Reason, Refusal};
+use router_core::{Choice, Course, Reason};
 use tokio::time::Instant;
 
 use super::ask::Ask;
 use super::decide::decide;
+use super::hedge::hedged;
 use super::limits::Limits;
 use super::mirror;
-use super::remote;
-use super::send::{Reply, send};
 use super::settle::Record;
+use super::way::{Outcome, Way, failure};
 use crate::clock;
 use crate::live::Live;
 use crate::surface::Surface;
@@ -25,7 +25,7 @@ pub(crate) async fn pass(
     surface: Surface,
     ask: &Ask,
     record: &mut Record,
-) -> Result<Reply, Refusal> {
+) -> Outcome {
     let table = &live.table;
     let mut course = Course::of(table, &ask.model)?;
     let policy = &table.policies()[course.policy()];
@@ -35,30 +35,22 @@ pub(crate) async fn pass(
         mirror::begin(worker, live, surface, ask, (course.policy(), target), record);
     }
     worker.retries.borrow_mut().offered(clock::now());
-    let mut failed: Option<(Choice, Result<Reply, Refusal>)> = None;
-    while let Some(choice) = course.next(table) {
+    let way = Way { worker, live, surface, ask, limits: &limits };
+    let mut hedge = policy.resilience.hedge_after;
+    let mut failed: Option<(Choice, Outcome)> = None;
+    while let Some(first) = course.next(table) {
         record.passed_over(course.passed_over());
-        record.chosen(live, choice);
-        let last = !course.goes_on(table);
-        let outcome = match policy.targets[choice.target].remote() {
-            None if surface.operation().is_for_engines() => send(worker, live, choice, ask, &limits, record).await,
-            None => {
-                let what = format!("answer {}, which only targets at Bedrock do", surface.label());
-                Err(Refusal::Unfit { upstream: record.upstream(), field: None, what })
-            }
-            Some(target) => {
-                let asked =
-                    remote::Asked { ask, surface, limits: &limits, policy, target, key: live.key(choice), last };
-                Box::pin(remote::send(worker, &asked, record)).await
-            }
+        record.chosen(live, first);
+        let (choice, outcome) = match hedge.take().filter(|_| course.goes_on(table)) {
+            None => (first, way.tried(first, !course.goes_on(table), record).await),
+            Some(after) => Box::pin(hedged(&way, first, after, &mut course, &mut failed, record)).await,
         };
         let Some(reason) = failure(&outcome) else { return outcome };
-        record.failed(reason, &outcome);
         // That a target cannot do what another could, had that not failed, is of less use to the client than why it failed.
         if failed.is_none() || reason != Reason::Unfit {
             failed = Some((choice, outcome));
         }
-        if last || !policy.resilience.falls_back_on(reason) || Instant::now() >= limits.until {
+        if !course.goes_on(table) || !policy.resilience.falls_back_on(reason) || Instant::now() >= limits.until {
             break;
         }
         record.fell_back(reason);
@@ -72,13 +64,5 @@ pub(crate) async fn pass(
             record.passed_over(course.passed_over());
             Err(course.no_replica(table, &ask.model))
         }
-    }
-}
-
-/// For which reason another target could be asked instead; `None` for what the client is to have.
-fn failure(outcome: &Result<Reply, Refusal>) -> Option<Reason> {
-    match outcome {
-        Ok(reply) => reply.failed,
-        Err(refusal) => refusal.reason(),
     }
 }

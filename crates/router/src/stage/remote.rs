@@ -99,7 +99,7 @@ pub(crate) async fn send(worker: &Worker, asked: &Asked<'_>, record: &mut Record
         let again = asked.last
             && tries < asked.limits.attempts
             && pause.is_some_and(|pause| Instant::now() + pause < asked.limits.until)
-            && may_retry(worker, asked.policy);
+            && worker.may_retry(asked.policy.resilience.budget_percent);
         let (Some(pause), true) = (pause, again) else { return tried.outcome };
         let (reason, status) = why(&tried.outcome);
         drop(tried);
@@ -129,14 +129,6 @@ fn pause(tried: &Tried, tries: usize, luck: f64) -> Option<Duration> {
     let most = FIRST_PAUSE.saturating_mul(1 << tries.min(8)).min(LONGEST_PAUSE);
     let pause = most.mul_f64(luck).max(tried.after.unwrap_or_default());
     (pause <= MOST_PATIENCE).then_some(pause)
-}
-
-fn may_retry(worker: &Worker, policy: &Policy) -> bool {
-    let may = worker.retries.borrow_mut().take(clock::now(), policy.resilience.budget_percent);
-    if !may {
-        worker.metrics.retries_refused.inc();
-    }
-    may
 }
 
 /// One attempt, and what it says of the target and its key.

@@ -140,14 +140,7 @@ fn failed(opening: Opening) -> Option<Reason> {
 
 /// Takes a retry out of the budget, if there is one. An attempt that reached no engine needs none: it was no load to any.
 fn may_retry(worker: &Worker, policy: &Policy, outcome: &Result<Answer, Refusal>) -> bool {
-    if matches!(outcome, Err(Refusal::Unreachable { .. })) {
-        return true;
-    }
-    let may = worker.retries.borrow_mut().take(clock::now(), policy.resilience.budget_percent);
-    if !may {
-        worker.metrics.retries_refused.inc();
-    }
-    may
+    matches!(outcome, Err(Refusal::Unreachable { .. })) || worker.may_retry(policy.resilience.budget_percent)
 }
 
 /// Passes a verdict on an attempt's endpoint, and tells if that is ejected for it.

@@ -2,8 +2,10 @@
 
 mod attempts;
 mod copy;
+mod hedge;
 mod tell;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +18,7 @@ use wire::Dialect;
 use wire::usage::{ServiceTier, TierReader, UsageReader};
 
 use self::attempts::Attempts;
+pub(crate) use self::hedge::Hedge;
 use super::ask::Ask;
 use super::decide::{Decided, session_name};
 use super::send::{Reply, why};
@@ -73,8 +76,20 @@ pub(crate) struct Record {
     first_token: Option<Instant>,
     last_token: Option<Instant>,
     bytes: u64,
-    /// It is a copy, whose answer nobody gets.
-    mirrored: bool,
+    /// What came of asking a second target beside a slow one, if that may be.
+    hedge: Option<Rc<Cell<Hedge>>>,
+    purpose: Purpose,
+}
+
+/// What a record is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// A client's request.
+    Client,
+    /// A copy, whose answer nobody gets.
+    Mirror,
+    /// The second of two ways that a client's request goes at once. The request has a record of its own.
+    Hedge,
 }
 
 #[derive(Debug)]
@@ -119,7 +134,8 @@ impl Record {
             first_token: None,
             last_token: None,
             bytes: 0,
-            mirrored: false,
+            hedge: None,
+            purpose: Purpose::Client,
         }
     }
 
@@ -346,9 +362,10 @@ impl Record {
     }
 
     fn count(&self, status: u16, seconds: f64) {
-        if self.mirrored {
+        if self.purpose == Purpose::Mirror {
             return self.count_copy(status);
         }
+        self.count_hedge();
         self.count_volume();
         let metrics = &self.worker.metrics;
         if let Outcome::Refused(refusal) = &self.outcome {
@@ -392,6 +409,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if self.purpose == Purpose::Hedge {
+            return;
+        }
         let total = self.started.elapsed();
         let status = self.status.map_or(CLIENT_LEFT, |status| status.as_u16());
         self.count(status, total.as_secs_f64());

@@ -16,6 +16,7 @@ mod desync;
 mod floods;
 mod folder;
 mod framing;
+mod hedge;
 mod http2;
 mod keys;
 mod mirror;

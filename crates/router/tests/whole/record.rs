@@ -16,7 +16,7 @@ use crate::bed::{Engine, STREAM, Wire, chunk, plain, post, soon, status};
 use crate::remote::{KEY, World, far, keys};
 
 /// The lines of requests that a router of this world writes for these: path, headers, body.
-async fn lines(world: World, asked: &[(&str, &str, String)]) {
+pub(crate) async fn lines(world: World, asked: &[(&str, &str, String)]) {
     init(LogFormat::Json, "info").unwrap();
     let metrics = Metrics::new().unwrap();
     let live = world.live(&Table::default(), &metrics, &keys(KEY)).shared();
@@ -40,7 +40,7 @@ async fn lines(world: World, asked: &[(&str, &str, String)]) {
     flush();
 }
 
-fn records(log: &str) -> Vec<Value> {
+pub(crate) fn records(log: &str) -> Vec<Value> {
     let lines = log.lines().filter(|line| line.contains("\"message\":\"request\""));
     lines.map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -50,7 +50,7 @@ fn model(api: Api, engine: &Engine, model: &str) -> RemoteInput {
 }
 
 /// Attempts without what differs from run to run.
-fn attempts(record: &Value) -> Value {
+pub(crate) fn attempts(record: &Value) -> Value {
     let mut all = record["attempts"].clone();
     for attempt in all.as_array_mut().into_iter().flatten() {
         let attempt = attempt.as_object_mut().unwrap();

@@ -60,6 +60,10 @@ impl Bed {
         client.message().await
     }
 
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.workers.address()
+    }
+
     /// The line of this metric, without the router's prefix, if it was counted.
     pub(crate) fn metric(&self, start: &str) -> Option<String> {
         let text = TextEncoder::new().encode_to_string(&self.metrics.registry.gather()).unwrap();

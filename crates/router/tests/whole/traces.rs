@@ -8,10 +8,10 @@ use tokio::sync::mpsc;
 
 use crate::bed::{ASK, Bed, Engine, header, plain, post, soon, status, until};
 
-const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+pub(crate) const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// A collector that answers every message so, and passes on what it was sent.
-async fn collector(answer: &'static str) -> (Engine, mpsc::UnboundedReceiver<(String, String)>) {
+pub(crate) async fn collector(answer: &'static str) -> (Engine, mpsc::UnboundedReceiver<(String, String)>) {
     let (told, messages) = mpsc::unbounded_channel();
     let collector = Engine::new(move |_, mut wire| {
         let told = told.clone();
@@ -24,7 +24,7 @@ async fn collector(answer: &'static str) -> (Engine, mpsc::UnboundedReceiver<(St
     (collector, messages)
 }
 
-fn traces(collector: &Engine, percent: u8, lost: &IntCounter) -> Settings {
+pub(crate) fn traces(collector: &Engine, percent: u8, lost: &IntCounter) -> Settings {
     let at = format!("http://{}", collector.address).parse().unwrap();
     let (traces, export) = Traces::to(at, percent, lost.clone());
     tokio::spawn(export);

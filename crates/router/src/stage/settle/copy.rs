@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::attempts::Attempts;
-use super::{Outcome, Record};
+use super::{Outcome, Purpose, Record};
 use router_core::Refusal;
 use wire::usage::UsageReader;
 
@@ -41,7 +41,8 @@ impl Record {
             first_token: None,
             last_token: None,
             bytes: 0,
-            mirrored: true,
+            hedge: None,
+            purpose: Purpose::Mirror,
         }
     }
 

@@ -8,7 +8,7 @@ use router_core::{Api, Target};
 use wire::trace::SpanValue;
 
 use super::attempts::Tried;
-use super::{Outcome, Record};
+use super::{Outcome, Purpose, Record};
 use crate::metrics::RouteHandles;
 use crate::request_log::Line;
 use crate::surface::Surface;
@@ -104,7 +104,8 @@ impl Record {
             line.text("reason", attempt.reason);
             line.millis("ms", attempt.took);
         });
-        if self.mirrored {
+        line.text("hedge", self.hedge_told());
+        if self.purpose == Purpose::Mirror {
             line.flag("mirror", true);
         }
         line.flag("stream", self.stream);

@@ -1,0 +1,63 @@
+//! The way of a request to a target of its policy, whatever that is.
+
+use std::sync::Arc;
+
+use router_core::{Choice, Reason, Refusal};
+
+use super::ask::Ask;
+use super::limits::Limits;
+use super::remote;
+use super::send::{Reply, send};
+use super::settle::Record;
+use crate::live::Live;
+use crate::surface::Surface;
+use crate::worker::Worker;
+
+/// What became of asking a target.
+pub(crate) type Outcome = Result<Reply, Refusal>;
+
+/// A request, and what it takes to send it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) live: &'a Arc<Live>,
+    pub(super) surface: Surface,
+    pub(super) ask: &'a Ask,
+    pub(super) limits: &'a Limits,
+}
+
+impl Way<'_> {
+    /// Asks the target that the record has as chosen; `last` where no other is left.
+    pub(super) async fn to(&self, choice: Choice, last: bool, record: &mut Record) -> Outcome {
+        let Self { worker, live, surface, ask, limits } = *self;
+        let policy = &live.table.policies()[choice.policy];
+        match policy.targets[choice.target].remote() {
+            None if surface.operation().is_for_engines() => send(worker, live, choice, ask, limits, record).await,
+            None => {
+                let what = format!("answer {}, which only targets at Bedrock do", surface.label());
+                Err(Refusal::Unfit { upstream: record.upstream(), field: None, what })
+            }
+            Some(target) => {
+                let asked = remote::Asked { ask, surface, limits, policy, target, key: live.key(choice), last };
+                Box::pin(remote::send(worker, &asked, record)).await
+            }
+        }
+    }
+
+    /// As [`Self::to`], and has the record say of a failure that it was one.
+    pub(super) async fn tried(&self, choice: Choice, last: bool, record: &mut Record) -> Outcome {
+        let outcome = self.to(choice, last, record).await;
+        if let Some(reason) = failure(&outcome) {
+            record.failed(reason, &outcome);
+        }
+        outcome
+    }
+}
+
+/// For which reason another target could be asked instead; `None` for what the client is to have.
+pub(crate) fn failure(outcome: &Outcome) -> Option<Reason> {
+    match outcome {
+        Ok(reply) => reply.failed,
+        Err(refusal) => refusal.reason(),
+    }
+}
