@@ -19,7 +19,7 @@ const ROUTER: &str = "ROUTER_TEST_ADDRESS";
 const DEADLINE: Duration = Duration::from_secs(4);
 const BEAT: Duration = Duration::from_secs(1);
 /// How long all of it may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// Clients that say nothing, that send a byte of a head or of a body every beat, and that read a byte of an answer.
 const KINDS: [(Kind, u32); 4] = [(Kind::Silent, 3200), (Kind::Head, 3200), (Kind::Body, 3200), (Kind::Reader, 400)];
 /// Most memory that they may add to a process that is router and engine in one.
