@@ -9,6 +9,7 @@ pub mod causes;
 mod children;
 mod deployment;
 mod explain;
+mod identity;
 mod pod;
 mod protect;
 mod quantity;
@@ -36,7 +37,7 @@ use crate::plan::{Blocked, Change, Child, ChildKind, Plan};
 use causes::Survey;
 use rollout::Decision;
 
-pub use children::{is_ours, name as child_name};
+pub use identity::{is_ours, name as child_name};
 pub use status::{Writing, notes, refused, retrying, stalled, writing};
 pub use validate::{Invalid, ValidPool, validate};
 

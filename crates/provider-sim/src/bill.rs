@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::answer::Usage;
-use crate::shape::quoted;
+use crate::text::quoted;
 
 /// One line of the bill: a key and a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::refusal::{CAUSES, Cause};
-use crate::shape::{Falsity, quoted};
+use crate::shape::Falsity;
+use crate::text::quoted;
 
 /// What goes wrong.
 #[derive(Clone, Debug, PartialEq)]

@@ -18,8 +18,9 @@ use crate::misbehave::{self, Hit, Outcome};
 use crate::play::{Meter, play};
 use crate::refusal::{Api, Cause, Refusal};
 use crate::script::{Script, Step};
-use crate::shape::{About, Surface, Told, embeddings, models, quoted};
+use crate::shape::{About, Surface, Told, embeddings, models};
 use crate::signature::{self, Signed};
+use crate::text::quoted;
 use crate::wire::Wire;
 
 /// Largest body that is taken: Anthropic's limit.

@@ -7,7 +7,8 @@ use axum::body::Bytes;
 use crate::faults::{Fault, Framing, Garbage, Kind};
 use crate::refusal::{Api, Refusal};
 use crate::script::{Script, Step};
-use crate::shape::{Surface, event, frame, responses};
+use crate::shape::event::event;
+use crate::shape::{Surface, frame, responses};
 
 /// What is no HTTP, no JSON and no text.
 const GARBAGE: &[u8] = b"\x00\xff\xfe{]this is no answer\x00\n\n";

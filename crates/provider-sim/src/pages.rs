@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use crate::app::{App, lock};
 use crate::faults::Faults;
-use crate::shape::quoted;
+use crate::text::quoted;
 
 fn json(status: StatusCode, body: String) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()

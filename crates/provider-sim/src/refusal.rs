@@ -1,7 +1,7 @@
 //! Refusals, each in the words and the shape of the API that refuses.
 
 use crate::script::Script;
-use crate::shape::quoted;
+use crate::text::quoted;
 
 /// Whose API is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! Made-up text, and how much text counts as a token.
 
+use serde_json::Value;
+
 /// Words of an answer.
 const WORDS: [&str; 32] = [
     "no", "model", "was", "asked", "here", "and", "every", "token", "is", "counted", "on", "a", "bill", "that", "the",
@@ -9,6 +11,16 @@ const WORDS: [&str; 32] = [
 /// Bytes that count as one token. Real tokenizers are near that for English; what matters here is that every reader can
 /// work it out.
 const TOKEN: usize = 4;
+
+/// A text as JSON.
+pub(crate) fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+/// A count of pieces or places.
+pub(crate) fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
 
 /// Mixes a number so that near numbers give far ones (the finaliser of SplitMix64).
 pub(crate) fn mix(number: u64) -> u64 {

@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::time::{Duration, SystemTime};
 
+use crate::clock::since_1970;
+
 /// `Sat, 21 Nov 2026 12:23:41 GMT`
 pub(crate) const LENGTH: usize = 29;
 
@@ -31,14 +33,6 @@ impl Date {
         self.0.set((second, text));
         text
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the edge where the clock enters; the figure is for clients only"
-)]
-fn since_1970() -> Duration {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use api::{InferencePool, POOL_LABEL, RoutePolicy};
 use futures::stream::{BoxStream, StreamExt, select_all};
@@ -129,9 +129,9 @@ pub async fn follow(client: Client, how: &Follow, live: &Shared, metrics: &Metri
     let mut world = World { namespaces: namespace.is_none().then(Kept::default), ..World::default() };
     let cache = how.cache_dir.as_deref().map(|folder| Cache::within(folder, namespace, how.cache_max_age));
     let mut stand_in = None;
-    match cache.as_ref().map(|cache| cache.load(seconds_since_1970())) {
+    match cache.as_ref().map(|cache| cache.load(clock::since_1970().as_secs())) {
         Some(Ok(Some(Found { world: kept, written }))) => {
-            let age_seconds = seconds_since_1970().saturating_sub(written);
+            let age_seconds = clock::since_1970().as_secs().saturating_sub(written);
             tracing::info!(age_seconds, "a routing table was kept from before");
             metrics.table_kept.set(i64::try_from(written).unwrap_or(i64::MAX));
             (world, stand_in) = (kept, Some(Instant::now() + how.patience));
@@ -225,7 +225,7 @@ impl Follower<'_> {
                 Ok(()) = self.issuers.changed() => {
                     due.get_or_insert_with(Instant::now);
                 }
-                () = at(due) => {
+                () = clock::at(due) => {
                     due = None;
                     if self.world.synced() {
                         (stand_in, standing_in) = (None, false);
@@ -233,15 +233,15 @@ impl Follower<'_> {
                     }
                     self.put_to_use(standing_in);
                 }
-                () = at(stand_in) => {
+                () = clock::at(stand_in) => {
                     tracing::warn!("the API server does not answer, the routing table from before is used");
                     (stand_in, standing_in, due) = (None, true, Some(Instant::now()));
                 }
-                () = at(save) => {
+                () = clock::at(save) => {
                     self.save();
                     (save, refresh) = (None, Some(Instant::now() + cache::REFRESH));
                 }
-                () = at(refresh) => {
+                () = clock::at(refresh) => {
                     // A state that nobody has confirmed for a while keeps the age that it has.
                     if self.is_current() {
                         self.save();
@@ -272,7 +272,7 @@ impl Follower<'_> {
         let live = Live::new(table, self.metrics).with(&secrets).with_callers(callers).with_issuers(issuers);
         self.live.store(Arc::new(live.counting(self.volumes).with_mistakes(&self.mistakes)));
         self.metrics.table_changes.inc();
-        self.metrics.table_changed.set(seconds_since_1970() as f64);
+        self.metrics.table_changed.set(clock::since_1970().as_secs() as f64);
         self.metrics.table_from_cache.set(i64::from(standing_in));
         self.ready.note(if standing_in {
             "from the routing table that was kept: the API server does not answer"
@@ -291,7 +291,7 @@ impl Follower<'_> {
 
     fn save(&self) {
         let Some(cache) = self.cache else { return };
-        let now = seconds_since_1970();
+        let now = clock::since_1970().as_secs();
         match cache.text(&self.world, now) {
             Ok(text) => {
                 self.texts.send_replace(text);
@@ -309,14 +309,6 @@ fn want<T: PartialEq>(told: &watch::Sender<T>, named: T) {
         *before = named;
         changed
     });
-}
-
-/// Waits until then; for ever, if there is no such time.
-pub(crate) async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Takes one event in; whether it changed anything.
@@ -339,11 +331,6 @@ fn take(world: &mut World, change: Change, metrics: &Metrics) -> bool {
     };
     metrics.broken(kind, broken);
     changed
-}
-
-#[expect(clippy::disallowed_methods, reason = "this is the edge where the clock enters; ages of files are told by it")]
-fn seconds_since_1970() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The watches as one stream that does not end.

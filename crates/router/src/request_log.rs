@@ -6,9 +6,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::Write;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
+
+use crate::clock;
 
 /// A buffer of this many bytes is written out at once; a lesser one at the next [`RequestLog::flush`].
 const ENOUGH: usize = 32 * 1024;
@@ -44,7 +46,7 @@ impl RequestLog {
     /// Adds one line, whose fields `say` gives, unless lines are off.
     pub(crate) fn line(&self, say: impl FnOnce(&mut Line<'_>)) {
         if self.format != LineFormat::Off {
-            self.line_at(now(), say);
+            self.line_at(clock::since_1970(), say);
         }
     }
 
@@ -191,11 +193,6 @@ fn put(lines: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 fn write_out(lines: &mut Vec<u8>) {
     telemetry::log::put(lines);
     lines.clear();
-}
-
-#[expect(clippy::disallowed_methods, reason = "this is the edge where the clock enters; the figure is for people only")]
-pub(crate) fn now() -> Duration {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use wire::http1::{HeadReader, RequestHead, write_head};
 use wire::trace::{Span, SpanKind, SpanValue, TraceParent, otlp};
 
-use crate::request_log;
+use crate::clock;
 
 /// Spans that wait to be sent. At a thousand requests a second these are two seconds.
 const QUEUE: usize = 4096;
@@ -222,7 +222,7 @@ impl Trace {
 /// The time from `started` until now, in nanoseconds since 1970.
 fn since_1970(started: Instant) -> (u64, u64) {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let end = request_log::now();
+    let end = clock::since_1970();
     (nanos(end.saturating_sub(started.elapsed())), nanos(end))
 }
 

@@ -8,7 +8,7 @@ use k8s_openapi::api::autoscaling::v2::{
     ObjectMetricSource,
 };
 
-use super::children::metadata;
+use super::identity::metadata;
 use super::quantity;
 use super::validate::ValidPool;
 use crate::plan::ChildKind;

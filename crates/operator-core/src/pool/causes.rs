@@ -8,6 +8,7 @@
 //! counts are rounded, and what changes with each restart is left out.
 
 mod container;
+mod look;
 mod pod;
 mod redact;
 mod rounded;
@@ -20,8 +21,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::deployment::RESTARTED;
-use pod::Look;
+use super::identity::RESTARTED;
+use look::Look;
 
 /// Why a replica does not serve. Worse ones come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,7 +5,7 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
-use super::children::{labels, metadata, selector};
+use super::identity::{RESTARTED, labels, metadata, selector};
 use super::pod;
 use super::rollout::Strategy;
 use super::validate::ValidPool;
@@ -13,9 +13,6 @@ use crate::plan::ChildKind;
 
 /// A rollout is called stuck when no pod got further for a whole start and this much longer.
 const SLACK_SECONDS: i32 = 300;
-
-/// The annotation by which `kubectl rollout restart` makes new pods of the same settings.
-pub(super) const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
 
 pub(super) fn of(pool: &ValidPool, strategy: Strategy) -> Deployment {
     let mut template = PodTemplateSpec {

@@ -4,7 +4,9 @@ use api::conditions::reason;
 
 use super::causes::{Cause, Headline, Settings, Survey};
 use super::rollout::Decision;
-use super::status::Because;
+
+/// A reason in CamelCase, and a message for people.
+pub(super) type Because = (&'static str, String);
 
 /// What is said of a pool that is not as its spec asks.
 pub(super) struct Told {

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::children::{name, selector};
+use super::identity::{name, selector};
 use super::service::PORT_NAME;
 use super::validate::{ValidPool, Weights};
 use crate::plan::ChildKind;

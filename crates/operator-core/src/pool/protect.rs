@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::Site;
-use super::children::{metadata, selector};
+use super::identity::{metadata, selector};
 use super::validate::{ValidPool, Weights};
 use crate::plan::ChildKind;
 

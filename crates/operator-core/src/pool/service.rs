@@ -4,7 +4,7 @@ use api::ENGINE_PORT;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::children::{metadata, selector};
+use super::identity::{metadata, selector};
 use super::validate::ValidPool;
 use crate::plan::ChildKind;
 

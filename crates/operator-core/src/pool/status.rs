@@ -15,8 +15,8 @@ use api::{InferencePool, InferencePoolStatus};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::children::selector_text;
-use super::explain::{self, Told};
+use super::explain::{self, Because, Told};
+use super::identity::selector_text;
 use super::validate::{Invalid, ValidPool};
 use super::{Observed, Outlook};
 use crate::plan::{Blocked, Change, ChildKind, Note};
@@ -37,9 +37,6 @@ pub enum Writing {
     /// Not at all: it says what is there already.
     Never,
 }
-
-/// A reason in CamelCase, and a message for people.
-pub(super) type Because = (&'static str, String);
 
 /// How the Deployment is getting on.
 #[derive(Default)]

@@ -1,8 +1,10 @@
 //! Anthropic's Messages.
 
-use super::{About, EVENTS, Told, event, quoted};
+use super::about::{About, Told};
+use super::event::{EVENTS, event};
 use crate::answer::{Answer, Call, Stop};
 use crate::script::{Script, Step};
+use crate::text::quoted;
 
 /// Stands for what Anthropic signs thoughts with.
 const SIGNATURE: &str = "c2ltdWxhdGVkIHNpZ25hdHVyZQ==";

@@ -3,10 +3,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::about::{About, Told};
+use super::anthropic;
 use super::frame::{self, FRAMES};
-use super::{About, Told, anthropic, quoted};
 use crate::answer::{Answer, Call, Stop};
 use crate::script::{Script, Step};
+use crate::text::quoted;
 
 /// Stands for what thoughts are signed with.
 const SIGNATURE: &str = "c2ltdWxhdGVkIHNpZ25hdHVyZQ==";

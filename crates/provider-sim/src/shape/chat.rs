@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::{About, EVENTS, Told, event, quoted};
+use super::about::{About, Told};
+use super::event::{EVENTS, event};
 use crate::answer::{Answer, Call, Stop};
 use crate::refusal::Api;
 use crate::script::{Script, Step};
+use crate::text::quoted;
 
 /// The answer in one piece.
 pub(crate) fn plain(about: &About<'_>, answers: &[Answer]) -> Script {

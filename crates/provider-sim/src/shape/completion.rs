@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
+use super::about::About;
 use super::chat::{reason, usage};
-use super::{About, EVENTS, event, quoted};
+use super::event::{EVENTS, event};
 use crate::answer::Answer;
 use crate::script::{Script, Step};
+use crate::text::quoted;
 
 /// The answer in one piece.
 pub(crate) fn plain(about: &About<'_>, answers: &[Answer]) -> Script {

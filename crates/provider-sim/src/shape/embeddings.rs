@@ -4,10 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::quoted;
 use crate::ask::Fields;
 use crate::refusal::{Api, Refusal};
-use crate::text::{key_of, mix, tokens_in};
+use crate::text::{key_of, mix, quoted, tokens_in};
 
 /// Most numbers of a vector.
 const LONGEST: u64 = 3072;

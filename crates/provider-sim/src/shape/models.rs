@@ -1,7 +1,7 @@
 //! Which models there are, and how a provider lists them.
 
-use super::quoted;
 use crate::refusal::Api;
+use crate::text::quoted;
 
 /// Models of Anthropic that are listed.
 const ANTHROPIC: [&str; 3] = ["claude-haiku-4-5", "claude-opus-4-5", "claude-sonnet-4-5"];

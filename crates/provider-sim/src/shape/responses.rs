@@ -2,9 +2,11 @@
 
 use serde_json::Value;
 
-use super::{About, EVENTS, Told, count, event, quoted};
+use super::about::{About, Told};
+use super::event::{EVENTS, event};
 use crate::answer::{Answer, Call, Stop};
 use crate::script::{Script, Step};
+use crate::text::{count, quoted};
 
 /// The answer in one piece.
 pub(crate) fn plain(about: &About<'_>, answer: &Answer) -> Script {

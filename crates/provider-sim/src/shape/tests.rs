@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::answer::{Usage, answers};
 use crate::ask::{anthropic, bedrock, chat, responses};
+use crate::refusal::Api;
 
 fn told() -> Told {
     Told::of(Usage { input: 10, cached: 3, written: 2, written_hour: 1, output: 9, reasoning: 4 })

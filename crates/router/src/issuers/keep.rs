@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::{Issuers, Known, LATEST};
-use crate::clock::seconds_since_1970;
+use crate::clock::{at, seconds_since_1970};
 use crate::fetch::{FetchError, fetch};
 use crate::outbound::Outbound;
 
@@ -69,7 +69,7 @@ pub async fn keep(
         }
         let next = plans.values().map(|plan| plan.due).min();
         tokio::select! {
-            () = crate::follow::at(next) => {}
+            () = at(next) => {}
             changed = wanted.changed() => if changed.is_err() { return },
             Some(source) = again.recv() => if let Some(plan) = plans.get_mut(&source) {
                 plan.due = plan.due.min(plan.tried.map_or(now, |tried| tried + LATEST));

@@ -9,7 +9,7 @@ use super::ask::Ask;
 use super::classify::classify;
 use super::settle::Record;
 use crate::live::Live;
-use crate::request_log;
+use crate::clock;
 use crate::surface::Surface;
 use crate::worker::Worker;
 
@@ -64,7 +64,7 @@ pub(crate) async fn decide(
     record: &mut Record,
 ) -> Result<Option<usize>, Refusal> {
     let policy = &live.table.policies()[course.policy()];
-    let (since_1970, mut today) = (request_log::now().as_secs(), Today::default());
+    let (since_1970, mut today) = (clock::since_1970().as_secs(), Today::default());
     if let Some(volume) = &live.volumes[course.policy()] {
         let day = router_core::day(since_1970);
         today = volume.today(day);

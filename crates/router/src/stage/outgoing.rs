@@ -9,7 +9,7 @@ use wire::http1::{BareHead, RequestHead, write_bare_head, write_head};
 use super::remote::{Asked, There};
 use super::settle::Record;
 use super::translated::Back;
-use crate::request_log;
+use crate::clock;
 use crate::secrets::Credentials;
 
 /// Version of Anthropic's API that is asked for where the client does not say.
@@ -140,7 +140,7 @@ fn signed(
     let url = format!("{}://{}{target}", if input.secure { "https" } else { "http" }, input.authority);
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let request = ToSign { url: &url, content_type, body: &body };
-    let signature = sign(key.to_sign(), &aws.region, &request, request_log::now())
+    let signature = sign(key.to_sign(), &aws.region, &request, clock::since_1970())
         .map_err(|_| Refusal::Credentials { upstream: record.upstream(), refused: false })?;
     headers.extend(signature);
     Ok(())

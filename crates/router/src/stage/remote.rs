@@ -20,7 +20,6 @@ use super::send::{Passage, Reply, judge, refusal, why};
 use super::settle::Record;
 use super::translated::Back;
 use crate::clock;
-use crate::request_log;
 use crate::secrets::{Credentials, KeyFault};
 use crate::surface::Surface;
 use crate::upstream::{
@@ -158,7 +157,7 @@ async fn attempt(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: 
             return refused(refusal);
         }
     };
-    let after = retry_after(&head.headers, request_log::now());
+    let after = retry_after(&head.headers, clock::since_1970());
     let (fault, body) = match &begun {
         Begun::Well | Begun::Empty => (None, None),
         Begun::Error(body) | Begun::Thrown(body) if target.input.api == Api::Bedrock => {

@@ -11,7 +11,7 @@ use super::limits::Limits;
 use super::remote::Asked;
 use super::send::{Passage, refusal};
 use super::settle::Record;
-use crate::request_log;
+use crate::clock;
 use crate::surface::Surface;
 use crate::upstream::{AskError, Conn, EXCEPTION, is_events, is_frames};
 
@@ -124,7 +124,7 @@ impl Back {
 fn answered(asked: &Asked<'_>, echo: Echo, record: &Record) -> translate::Asked {
     translate::Asked {
         id: record.request_id().to_owned(),
-        created: request_log::now().as_secs(),
+        created: clock::since_1970().as_secs(),
         model: asked.ask.model.clone(),
         echo,
     }

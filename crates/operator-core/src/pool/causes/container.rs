@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus};
 
-use super::pod::{Look, left};
+use super::look::{Look, left};
 use super::rounded::{age, times};
 use super::words::{complaint, hint, last, sentence};
 use super::{Cause, Finding};
