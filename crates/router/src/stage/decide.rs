@@ -8,8 +8,8 @@ use rules::{Request, Today};
 use super::ask::Ask;
 use super::classify::classify;
 use super::settle::Record;
-use crate::live::Live;
 use crate::clock;
+use crate::live::Live;
 use crate::surface::Surface;
 use crate::worker::Worker;
 
