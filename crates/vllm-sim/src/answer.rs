@@ -11,6 +11,7 @@ use axum::response::Response;
 use futures::future::try_join_all;
 use futures::stream::{self, BoxStream, SelectAll, Stream, StreamExt as _, select_all};
 
+use crate::app::{App, InFlight};
 use crate::core::{Finish, Work};
 use crate::engine::{Aborted, Batch, Sequence};
 use crate::metrics::{Asked, QueueLimit};
@@ -18,7 +19,7 @@ use crate::plan::{Answer, Setting, Teller, answers};
 use crate::reply::probabilities::Probabilities;
 use crate::reply::{self, DONE, Ending, Piece, Reply, Usage, Whole, messages, responses};
 use crate::request::{self, Ask, Kind, Pool, Refusal, Usages};
-use crate::server::{App, InFlight, json, respond};
+use crate::response::{json, respond};
 
 /// Largest body that is read. vLLM sets no limit; a test that needs more than this tests something else.
 const LARGEST_BODY: usize = 32 * 1024 * 1024;

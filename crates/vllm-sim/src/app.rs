@@ -12,12 +12,12 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::args::Args;
 use crate::core::Limits;
 use crate::engine::Engine;
+use crate::error::ServeError;
 use crate::faults::Faults;
 use crate::metrics::{About, Metrics};
 use crate::request::Served;
-use crate::server::ServeError;
 use crate::settings::Settings;
-use crate::sleep::Sleep;
+use crate::sleep::state::Sleep;
 use crate::text::mix;
 
 /// What the handlers share.

@@ -6,6 +6,7 @@
 //! both. Start reading at [`server::serve`], then `engine.rs`.
 
 pub mod args;
+pub mod error;
 pub mod server;
 pub mod settings;
 
@@ -20,6 +21,7 @@ mod pages;
 mod plan;
 mod reply;
 mod request;
+mod response;
 mod sleep;
 mod text;
 

@@ -21,7 +21,7 @@ use crate::app::{App, lock};
 use crate::faults::{Fault, Faults, Kind};
 use crate::reply;
 use crate::request::Refusal;
-use crate::server::{json, respond};
+use crate::response::{json, respond};
 use crate::text::mix;
 
 /// What is no HTTP, and no event of a stream either.

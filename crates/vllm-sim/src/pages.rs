@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::metrics::CONTENT_TYPE;
 use crate::reply::{self, Listed, messages, quoted};
 use crate::request::{Kind, Refusal, object, read, read_detokenize, read_tokenize};
-use crate::server::{dressed, json, respond};
+use crate::response::{dressed, json, respond};
 use crate::text::{text_of, tokens_of};
 
 /// Well, for as long as the process answers at all: vLLM looks neither at its GPU nor, soon enough, at its engine.

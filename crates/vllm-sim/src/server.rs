@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -24,11 +22,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::{answer, pooled};
-pub(crate) use crate::app::{App, InFlight};
+use crate::app::App;
 use crate::args::Args;
-use crate::faults::FaultError;
+use crate::error::ServeError;
 use crate::misbehave::{self, Wire};
 use crate::request::{Kind, Pool};
+use crate::response::json;
 use crate::settings::{CutOff, Settings};
 use crate::{MODELLED_ON, pages, sleep};
 
@@ -46,20 +45,6 @@ struct Speech {
     keep_alive: Duration,
     /// Whether faults need a second hand on each connection.
     faulty: bool,
-}
-
-/// Why the simulator cannot serve.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The metrics could not be set up.
-    #[error("metrics")]
-    Metrics(#[from] prometheus::Error),
-    /// A fault was not understood.
-    #[error(transparent)]
-    Fault(#[from] FaultError),
-    /// The listener failed.
-    #[error("accepting connections")]
-    Accept(#[from] io::Error),
 }
 
 /// Serves on `listener` until `stop` is ready, then ends as vLLM does: with a shutdown timeout, running requests go on so
@@ -245,25 +230,5 @@ async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> R
     if !UNCOUNTED.contains(&route.as_str()) {
         app.engine.metrics.http(&route, method.as_str(), response.status().as_u16(), began.elapsed());
     }
-    response
-}
-
-/// A response with a JSON body.
-pub(crate) fn json(status: u16, body: String) -> Response {
-    respond(status, "application/json", Body::from(body))
-}
-
-/// A response with the headers that vLLM's server sets.
-pub(crate) fn respond(status: u16, kind: &'static str, body: Body) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    dressed(response)
-}
-
-/// A response with the headers that vLLM's server always sets.
-pub(crate) fn dressed(mut response: Response) -> Response {
-    response.headers_mut().insert(header::SERVER, HeaderValue::from_static("vllm-sim"));
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));
     response
 }
