@@ -15,6 +15,7 @@ mod json;
 mod messages;
 mod responses;
 mod stream;
+mod told;
 mod write;
 
 use std::fmt;

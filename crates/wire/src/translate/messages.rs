@@ -6,4 +6,5 @@ pub(crate) mod request_out;
 pub(crate) mod stream;
 pub(crate) mod stream_out;
 pub(crate) mod thinking;
+pub(crate) mod turns;
 mod usage;

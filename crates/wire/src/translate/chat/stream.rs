@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::answer::stop;
 use super::usage::Usage;
-use crate::translate::stream::{Emit, Problem};
+use crate::translate::told::{Emit, Problem};
 use crate::translate::{Failure, Shape};
 use crate::unified::{Event, Stop};
 

@@ -3,7 +3,7 @@
 use super::answer::finish_reason;
 use super::usage;
 use crate::translate::Asked;
-use crate::translate::stream::Told;
+use crate::translate::told::Told;
 use crate::translate::write::{self, Object};
 use crate::unified::Event;
 

@@ -1,8 +1,9 @@
 //! Writes a request for Bedrock's Converse. The model's name is a part of the path.
 
 use crate::translate::json::{Read, cannot};
-use crate::translate::messages::request_out::{Turn, limit, plain_id, says_something, system_blocks, turns};
+use crate::translate::messages::request_out::{limit, plain_id};
 use crate::translate::messages::thinking::{Thinking, thinking};
+use crate::translate::messages::turns::{Turn, says_something, system_blocks, turns};
 use crate::translate::write::{self, List, Object};
 use crate::translate::{Field, Way};
 use crate::unified::{Block, Content, Format, Keep, Reasoning, Request, Role, Source, Tool, ToolChoice};

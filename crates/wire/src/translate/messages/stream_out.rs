@@ -2,7 +2,7 @@
 
 use super::{answer, usage};
 use crate::translate::Asked;
-use crate::translate::stream::Told;
+use crate::translate::told::Told;
 use crate::translate::write::{self, Object};
 use crate::unified::Event;
 

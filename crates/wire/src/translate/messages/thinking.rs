@@ -1,7 +1,7 @@
 //! How much Anthropic's models are to think. Models up to 4.5 are told by a budget of tokens and know nothing else; models from 4.6
 //! on decide themselves, at a given effort, and the newer of them refuse a budget.
 
-use super::request_out::Turn;
+use super::turns::Turn;
 use crate::translate::chat::request_out::class;
 use crate::translate::write::Object;
 use crate::translate::{Field, Shape, Way};

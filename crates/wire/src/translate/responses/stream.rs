@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::answer::{Body, Item};
 use crate::translate::chat::stream::Text;
-use crate::translate::stream::{Emit, Problem};
+use crate::translate::told::{Emit, Problem};
 use crate::translate::{Failure, Shape};
 use crate::unified::Event;
 

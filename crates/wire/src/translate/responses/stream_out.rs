@@ -7,7 +7,7 @@ use super::answer::{item, item_id, part, response, status};
 use crate::openai::ErrorBody;
 use crate::translate::Asked;
 use crate::translate::events::MOST_OF_AN_ANSWER;
-use crate::translate::stream::{Problem, Told};
+use crate::translate::told::{Problem, Told};
 use crate::translate::write::{self, Object};
 use crate::unified::{Content, Event, Json};
 
