@@ -52,8 +52,9 @@ images: ## Build the images as archives, without a Docker engine
 	$(XTASK) images
 
 .PHONY: bench
-bench: ## CPU per request beside nginx, in one run; then slow clients, then three times as much as it can serve
+bench: ## CPU per request beside nginx, in one run; with rules and providers; slow clients; three times as much as it can serve
 	bash benches/router-vs-nginx.sh
+	bash benches/routes.sh
 	bash benches/slow-clients.sh
 	bash benches/overload.sh
 

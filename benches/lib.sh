@@ -89,7 +89,9 @@ start_litellm() { # port MODEL=UPSTREAM...: one worker, whose process is $!
             echo "  - {model_name: ${pair%%=*}, litellm_params: {model: openai/${pair%%=*}, api_base: 'http://127.0.0.1:${pair#*=}/v1', api_key: x}}"
         done
     } >"$work/litellm.yaml"
-    (cd "$work" && LITELLM_MASTER_KEY=sk-bench LITELLM_LOCAL_MODEL_COST_MAP=True LITELLM_LOG=ERROR exec "$folder/litellm/bin/python" \
+    # Asked in messages, it would ask upstream for responses, which the fixed upstream does not speak.
+    (cd "$work" && LITELLM_MASTER_KEY=sk-bench LITELLM_LOCAL_MODEL_COST_MAP=True LITELLM_LOG=ERROR \
+        LITELLM_USE_CHAT_COMPLETIONS_URL_FOR_ANTHROPIC_MESSAGES=true exec "$folder/litellm/bin/python" \
         -m litellm.proxy.proxy_cli --config litellm.yaml --host 127.0.0.1 --port "$listen" --num_workers 1 >"$work/litellm.log" 2>&1) &
     started+=($!)
     answers "http://127.0.0.1:$listen/health/liveliness"

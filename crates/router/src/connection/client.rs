@@ -72,6 +72,15 @@ pub(crate) enum NoPiece {
     Late,
 }
 
+/// How much of a body is read and not taken yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gathered {
+    /// Bytes of it, and of what the client has sent behind it.
+    pub(crate) bytes: usize,
+    /// Bytes of memory that it is read into.
+    pub(crate) memory: usize,
+}
+
 /// Why an answer was not written to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unwritten {
@@ -152,13 +161,42 @@ impl Client {
         self.inner.borrow().announced
     }
 
+    /// How much of the request's body is here, none of which was taken yet.
+    pub(crate) fn gathered(&self) -> Gathered {
+        let inner = self.inner.borrow();
+        Gathered { bytes: inner.buffer.len(), memory: inner.buffer.capacity() }
+    }
+
+    /// Reads further bytes of a body of announced length, by the time `at`, and takes none.
+    pub(crate) async fn gather(&self, announced: usize, at: Instant) -> Result<(), NoPiece> {
+        poll_fn(|cx| {
+            let inner = &mut *self.inner.borrow_mut();
+            inner.make_room(announced);
+            match inner.poll_body(cx) {
+                Poll::Ready(Ok(1..)) => Poll::Ready(Ok(())),
+                Poll::Ready(_) => Poll::Ready(Err(NoPiece::Broken)),
+                Poll::Pending => {
+                    ready!(inner.alarm.poll(cx, at));
+                    Poll::Ready(Err(NoPiece::Late))
+                }
+            }
+        })
+        .await
+    }
+
     /// The next piece of the request's body, by the time `at`; `None` after the last.
     pub(crate) async fn piece(&self, at: Instant) -> Option<Result<Bytes, NoPiece>> {
         poll_fn(|cx| {
             let inner = &mut *self.inner.borrow_mut();
             loop {
                 match inner.body.decode(&mut inner.buffer) {
-                    Ok(Step::Data(data)) => return Poll::Ready(Some(Ok(data))),
+                    Ok(Step::Data(data)) => {
+                        if inner.buffer.is_empty() && inner.buffer.capacity() > ROOM {
+                            // What is left of it would keep the memory of a long body from being freed with that.
+                            inner.buffer = BytesMut::new();
+                        }
+                        return Poll::Ready(Some(Ok(data)));
+                    }
                     Ok(Step::End) => return Poll::Ready(None),
                     Ok(Step::NeedMore) => {}
                     Err(_) => return Poll::Ready(Some(Err(NoPiece::Broken))),
@@ -269,6 +307,14 @@ impl Client {
 }
 
 impl Inner {
+    /// Room for what was announced is taken as it comes, so that announcing costs a client nothing.
+    fn make_room(&mut self, announced: usize) {
+        let (here, room) = (self.buffer.len(), self.buffer.capacity() - self.buffer.len());
+        if room < LEAST_ROOM {
+            self.buffer.reserve(announced.saturating_sub(here).min(ROOM.max(3 * here)).max(LEAST_ROOM));
+        }
+    }
+
     /// Reads once; 0 when the client has closed its side. A connection that rests holds no buffer.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.buffer.is_empty() && self.socket.poll_readable(cx)?.is_pending() {

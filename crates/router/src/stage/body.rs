@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use router_core::{Overload, Refusal};
 use tokio::time::{Instant, timeout_at};
 
-use crate::connection::client::{Client, NoPiece};
+use crate::connection::client::{Client, Gathered, NoPiece};
 use crate::load::Held;
 use crate::settings::Settings;
 use crate::worker::Worker;
@@ -51,15 +51,23 @@ impl RequestBody<'_> {
         }
     }
 
-    /// All of it, and the claim on memory that goes with it. A body that comes in a single piece, as most do, is not
-    /// copied.
-    pub(crate) async fn read(mut self, worker: &Worker) -> Result<(Bytes, Held), Refusal> {
-        let settings = &worker.settings;
-        let limit = settings.max_body;
-        let announced = usize::try_from(self.announced().unwrap_or(0)).unwrap_or(usize::MAX);
-        if announced > limit {
+    /// All of it, and the claim on memory that goes with it.
+    pub(crate) async fn read(self, worker: &Worker) -> Result<(Bytes, Held), Refusal> {
+        let limit = worker.settings.max_body;
+        let announced = self.announced().map(|announced| usize::try_from(announced).unwrap_or(usize::MAX));
+        if announced.is_some_and(|announced| announced > limit) {
             return Err(Refusal::TooLarge { limit });
         }
+        match (self, announced) {
+            (Self::Http1(client), Some(announced)) => gather(client, announced, worker).await,
+            (body, announced) => body.collect(announced.unwrap_or(0), worker).await,
+        }
+    }
+
+    /// Puts it together from its pieces. A body that comes in a single piece is not copied.
+    async fn collect(mut self, announced: usize, worker: &Worker) -> Result<(Bytes, Held), Refusal> {
+        let settings = &worker.settings;
+        let limit = settings.max_body;
         let mut held = worker.load.hold();
         let started = Instant::now();
         let mut first = Bytes::new();
@@ -68,8 +76,7 @@ impl RequestBody<'_> {
             let (allowed, late) = deadline(settings, first.len() + whole.len());
             let data = match self.piece(started + allowed).await {
                 Some(Ok(data)) => data,
-                Some(Err(NoPiece::Broken)) => return Err(Refusal::BrokenBody),
-                Some(Err(NoPiece::Late)) => return Err(late),
+                Some(Err(why)) => return Err(refusal(why, late)),
                 None => break,
             };
             let size = first.len() + whole.len() + data.len();
@@ -92,6 +99,33 @@ impl RequestBody<'_> {
             whole.extend_from_slice(&data);
         }
         Ok((if whole.is_empty() { first } else { whole.freeze() }, held))
+    }
+}
+
+/// Reads a body of announced length off its connection, where it stays in one piece: it is never copied.
+async fn gather(client: &Client, announced: usize, worker: &Worker) -> Result<(Bytes, Held), Refusal> {
+    let settings = &worker.settings;
+    let mut held = worker.load.hold();
+    let started = Instant::now();
+    loop {
+        let Gathered { bytes, memory } = client.gathered();
+        let (allowed, late) = deadline(settings, bytes);
+        if !held.grow_to(if bytes < announced { memory } else { announced }, settings.max_held_bytes) {
+            return Err(Refusal::Overloaded(Overload::Bodies));
+        }
+        if bytes >= announced {
+            // It is here, so nothing is waited for.
+            let whole = client.piece(started).await.transpose().map_err(|why| refusal(why, late))?;
+            return Ok((whole.unwrap_or_default(), held));
+        }
+        client.gather(announced, started + allowed).await.map_err(|why| refusal(why, late))?;
+    }
+}
+
+fn refusal(why: NoPiece, late: Refusal) -> Refusal {
+    match why {
+        NoPiece::Broken => Refusal::BrokenBody,
+        NoPiece::Late => late,
     }
 }
 
