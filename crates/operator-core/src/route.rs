@@ -208,7 +208,7 @@ fn unresolved(
             Some(Destination::Provider(provider)) => provider
                 .credentials_secret_ref
                 .as_ref()
-                .and_then(|r| secret_fault(i, provider, r, own, &secret(&r.name))),
+                .and_then(|r| secret_fault(i, provider, r, policy, &secret(&r.name))),
             Some(Destination::Service(_)) | None => None,
         });
     }
@@ -245,10 +245,11 @@ fn secret_fault(
     i: usize,
     provider: &Provider,
     named: &ProviderSecretRef,
-    own: &str,
+    policy: &RoutePolicy,
     state: &SecretState,
 ) -> Option<(&'static str, String)> {
     let ProviderSecretRef { name, key } = named;
+    let own = policy.metadata.namespace.as_deref().unwrap_or_default();
     let field = format!("spec.targets[{i}].provider.credentialsSecretRef");
     match state {
         SecretState::Missing => {
@@ -271,17 +272,29 @@ fn secret_fault(
             ),
         )),
         SecretState::Present(hosts) => {
-            // The provider's own host needs no word of the Secret. A URL that cannot be read is told elsewhere.
-            let host = provider.base_url.as_ref().and_then(|_| provider.base().ok())?.host;
-            (!hosts.contains(&host)).then(|| {
-                let message = format!(
-                    "{field}: the Secret {name:?} is not meant for {host}; if it is, say so: kubectl --namespace {own} \
-                     annotate secret {name} {HOSTS_ANNOTATION}={host}"
-                );
-                (reason::SECRET_NOT_FOR_HOST, message)
-            })
+            let host = own_host(provider).filter(|host| !hosts.contains(host))?;
+            // One command for all targets, as the annotation holds all hosts.
+            let wanted = policy.spec.targets.iter().filter_map(|target| match target.destination()? {
+                Destination::Provider(other) => Some(other),
+                Destination::Pool(_) | Destination::Service(_) => None,
+            });
+            let wanted = wanted.filter(|other| other.credentials_secret_ref.as_ref().is_some_and(|r| r.name == *name));
+            let all: BTreeSet<String> = hosts.iter().cloned().chain(wanted.filter_map(own_host)).collect();
+            let all = all.into_iter().collect::<Vec<_>>().join(",");
+            let over = if hosts.is_empty() { "" } else { "--overwrite " };
+            let message = format!(
+                "{field}: the Secret {name:?} is not meant for {host}; if it is, say so: kubectl --namespace {own} \
+                 annotate {over}secret {name} {HOSTS_ANNOTATION}={all}"
+            );
+            Some((reason::SECRET_NOT_FOR_HOST, message))
         }
     }
+}
+
+/// The host that a Secret has to name. The provider's own needs no word of it; a URL that cannot be read is told elsewhere.
+fn own_host(provider: &Provider) -> Option<String> {
+    provider.base_url.as_ref()?;
+    Some(provider.base().ok()?.host)
 }
 
 #[cfg(test)]
@@ -426,7 +439,7 @@ mod tests {
                 Some("https://evil.example"),
                 "openai",
                 "SecretNotForHost",
-                "annotate secret openai quartermaster.dev/hosts=evil.example",
+                "annotate --overwrite secret openai quartermaster.dev/hosts=evil.example,gateway.example.com,other.example",
             ),
         ];
         for (url, secret, reason, message) in cases {

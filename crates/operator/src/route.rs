@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use api::conditions::RESOLVED_REFS;
 use api::{HOSTS_ANNOTATION, RoutePolicy};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
@@ -23,26 +24,24 @@ use crate::unreadable::report_unreadable;
 
 /// How often the Secrets of a policy are looked at. They are not watched: that needs the right to read all of a namespace.
 const LOOK_AT_SECRETS: Duration = Duration::from_secs(60);
+/// How often while one of them is missing something, for the person who has just added it.
+const LOOK_AT_MISSING: Duration = Duration::from_secs(5);
 
 /// Writes the conditions of a policy. Called whenever the policy, a pool that it names, or a policy that lists a name of its
 /// has come, changed or gone, and from time to time for one that names Secrets.
 pub(crate) async fn reconcile(guarded: Arc<GuardedPolicy>, ctx: Arc<Context>) -> Result<Action, Error> {
     let begun = Instant::now();
     let done = match &guarded.0 {
-        Ok(policy) if policy.meta().deletion_timestamp.is_some() => Ok(()),
+        Ok(policy) if policy.meta().deletion_timestamp.is_some() => Ok(Action::await_change()),
         Ok(policy) => reconcile_policy(policy, &ctx).await,
-        Err(_) if guarded.meta().deletion_timestamp.is_some() => Ok(()),
+        Err(_) if guarded.meta().deletion_timestamp.is_some() => Ok(Action::await_change()),
         Err(invalid) => {
             let told = report_unreadable(&ctx, &guarded).await;
             told.and_then(|()| Err(Error::Undecodable(invalid.error.clone())))
         }
     };
     ctx.metrics.reconciled(ROUTE, begun.elapsed());
-    done.map(|()| {
-        ctx.succeeded(ROUTE, &full_name(&*guarded));
-        let looks_again = guarded.0.as_ref().is_ok_and(|policy| !route::secrets(policy).is_empty());
-        if looks_again { Action::requeue(LOOK_AT_SECRETS) } else { Action::await_change() }
-    })
+    done.inspect(|_| ctx.succeeded(ROUTE, &full_name(&*guarded)))
 }
 
 /// Decides when a policy whose reconcile failed is looked at again.
@@ -66,7 +65,8 @@ fn access(ctx: &Context, from: &str, namespace: &str, name: &str) -> Access {
     }
 }
 
-async fn reconcile_policy(policy: &RoutePolicy, ctx: &Context) -> Result<(), Error> {
+/// Writes them, and says when they are to be looked at again.
+async fn reconcile_policy(policy: &RoutePolicy, ctx: &Context) -> Result<Action, Error> {
     ctx.synced().await?;
     let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
     let secrets = secrets(policy, &namespace, ctx).await?;
@@ -74,8 +74,14 @@ async fn reconcile_policy(policy: &RoutePolicy, ctx: &Context) -> Result<(), Err
     let all = ctx.stores.policies.state();
     let taken = route::taken(policy, all.iter().filter_map(|other| other.0.as_ref().ok()));
     let status = route::status(&(ctx.clock)(), policy, &taken, |n, pool| access(ctx, &namespace, n, pool), secret);
+    let again = if secrets.is_empty() {
+        Action::await_change()
+    } else {
+        let resolved = status.conditions.iter().any(|c| c.type_ == RESOLVED_REFS && c.status == "True");
+        Action::requeue(if resolved { LOOK_AT_SECRETS } else { LOOK_AT_MISSING })
+    };
     if policy.status.as_ref() == Some(&status) {
-        return Ok(());
+        return Ok(again);
     }
     let api = Api::<RoutePolicy>::namespaced(ctx.client.clone(), &namespace);
     let what = format!("write the status of RoutePolicy {namespace}/{name}");
@@ -86,7 +92,7 @@ async fn reconcile_policy(policy: &RoutePolicy, ctx: &Context) -> Result<(), Err
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error),
     }
-    Ok(())
+    Ok(again)
 }
 
 /// What is known of the Secrets that the policy names. Only their metadata are asked for, each by its name.
