@@ -8,9 +8,6 @@ use crate::{Api, RemoteInput, TargetInput, ToInput, Work};
 /// The host of Gemini's API, whose OpenAI-compatible endpoint is one like any other but has prices.
 const GEMINI: &str = "generativelanguage.googleapis.com";
 
-/// What the hosts of AWS end in.
-const AWS_HOSTS: [&str; 2] = [".amazonaws.com", ".amazonaws.com.cn"];
-
 /// What tokens cost at a target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Price {
@@ -39,15 +36,15 @@ impl Price {
     }
 
     fn at(remote: &RemoteInput) -> Self {
+        // A policy says whose API a target is. Where it is reached over another host, a gateway's say, or is served by Azure,
+        // that does not make it another seller; where it does, the policy says the price.
         let provider = match remote.api {
             Api::Engine => return Self::Nothing,
-            Api::Anthropic if !remote.host_is_chosen => Provider::Anthropic,
-            Api::OpenAi if !remote.host_is_chosen => Provider::OpenAi,
+            Api::Anthropic => Provider::Anthropic,
+            Api::OpenAi => Provider::OpenAi,
             Api::OpenAiCompatible if remote.host == GEMINI => Provider::Gemini,
-            // Also behind an endpoint of one's own in AWS it is AWS that is paid.
-            Api::Bedrock if AWS_HOSTS.iter().any(|end| remote.host.ends_with(end)) => return Self::at_bedrock(remote),
-            // Whoever is asked at another host sets prices of his own.
-            _ => return Self::Unknown,
+            Api::Bedrock => return Self::at_bedrock(remote),
+            Api::OpenAiCompatible => return Self::Unknown,
         };
         let model = remote.model.as_deref().and_then(|model| prices::find(provider, None, model));
         model.map_or(Self::Unknown, Self::Listed)
@@ -92,6 +89,24 @@ mod tests {
     use crate::remote::tests::remote;
 
     #[test]
+    fn a_kind_says_whose_prices_count() {
+        let cases = [
+            (Api::OpenAi, "api.openai.com", "gpt-4o-mini", Some(150)),
+            (Api::OpenAi, "gateway.example", "gpt-4o-mini", Some(150)),
+            (Api::OpenAi, "gateway.example", "gpt-none", None),
+            (Api::Anthropic, "gateway.example", "claude-haiku-4-5", Some(1_000)),
+            (Api::OpenAiCompatible, "gateway.example", "gpt-4o-mini", None),
+            (Api::OpenAiCompatible, GEMINI, "gemini-2.5-flash", Some(300)),
+            (Api::Engine, "10.0.0.1", "gpt-4o-mini", Some(0)),
+        ];
+        for (api, host, model, want) in cases {
+            let input = RemoteInput { api, model: Some(model.to_owned()), ..remote(host, Some("s")) };
+            let cost = Price::at(&input).cost(Tier::Standard, &Tokens { input: 1, ..Tokens::default() });
+            assert_eq!(cost.map(Money::as_nanos), want, "{host} {model}");
+        }
+    }
+
+    #[test]
     fn bedrock_has_the_prices_of_its_models_in_its_regions() {
         let eu = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0";
         let profile = format!("arn:aws:bedrock:eu-central-1:1:inference-profile/{eu}");
@@ -103,8 +118,7 @@ mod tests {
             (host, "anthropic.claude-v2:1", Some(8_000)),
             ("vpce-1.bedrock-runtime.eu-central-1.vpce.amazonaws.com", eu, Some(3_300)),
             (host, own, None),
-            ("gateway.example", eu, None),
-            ("amazonaws.com.example", eu, None),
+            ("gateway.example", eu, Some(3_300)),
         ];
         for (host, model, want) in cases {
             let input = RemoteInput {
