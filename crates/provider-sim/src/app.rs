@@ -50,7 +50,7 @@ pub(crate) fn keep<T>(all: &Mutex<VecDeque<T>>, newest: T) {
 
 impl App {
     pub(crate) fn new(settings: Settings, started: SystemTime) -> Self {
-        let Settings { keys, aws_secret, token_gap, first_token } = settings;
+        let Settings { keys, aws_secret, token_gap, first_token, tls: _ } = settings;
         let since = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self {
             aws_secret,

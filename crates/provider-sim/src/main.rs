@@ -2,11 +2,16 @@
 
 use std::error::Error;
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use provider_sim::serve::serve;
 use provider_sim::settings::Settings;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,6 +25,8 @@ them: text is made up. See the README of provider-sim for the routes, what can b
   --aws-secret SECRET        the secret of all AWS access keys (default sim-secret)
   --tokens-per-second N      speed of each answer (default 0: everything at once)
   --first-token-ms N         time to the first token (default 0)
+  --tls-cert-file FILE       serve over TLS, with this certificate, as PEM
+  --tls-key-file FILE        and its key
 ";
 
 fn main() -> ExitCode {
@@ -47,6 +54,7 @@ fn main() -> ExitCode {
 /// Reads the arguments; `None` when help is asked for.
 fn read(mut words: impl Iterator<Item = String>) -> Result<Option<(String, Settings)>, String> {
     let (mut listen, mut settings, mut keys) = ("127.0.0.1:8090".to_owned(), Settings::default(), Vec::new());
+    let (mut certificate, mut key) = (None, None);
     while let Some(word) = words.next() {
         let (name, given) = match word.split_once('=') {
             Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
@@ -67,6 +75,8 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<Option<(String, Setti
             "--tokens-per-second" => {
                 settings.token_gap = Duration::from_secs(1).checked_div(number(0, 1_000_000)?).unwrap_or_default();
             }
+            "--tls-cert-file" => certificate = Some(PathBuf::from(value)),
+            "--tls-key-file" => key = Some(PathBuf::from(value)),
             "--first-token-ms" => settings.first_token = Duration::from_millis(number(0, 3_600_000)?.into()),
             _ => return Err(format!("there is no argument {name}")),
         }
@@ -74,7 +84,25 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<Option<(String, Setti
     if !keys.is_empty() {
         settings.keys = keys;
     }
+    settings.tls = match (certificate, key) {
+        (None, None) => None,
+        (Some(certificate), Some(key)) => Some(tls(&certificate, &key)?),
+        _ => return Err("--tls-cert-file and --tls-key-file go together".to_owned()),
+    };
     Ok(Some((listen, settings)))
+}
+
+/// What serves over TLS with this certificate, and those behind it in its file.
+fn tls(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, String> {
+    let of = |file: &Path, problem: &dyn std::fmt::Display| format!("{}: {problem}", file.display());
+    let chain: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(certificate).map_err(|error| of(certificate, &error))?.collect();
+    let chain = chain.map_err(|error| of(certificate, &error))?;
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| of(key, &error))?;
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+    let config = config.with_no_client_auth().with_single_cert(chain, secret);
+    config.map(Arc::new).map_err(|error| of(certificate, &error))
 }
 
 fn run(listen: &str, settings: Settings) -> Result<(), Box<dyn Error>> {
@@ -118,6 +146,7 @@ mod tests {
         for (text, problem) in [
             ("--port 1", "there is no argument --port"),
             ("--key", "--key needs a value"),
+            ("--tls-key-file k", "--tls-cert-file and --tls-key-file go together"),
             ("--first-token-ms soon", "--first-token-ms needs a whole number from 0 to 3600000, not \"soon\""),
         ] {
             assert_eq!(read_of(text).unwrap_err(), problem);

@@ -14,9 +14,11 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -44,11 +46,12 @@ pub async fn serve(
     started: SystemTime,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let tls = settings.tls.clone().map(TlsAcceptor::from);
     let routes = routes(Arc::new(App::new(settings, started)));
     let connections = TaskTracker::new();
     let closing = CancellationToken::new();
     let result = tokio::select! {
-        failed = accept(&listener, &routes, &connections, &closing) => failed,
+        failed = accept(&listener, tls.as_ref(), &routes, &connections, &closing) => failed,
         () = stop => Ok(()),
     };
     closing.cancel();
@@ -59,6 +62,7 @@ pub async fn serve(
 
 async fn accept(
     listener: &TcpListener,
+    tls: Option<&TlsAcceptor>,
     routes: &Router,
     connections: &TaskTracker,
     closing: &CancellationToken,
@@ -75,19 +79,36 @@ async fn accept(
             }
             Err(error) => return Err(error),
         };
-        let (routes, closing) = (routes.clone(), closing.clone());
+        let (tls, routes, closing) = (tls.cloned(), routes.clone(), closing.clone());
         connections.spawn(async move {
-            converse(stream, routes, closing).await;
+            greet(stream, tls, routes, closing).await;
             drop(place);
         });
     }
 }
 
-/// Speaks with one client until either side has enough. What goes wrong here is the client's to notice.
-async fn converse(stream: TcpStream, routes: Router, closing: CancellationToken) {
+/// Agrees on TLS with one client, if that is to be, and speaks with it. What goes wrong here is the client's to notice.
+async fn greet(stream: TcpStream, tls: Option<TlsAcceptor>, routes: Router, closing: CancellationToken) {
     // Tokens are small writes that must not wait for each other.
     let _ = stream.set_nodelay(true);
     let Ok(wire) = Wire::on(&stream) else { return };
+    match tls {
+        None => converse(stream, wire, routes, closing).await,
+        Some(tls) => match timeout(IDLE, tls.accept(stream)).await {
+            Ok(Ok(stream)) => converse(stream, wire, routes, closing).await,
+            Ok(Err(error)) => eprintln!("provider-sim: TLS: {error}"),
+            Err(_) => {}
+        },
+    }
+}
+
+/// Speaks with one client until either side has enough.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    wire: Wire,
+    routes: Router,
+    closing: CancellationToken,
+) {
     let dropped = wire.dropped.clone();
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(move |mut request: axum::http::Request<Incoming>| {

@@ -1,6 +1,9 @@
 //! What a stand-in can be told.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::ServerConfig;
 
 /// How the stand-ins behave.
 #[derive(Clone, Debug)]
@@ -14,6 +17,8 @@ pub struct Settings {
     pub token_gap: Duration,
     /// Time from a request's last byte to the first of its answer, beside the tokens of a plain one.
     pub first_token: Duration,
+    /// Certificate and key, where it serves over TLS.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 impl Default for Settings {
@@ -24,6 +29,7 @@ impl Default for Settings {
             aws_secret: "sim-secret".to_owned(),
             token_gap: Duration::ZERO,
             first_token: Duration::ZERO,
+            tls: None,
         }
     }
 }
