@@ -2,7 +2,9 @@
 //! requests again. The provider is `provider-sim` in a pod, behind the name of a Service.
 
 mod bed;
+mod issuer;
 mod keys;
+mod tls;
 
 use std::time::{Duration, Instant};
 

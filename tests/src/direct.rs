@@ -192,6 +192,12 @@ impl Authority {
         Self { issuer: CertifiedIssuer::self_signed(params, key).expect("an authority") }
     }
 
+    /// Its certificate, as PEM.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
     /// A Secret of the type `kubernetes.io/tls` with a new certificate for `host`, as cert-manager makes it; and the
     /// certificate.
     #[must_use]

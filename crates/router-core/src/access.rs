@@ -109,10 +109,13 @@ impl Access {
             return Shown::Key(shown);
         }
         let Some(token) = Jwt::read(shown) else { return Shown::Nothing };
-        match &self.oidc {
-            Some(oidc) if token.issuer() == Some(&oidc.issuer) => Shown::Issued(token, oidc),
+        let issued = self.oidc.as_ref().filter(|oidc| token.issuer() == Some(&oidc.issuer));
+        let account = audience.is_some_and(|audience| is_account(&token, audience));
+        match issued {
+            // The issuer can be the cluster itself; whom a token is for tells then what it is shown as.
+            Some(oidc) if oidc.takes(&token) || !account => Shown::Issued(token, oidc),
             // Tokens of others, which clients send unasked, are nothing that the API server should see.
-            _ if audience.is_some_and(|audience| is_account(&token, audience)) => Shown::Account(token),
+            _ if account => Shown::Account(token),
             _ => Shown::Nothing,
         }
     }

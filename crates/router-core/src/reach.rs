@@ -13,9 +13,9 @@ pub struct Reach(Vec<Allowed>);
 pub enum Allowed {
     /// All addresses that begin with these bits.
     Range(IpAddr, u8),
-    /// A host of this name, at whatever address.
+    /// A host of this name, at whatever address but link-local ones and those of the cloud's own services.
     Host(String),
-    /// All hosts whose names end in this, a dot at its front.
+    /// All hosts whose names end in this, a dot at its front, at the same addresses.
     Below(String),
 }
 
@@ -64,7 +64,9 @@ impl Reach {
     /// Whether the host or the address is let by name.
     #[must_use]
     pub fn lets(&self, host: &str, address: IpAddr) -> bool {
-        self.names(host) || self.covers(address)
+        // Who owns a name, or one Service below a domain, says what address it has. Credentials of the machine are not his to reach.
+        let by_name = || self.names(host) && special(address).is_none_or(|what| what != LINK_LOCAL && what != CLOUD);
+        self.covers(address) || by_name()
     }
 
     fn names(&self, host: &str) -> bool {
@@ -104,14 +106,16 @@ impl Reach {
 }
 
 const PRIVATE: &str = "a private address";
+const LINK_LOCAL: &str = "a link-local address";
+const CLOUD: &str = "an address of the cloud's own services";
 
 /// The kinds of addresses that are not public, and what they are called.
-const SPECIAL: [(&str, u8, &str); 30] = [
+const SPECIAL: [(&str, u8, &str); 31] = [
     ("0.0.0.0", 8, "an address of this host"),
     ("10.0.0.0", 8, PRIVATE),
     ("100.64.0.0", 10, PRIVATE),
     ("127.0.0.0", 8, "a loopback address"),
-    ("169.254.0.0", 16, "a link-local address"),
+    ("169.254.0.0", 16, LINK_LOCAL),
     ("172.16.0.0", 12, PRIVATE),
     ("192.0.0.0", 24, "a reserved address"),
     ("192.0.2.0", 24, "a reserved address"),
@@ -121,20 +125,22 @@ const SPECIAL: [(&str, u8, &str); 30] = [
     ("198.51.100.0", 24, "a reserved address"),
     ("203.0.113.0", 24, "a reserved address"),
     // Azure's metadata and DNS, and Alibaba's metadata, lie among public addresses.
-    ("168.63.129.16", 32, "an address of the cloud's own services"),
-    ("100.100.100.200", 32, "an address of the cloud's own services"),
+    ("168.63.129.16", 32, CLOUD),
+    ("100.100.100.200", 32, CLOUD),
     ("224.0.0.0", 4, "a multicast address"),
     ("240.0.0.0", 4, "a reserved address"),
     ("::", 128, "an address of this host"),
     ("::1", 128, "a loopback address"),
     // EC2's metadata lies among private addresses.
-    ("fd00:ec2::", 32, "an address of the cloud's own services"),
-    ("fd20:ce::254", 128, "an address of the cloud's own services"),
+    ("fd00:ec2::", 32, CLOUD),
+    ("fd20:ce::254", 128, CLOUD),
     ("fc00::", 7, PRIVATE),
-    ("fe80::", 10, "a link-local address"),
+    ("fe80::", 10, LINK_LOCAL),
     ("fec0::", 10, PRIVATE),
     ("ff00::", 8, "a multicast address"),
     ("100::", 64, "a reserved address"),
+    // A network's own NAT64: where in it the IPv4 address stands is the network's choice.
+    ("64:ff9b:1::", 48, "a reserved address"),
     ("2001::", 23, "a reserved address"),
     ("2001:db8::", 32, "a reserved address"),
     ("3fff::", 20, "a reserved address"),
@@ -159,10 +165,9 @@ fn plain(address: IpAddr) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(a, b, c, d))
     };
     match segments {
-        // Mapped, and translated by NAT64 with its well-known prefixes.
+        // Mapped, and translated by NAT64 with its well-known prefix.
         [0, 0, 0, 0, 0, 0xffff, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
-        | [0x64, 0xff9b, 1, _, _, _, high, low]
         // 6to4 carries it in front.
         | [0x2002, high, low, ..] => tail(high, low),
         // Compatible, an old form; `::` and `::1` are none.
@@ -234,6 +239,8 @@ mod tests {
             "::127.0.0.1",
             "64:ff9b::a9fe:a9fe",
             "64:ff9b:1::7f00:1",
+            // 169.254.169.254 as RFC 6052 has it behind a prefix of 48 bits, with a public address where others look.
+            "64:ff9b:1:a9fe:a9:fe00:101:101",
             "2002:7f00:1::",
             "fd00:ec2::254",
             "fd12::1",
@@ -269,6 +276,13 @@ mod tests {
             ("llm.corp.example", "172.16.0.1", true),
             ("corp.example", "172.16.0.1", false),
             ("evilcorp.example", "172.16.0.1", false),
+            // What stands behind a name is up to whoever owns it.
+            ("ollama.ml.svc", "127.0.0.1", true),
+            ("ollama.ml.svc", "169.254.169.254", false),
+            ("ollama.ml.svc", "::ffff:169.254.169.254", false),
+            ("llm.corp.example", "fe80::1", false),
+            ("llm.corp.example", "fd00:ec2::254", false),
+            ("llm.corp.example", "100.100.100.200", false),
         ];
         for (host, address, may) in cases {
             assert_eq!(reach.forbids(host, address.parse().unwrap()).is_none(), may, "{host} {address}");

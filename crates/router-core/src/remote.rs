@@ -1,14 +1,14 @@
 //! A target that is no pool: the API of a provider, or a Service with engines that others run.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use api::AWS_KEYS;
 use serde::{Deserialize, Serialize};
 use wire::translate::Shape;
 
-use crate::{Endpoint, Moment};
+use crate::{Endpoint, Moment, NoDial};
 
 /// Whose API a target speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,6 +175,25 @@ impl Rest {
     }
 }
 
+/// Why the last connection that was wanted to a target was not made, if it was not.
+#[derive(Debug, Default)]
+pub struct Unreached(AtomicU8);
+
+impl Unreached {
+    /// The last one was not made for this reason, or was made.
+    pub fn set(&self, why: Option<NoDial>) {
+        let place = why.and_then(|why| NoDial::ALL.iter().position(|one| *one == why));
+        let word = place.and_then(|place| u8::try_from(place + 1).ok());
+        self.0.store(word.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Why the last one was not made.
+    #[must_use]
+    pub fn why(&self) -> Option<NoDial> {
+        NoDial::ALL.get(usize::from(self.0.load(Ordering::Relaxed)).checked_sub(1)?).copied()
+    }
+}
+
 /// A target that is no pool, in the table.
 #[derive(Debug)]
 pub struct Remote {
@@ -184,6 +203,8 @@ pub struct Remote {
     pub endpoint: Arc<Endpoint>,
     /// Whether its key rests.
     pub rest: Arc<Rest>,
+    /// Why it cannot be connected to, if so.
+    pub unreached: Arc<Unreached>,
 }
 
 impl Remote {
@@ -200,7 +221,8 @@ impl Remote {
         let endpoint =
             same.map_or_else(|| Arc::new(Endpoint::named(&input.authority, now)), |b| Arc::clone(&b.endpoint));
         let shared = others.iter().find(|(other, _)| input.shares_key_with(other)).map(|(_, rest)| Arc::clone(rest));
-        Self { rest: shared.unwrap_or_default(), endpoint, input }
+        let unreached = same.map(|before| Arc::clone(&before.unreached)).unwrap_or_default();
+        Self { rest: shared.unwrap_or_default(), endpoint, unreached, input }
     }
 }
 
@@ -279,6 +301,18 @@ pub(crate) mod tests {
         }
         assert_eq!(rest.left(Moment(299)), Some((Duration::from_millis(1), Pause::Money)));
         assert_eq!(rest.left(Moment(300)), None);
+    }
+
+    #[test]
+    fn why_a_target_was_not_reached_is_kept_until_it_is() {
+        let unreached = Unreached::default();
+        assert_eq!(unreached.why(), None);
+        for why in NoDial::ALL {
+            unreached.set(Some(why));
+            assert_eq!(unreached.why(), Some(why));
+        }
+        unreached.set(None);
+        assert_eq!(unreached.why(), None);
     }
 
     #[test]

@@ -110,7 +110,8 @@ pub struct Args {
     /// policies may be at although they are not public, or may be spoken to in clear text. Default: none.
     #[arg(long, env = "QUARTERMASTER_ALLOW_TARGETS", value_delimiter = ',')]
     pub allow_targets: Vec<Allowed>,
-    /// File with the certificates of authorities, as PEM, that providers may be certified by beside the usual ones.
+    /// File with the certificates of authorities, as PEM, that providers and issuers of tokens may be certified by beside the usual
+    /// ones. It is read again when it changes.
     #[arg(long, env = "QUARTERMASTER_PROVIDER_CA_FILE")]
     pub provider_ca_file: Option<PathBuf>,
     /// How long a connection to a replica may take.

@@ -1,9 +1,10 @@
 //! What operators may see of the routing table: which policy sends where, and what each endpoint carries right now. The
 //! table holds no secret, and neither do these pages.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use router_core::{Endpoint, Moment, Pool, Standing, Table, Target, To};
+use router_core::{Endpoint, Moment, Pool, Source, Standing, Table, Target, To};
 use serde_json::{Value, json};
 use telemetry::admin::Page;
 
@@ -51,6 +52,7 @@ fn config(live: &Shared) -> Vec<u8> {
                 "key": key,
                 "in_flight": remote.endpoint.load.in_flight(),
                 "standing": standing(&remote.endpoint, now),
+                "not_reached": remote.unreached.why().map(|why| why.to_string()),
                 "rests_seconds": remote.rest.left(now).map(|(left, _)| left.as_secs()),
             })
         }
@@ -59,6 +61,17 @@ fn config(live: &Shared) -> Vec<u8> {
         let targets = table.policies()[at].targets.iter().enumerate();
         let targets: Vec<Value> = targets.map(|(place, t)| target(at, place, t)).collect();
         json!({"policy": policy_name(table, at), "targets": targets})
+    };
+    let sources: BTreeSet<Source> =
+        table.policies().iter().filter_map(|policy| Some(policy.access.oidc.as_ref()?.source())).collect();
+    let issuer = |source: &Source| {
+        let known = live.issuers.known(source);
+        json!({
+            "issuer": source.issuer,
+            "jwks_uri": source.jwks,
+            "keys": known.map(|known| known.keys.count()),
+            "read_seconds_ago": known.map(|known| clock::seconds_since_1970() - known.read),
+        })
     };
     let pool = |pool: &Pool| {
         json!({
@@ -75,6 +88,7 @@ fn config(live: &Shared) -> Vec<u8> {
         "patterns": patterns,
         "policies": (0..table.policies().len()).map(policy).collect::<Vec<_>>(),
         "pools": table.pools().iter().map(pool).collect::<Vec<_>>(),
+        "issuers": sources.iter().map(issuer).collect::<Vec<_>>(),
     }))
 }
 
@@ -125,11 +139,13 @@ mod tests {
     use super::*;
     use crate::live::Live;
     use crate::metrics::Metrics;
-    use router_core::{EndpointInput, PolicyInput, PoolInput, Resilience, TargetInput};
+    use router_core::{Access, EndpointInput, Oidc, PolicyInput, PoolInput, Resilience, TargetInput};
 
     #[test]
     fn the_pages_tell_the_table() {
         let text = str::to_owned;
+        let audiences = vec![text("quartermaster")];
+        let oidc = Oidc { issuer: text("https://login.example.com"), audiences, jwks: None, claim: text("sub") };
         let policy = PolicyInput {
             namespace: text("ml"),
             name: text("route"),
@@ -137,7 +153,7 @@ mod tests {
             models: vec![text("m"), text("x-*")],
             targets: vec![TargetInput::new("local", "ml", "p"), TargetInput::new("other", "ml", "gone")],
             session_header: None,
-            access: router_core::Access::anyone(),
+            access: Access { oidc: Some(oidc), ..Access::anyone() },
             resilience: Resilience::default(),
             rules: Vec::new(),
             allows_target_header: false,
@@ -164,6 +180,9 @@ mod tests {
                 {"name": "other", "pool": null, "missing": "gone"},
             ]}],
             "pools": [{"pool": "ml/p", "served_model": "inner", "ready": 1, "not_ready": 1}],
+            "issuers": [
+                {"issuer": "https://login.example.com", "jwks_uri": null, "keys": null, "read_seconds_ago": null},
+            ],
         });
         assert_eq!(read(config(&live)), want);
         let endpoints = read(endpoints(&live));

@@ -77,7 +77,7 @@ impl Issuers {
     /// lately.
     pub(crate) fn caller(&self, token: &Jwt<'_>, oidc: &Oidc, lately: &Tokens, now: i64) -> Result<Caller, Denied> {
         let source = oidc.source();
-        let known = self.sets.get(&source).ok_or(Denied::Unread)?;
+        let Some(known) = self.sets.get(&source) else { return Err(self.unread(source)) };
         let (digest, mut lately) = (oidc.digest(known.version, token), lately.0.borrow_mut());
         if let Some(finding) = lately.get(&digest).filter(|finding| finding.fresh_until > now) {
             return Ok(finding.found);
@@ -90,13 +90,18 @@ impl Issuers {
             }
             // The issuer may have a new key. Whoever sends unknown ones without end has them read once in a while only.
             Err(Untrusted::Unsigned(Unsigned::NoKey)) if now.abs_diff(known.read) >= LATEST.as_secs() => {
-                if let Some(again) = &self.again {
-                    // A full queue holds enough to be done already.
-                    let _ = again.try_send(source);
-                }
-                Err(Denied::Unread)
+                Err(self.unread(source))
             }
             Err(_) => Err(Denied::Unknown),
         }
+    }
+
+    /// Has the keys of an issuer read again soon.
+    fn unread(&self, source: Source) -> Denied {
+        if let Some(again) = &self.again {
+            // A full queue holds enough to be done already.
+            let _ = again.try_send(source);
+        }
+        Denied::Unread
     }
 }

@@ -42,6 +42,7 @@ pub struct Metrics {
     ejections: IntCounterVec,
     fallbacks: IntCounterVec,
     timeouts: IntCounterVec,
+    unreached: IntCounterVec,
     pub(crate) retries_refused: IntCounter,
     pub(crate) connections: IntGauge,
     pub(crate) shed_connections: IntCounter,
@@ -128,6 +129,8 @@ impl Metrics {
             kept(r, IntCounterVec::new(Opts::new("fallbacks_total", help), &["policy", "pool", "reason"])?)?;
         let help = "Attempts and answers that were too slow, by the timeout that they missed.";
         let timeouts = kept(r, IntCounterVec::new(Opts::new("timeouts_total", help), &["policy", "pool", "timeout"])?)?;
+        let help = "Connections to targets that are no pools that were not made, by why.";
+        let unreached = counters(r, "unreached_total", help, &["policy", "pool", "reason"])?;
         let help =
             "Attempts on a further replica that were not made because they would have been too much of the load.";
         let retries_refused = kept(r, IntCounter::new("retries_refused_total", help)?)?;
@@ -176,6 +179,7 @@ impl Metrics {
             ejections,
             fallbacks,
             timeouts,
+            unreached,
             retries_refused,
             connections,
             shed_connections,
@@ -242,6 +246,11 @@ impl Metrics {
     /// Counts a timeout that was missed.
     pub(crate) fn count_timeout(&self, route: &RouteHandles, timeout: &'static str) {
         self.timeouts.with_label_values(&[route.policy.as_str(), &route.pool, timeout]).inc();
+    }
+
+    /// Counts a connection that was not made.
+    pub(crate) fn count_unreached(&self, route: &RouteHandles, why: &'static str) {
+        self.unreached.with_label_values(&[route.policy.as_str(), &route.pool, why]).inc();
     }
 
     /// Tells which objects of this kind cannot be read, by namespace and name.

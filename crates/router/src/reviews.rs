@@ -51,6 +51,14 @@ struct Known {
     awaited: HashMap<Digest, Awaited>,
 }
 
+/// What a look at a token finds.
+enum Look {
+    /// What was found lately.
+    Known(Result<Found, Denied>),
+    /// It is being asked about; beside that, whose it was when that was asked last, if it may still be.
+    Awaited(Awaited, Found),
+}
+
 /// One token to ask about.
 struct Question {
     token: String,
@@ -100,35 +108,35 @@ impl Reviews {
     pub(crate) async fn account(&self, token: &Jwt<'_>) -> Result<Arc<str>, Denied> {
         let now = now();
         let ends = token.expires().filter(|ends| *ends > now).ok_or(Denied::Unknown)?;
-        let mut finding = match self.look(token, now, ends) {
-            Ok(known) => return known?.ok_or(Denied::Unknown),
-            Err(finding) => finding,
+        let (mut finding, before) = match self.look(token, now, ends) {
+            Look::Known(known) => return known?.ok_or(Denied::Unknown),
+            Look::Awaited(finding, before) => (finding, before),
         };
         let said = timeout(PATIENCE, finding.wait_for(Option::is_some)).await;
         let said = said.ok().and_then(Result::ok).and_then(|said| (*said).clone());
-        said.unwrap_or(Err(Denied::Unread))?.ok_or(Denied::Unknown)
+        said.unwrap_or_else(|| as_before(before))?.ok_or(Denied::Unknown)
     }
 
     /// What is known of a token, or what to wait for until it is.
-    fn look(&self, token: &Jwt<'_>, now: i64, ends: i64) -> Result<Result<Found, Denied>, Awaited> {
+    fn look(&self, token: &Jwt<'_>, now: i64, ends: i64) -> Look {
         let digest = digest(&[token.text()]);
         let mut known = self.known();
         let finding = known.findings.get(&digest);
         if let Some(finding) = finding.as_ref().filter(|finding| finding.fresh_until > now) {
-            return Ok(finding.found.clone());
-        }
-        if let Some(awaited) = known.awaited.get(&digest) {
-            return Err(awaited.clone());
+            return Look::Known(finding.found.clone());
         }
         let before =
             finding.filter(|finding| finding.good_until > now).and_then(|finding| finding.found.ok().flatten());
+        if let Some(awaited) = known.awaited.get(&digest) {
+            return Look::Awaited(awaited.clone(), before);
+        }
         let (tell, awaited) = watch::channel(None);
-        let question = Question { token: token.text().to_owned(), digest, ends, before, tell };
+        let question = Question { token: token.text().to_owned(), digest, ends, before: before.clone(), tell };
         if self.questions.try_send(question).is_err() {
-            return Ok(Err(Denied::Unread));
+            return Look::Known(as_before(before));
         }
         known.awaited.insert(digest, awaited.clone());
-        Err(awaited)
+        Look::Awaited(awaited, before)
     }
 
     /// Asks the API server about each token that comes, for as long as it is polled.
@@ -166,11 +174,8 @@ impl Reviews {
             },
             failed => {
                 let why = failed.map_or_else(|_| "no answer in time".to_owned(), |error| why(error.err()));
-                let (found, good_until) = match before {
-                    Some(name) => (Ok(Some(name)), ends),
-                    None => (Err(Denied::Unread), now),
-                };
-                (found, now + AWAY_FOR, good_until, Some(why))
+                let good_until = if before.is_some() { ends } else { now };
+                (as_before(before), now + AWAY_FOR, good_until, Some(why))
             }
         };
         {
@@ -188,6 +193,12 @@ impl Reviews {
     }
 }
 
+/// What holds while nobody answers. Whoever sends forged tokens without end can keep the API server busy with them, and is not to
+/// lock those out whom it has confirmed.
+fn as_before(before: Found) -> Result<Found, Denied> {
+    before.map_or(Err(Denied::Unread), |name| Ok(Some(name)))
+}
+
 fn why(error: Option<kube::Error>) -> String {
     error.map(|error| error.to_string()).unwrap_or_default()
 }
@@ -197,4 +208,39 @@ fn account(status: TokenReviewStatus, audience: &str) -> Option<String> {
     let good = status.authenticated == Some(true) && status.audiences.iter().flatten().any(|one| one == audience);
     let name = status.user?.username?;
     (good && name.starts_with(ACCOUNT)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+
+    const NAME: &str = "system:serviceaccount:ml:web";
+
+    fn token(number: usize) -> String {
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let claims = format!(r#"{{"sub":"{NAME}","aud":"quartermaster","jti":"{number}"}}"#);
+        format!("{}.{}.AAAA", part(r#"{"alg":"RS256"}"#), part(&claims))
+    }
+
+    /// Forged tokens cost their sender nothing, and each makes a question.
+    #[test]
+    fn a_flood_of_forged_tokens_locks_out_nobody_who_was_confirmed() {
+        let (reviews, _questions) = Reviews::new("quartermaster");
+        let (text, now) = (token(0), now());
+        let (known, ends) = (Jwt::read(&text).unwrap(), now + 600);
+        let confirmed = Finding { found: Ok(Some(NAME.into())), fresh_until: now - 1, good_until: ends };
+        reviews.known().findings.put(digest(&[&text]), confirmed);
+        for number in 1..=QUEUE {
+            let forged = token(number);
+            assert!(matches!(reviews.look(&Jwt::read(&forged).unwrap(), now, ends), Look::Awaited(_, None)));
+        }
+        let further = token(QUEUE + 1);
+        let told = reviews.look(&Jwt::read(&further).unwrap(), now, ends);
+        assert!(matches!(told, Look::Known(Err(Denied::Unread))));
+        let told = reviews.look(&known, now, ends);
+        assert!(matches!(told, Look::Known(Ok(Some(name))) if &*name == NAME));
+    }
 }

@@ -110,6 +110,9 @@ async fn serve(args: Args) -> Result<(), Error> {
     let debug_pages = tokio::spawn(admin::serve_debug(debug_listener, debug::pages(&live), ended.clone()));
     let mut settings = args.settings();
     settings.outbound = args.outbound()?;
+    if let Some(file) = args.provider_ca_file.clone() {
+        tokio::spawn(settings.outbound.clone().follow(file));
+    }
     if let Some(files) = args.tls_files() {
         let tls = Tls::read(&files, args.http2)?;
         tokio::spawn(tls.clone().follow(files, metrics.clone()));

@@ -64,7 +64,7 @@ impl Bed {
         ns.must_apply(&manifest("tests/scenarios/provider-sim.yaml"));
         let bed_key = secret(&ns, key);
         ns.must_apply(&bed_key);
-        install(&ns);
+        install(&ns, &[&host(&ns)], "");
         ns.pool("local", &format!("{purpose}-local"), |sample| {
             unscaled(sample)
                 .replace("maxNumSeqs: 8", "maxNumSeqs: 32")
@@ -137,9 +137,14 @@ impl Bed {
 
     /// Address of the pod of the router.
     pub(super) fn router_address(&self) -> String {
-        let selector = "app.kubernetes.io/component=router";
-        self.ns.kubectl(&format!("get pods --selector {selector} --output jsonpath={{.items[0].status.podIP}}"))
+        router_address(&self.ns)
     }
+}
+
+/// Address of the pod of the namespace's router.
+pub(super) fn router_address(ns: &Namespace) -> String {
+    let selector = "app.kubernetes.io/component=router";
+    ns.kubectl(&format!("get pods --selector {selector} --output jsonpath={{.items[0].status.podIP}}"))
 }
 
 /// The Secret with the provider's key, bound to the provider's host.
@@ -152,9 +157,9 @@ fn secret(ns: &Namespace, key: &str) -> String {
     secret.to_string()
 }
 
-/// Installs one router for the namespace, as the chart makes it with what an administrator has to set for such a provider. The
-/// cluster's operator looks after the namespace, so it is the one that is let at the Secret.
-fn install(ns: &Namespace) {
+/// Installs one router for the namespace, as the chart makes it with what an administrator has to set for such a provider: where it
+/// may be, and `more` values. The cluster's operator looks after the namespace, so it is the one that is let at the Secret.
+pub(super) fn install(ns: &Namespace, allowed: &[&str], more: &str) {
     let parts = ["router/serviceaccount", "router/rbac", "router/deployment", "router/service", "credentials"];
     let show = parts.iter().fold(String::new(), |mut words, part| {
         // Writing into memory cannot fail.
@@ -163,11 +168,11 @@ fn install(ns: &Namespace) {
     });
     let rendered = must_helm(&format!(
         "template own charts/quartermaster --namespace {ns}{show} --set {images},watchNamespace={ns},\
-         metricsApi.enabled=false,router.replicas=1,router.drain.delaySeconds=1,router.allowTargets={{{host}}},\
+         metricsApi.enabled=false,router.replicas=1,router.drain.delaySeconds=1,router.allowTargets={{{allowed}}},\
          router.extraArgs={{--debug-listen=0.0.0.0:9091}},\
-         credentials[0].namespace={ns},credentials[0].secrets={{provider}}",
+         credentials[0].namespace={ns},credentials[0].secrets={{provider}}{more}",
         ns = ns.name,
-        host = host(ns),
+        allowed = allowed.join(","),
         images = image_values()
     ));
     let here = format!("name: quartermaster-operator\n    namespace: {}", ns.name);

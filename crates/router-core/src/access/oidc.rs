@@ -53,13 +53,18 @@ impl Oidc {
         digest(&[&self.issuer, jwks, &audiences, &self.claim, &version, token.text()])
     }
 
+    /// Whether the token says that it is for one of the audiences.
+    pub(super) fn takes(&self, token: &Jwt<'_>) -> bool {
+        self.audiences.iter().any(|audience| token.is_for(audience))
+    }
+
     /// Who calls with this token, `now` in seconds since 1970.
     ///
     /// # Errors
     ///
     /// When the token does not prove it.
     pub fn check(&self, token: &Jwt<'_>, keys: &KeySet, now: i64) -> Result<Caller, Untrusted> {
-        if token.issuer() != Some(&self.issuer) || !self.audiences.iter().any(|audience| token.is_for(audience)) {
+        if token.issuer() != Some(&self.issuer) || !self.takes(token) {
             return Err(Untrusted::Unfit(Unfit::Audience));
         }
         token.timely(now).map_err(Untrusted::Unfit)?;

@@ -305,6 +305,23 @@ fn what_a_request_shows_is_told_apart() {
         };
         assert_eq!(told, expected, "{shown:?} {audience:?}");
     }
+    // The cluster itself as the issuer, whose accounts are also known by reviews.
+    let cluster = Access { oidc: Some(Oidc { audiences: vec!["jobs".to_owned()], ..oidc() }), ..Access::default() };
+    let web = "system:serviceaccount:ml:web";
+    for (sub, aud, expected) in [
+        (web, "quartermaster", "account"),
+        (web, "jobs", "issued"),
+        (web, "others", "issued"),
+        ("ann", "quartermaster", "issued"),
+    ] {
+        let token = Signer::ed().token(&json!({"alg": "EdDSA"}), &but(&json!({"sub": sub, "aud": aud})));
+        let told = match cluster.shown(Some(&token), Some("quartermaster")) {
+            Shown::Account(_) => "account",
+            Shown::Issued(..) => "issued",
+            _ => "else",
+        };
+        assert_eq!(told, expected, "{sub} {aud}");
+    }
     assert!(
         matches!(Access::default().shown(Some(&issued), Some("quartermaster")), Shown::Nothing),
         "of no issuer here"

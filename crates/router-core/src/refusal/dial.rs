@@ -37,6 +37,45 @@ pub enum BadTls {
 }
 
 impl NoDial {
+    /// All there are.
+    pub const ALL: [Self; 11] = [
+        Self::Name,
+        Self::Late,
+        Self::Refused,
+        Self::Tls(BadTls::Expired),
+        Self::Tls(BadTls::Early),
+        Self::Tls(BadTls::WrongName),
+        Self::Tls(BadTls::Untrusted),
+        Self::Tls(BadTls::BadCertificate),
+        Self::Tls(BadTls::Versions),
+        Self::Tls(BadTls::NotTls),
+        Self::Tls(BadTls::Broken),
+    ];
+
+    /// Whether another attempt soon after could fare better. A certificate that does not verify is the same a second later.
+    #[must_use]
+    pub fn may_pass(self) -> bool {
+        matches!(self, Self::Name | Self::Late | Self::Refused | Self::Tls(BadTls::Broken))
+    }
+
+    /// The label of metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Late => "late",
+            Self::Refused => "refused",
+            Self::Tls(BadTls::Expired) => "certificate_expired",
+            Self::Tls(BadTls::Early) => "certificate_early",
+            Self::Tls(BadTls::WrongName) => "certificate_other_host",
+            Self::Tls(BadTls::Untrusted) => "certificate_untrusted",
+            Self::Tls(BadTls::BadCertificate) => "certificate_unusable",
+            Self::Tls(BadTls::Versions) => "tls_version",
+            Self::Tls(BadTls::NotTls) => "no_tls",
+            Self::Tls(BadTls::Broken) => "tls_broken",
+        }
+    }
+
     /// The exact case, as a word that is stable across versions.
     #[must_use]
     pub fn code(self) -> &'static str {

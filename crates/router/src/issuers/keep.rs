@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 use router_core::{KeySet, Source};
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
@@ -21,7 +21,9 @@ const EVERY: Duration = Duration::from_secs(300);
 /// How long an issuer may take for description and keys.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Most issuers that are read at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
+/// Most characters of what is wrong with an issuer that are logged: some of them are the issuer's own.
+const MOST_TOLD: usize = 512;
 /// Tokens of unknown keys that wait to be heard of.
 pub(crate) const QUEUE: usize = 16;
 
@@ -30,6 +32,8 @@ struct Plan {
     due: Instant,
     tried: Option<Instant>,
     failures: u32,
+    /// It is being read.
+    under_way: bool,
 }
 
 /// What an issuer says of itself, as far as it matters.
@@ -49,26 +53,26 @@ pub async fn keep(
 ) {
     let mut plans: BTreeMap<Source, Plan> = BTreeMap::new();
     let mut version = 0;
+    // Each for itself: one that is slow or dead, which any policy can name, delays no other.
+    let mut reading = FuturesUnordered::new();
     loop {
         let sources = wanted.borrow_and_update().clone();
         let now = Instant::now();
         plans.retain(|source, _| sources.contains(source));
         for source in sources {
-            plans.entry(source).or_insert(Plan { due: now, tried: None, failures: 0 });
+            plans.entry(source).or_insert(Plan { due: now, tried: None, failures: 0, under_way: false });
         }
-        let due: Vec<Source> =
-            plans.iter().filter(|(_, plan)| plan.due <= now).map(|(source, _)| source.clone()).collect();
-        if !due.is_empty() {
-            let read = stream::iter(due)
-                .map(|source| async { (read(&source, &outbound).await, source) })
-                .buffer_unordered(AT_ONCE)
-                .collect()
-                .await;
-            take(read, &mut plans, &mut version, &known);
-            continue;
+        let mut waiting: Vec<_> = plans.iter_mut().filter(|(_, plan)| !plan.under_way).collect();
+        waiting.sort_by_key(|(_, plan)| plan.due);
+        let room = AT_ONCE - reading.len().min(AT_ONCE);
+        for (source, plan) in waiting.iter_mut().take(room).take_while(|(_, plan)| plan.due <= now) {
+            plan.under_way = true;
+            reading.push(named(source.clone(), &outbound));
         }
-        let next = plans.values().map(|plan| plan.due).min();
+        let next = waiting.iter().filter(|(_, plan)| !plan.under_way).map(|(_, plan)| plan.due).min();
+        let next = next.filter(|_| reading.len() < AT_ONCE);
         tokio::select! {
+            Some((source, outcome)) = reading.next() => take(source, outcome, &mut plans, &mut version, &known),
             () = at(next) => {}
             changed = wanted.changed() => if changed.is_err() { return },
             Some(source) = again.recv() => if let Some(plan) = plans.get_mut(&source) {
@@ -80,38 +84,44 @@ pub async fn keep(
 
 /// Takes in what was read, and plans when it is read again.
 fn take(
-    read: Vec<(Result<KeySet, FetchError>, Source)>,
+    source: Source,
+    outcome: Result<KeySet, FetchError>,
     plans: &mut BTreeMap<Source, Plan>,
     latest: &mut u64,
     known: &watch::Sender<Arc<Issuers>>,
 ) {
     let mut issuers = (**known.borrow()).clone();
-    issuers.retain(|source| plans.contains_key(source));
     let now = Instant::now();
-    for (outcome, source) in read {
-        let Some(plan) = plans.get_mut(&source) else { continue };
-        plan.tried = Some(now);
-        match outcome {
-            Ok(keys) => {
-                (plan.failures, plan.due) = (0, now + EVERY);
-                let version = match issuers.known(&source) {
-                    Some(before) if *before.keys == keys => before.version,
-                    _ => {
-                        *latest += 1;
-                        *latest
-                    }
-                };
-                issuers.set(source, Known { keys: Arc::new(keys), version, read: seconds_since_1970() });
-            }
-            Err(error) => {
-                plan.failures += 1;
-                plan.due = now + EVERY.min(LATEST * (1 << plan.failures.min(5)));
-                let kept = issuers.known(&source).is_some();
-                tracing::warn!(issuer = source.issuer, %error, kept, "keys of an issuer of tokens were not read");
-            }
+    let Some(plan) = plans.get_mut(&source) else { return };
+    (plan.tried, plan.under_way) = (Some(now), false);
+    match outcome {
+        Ok(keys) => {
+            (plan.failures, plan.due) = (0, now + EVERY);
+            let version = match issuers.known(&source) {
+                Some(before) if *before.keys == keys => before.version,
+                _ => {
+                    *latest += 1;
+                    *latest
+                }
+            };
+            issuers.retain(|source| plans.contains_key(source));
+            issuers.set(source, Known { keys: Arc::new(keys), version, read: seconds_since_1970() });
+            known.send_replace(Arc::new(issuers));
+        }
+        Err(error) => {
+            plan.failures += 1;
+            plan.due = now + EVERY.min(LATEST * (1 << plan.failures.min(5)));
+            let kept = issuers.known(&source).is_some();
+            let error: String = error.to_string().chars().take(MOST_TOLD).collect();
+            tracing::warn!(issuer = source.issuer, error, kept, "keys of an issuer of tokens were not read");
         }
     }
-    known.send_replace(Arc::new(issuers));
+}
+
+/// As [`read`], with whose keys they are.
+async fn named(source: Source, outbound: &Outbound) -> (Source, Result<KeySet, FetchError>) {
+    let outcome = read(&source, outbound).await;
+    (source, outcome)
 }
 
 /// The keys of an issuer, where the policy or its own description says that they are.

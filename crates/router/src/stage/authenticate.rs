@@ -107,11 +107,12 @@ fn refusal(denied: Denied) -> Refusal {
 /// The key that a request shows. The headers it comes in go no further than here.
 fn shown(headers: &HeaderMap) -> Option<&str> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let told = |text: &&str| !text.is_empty();
     let bearer = text(header::AUTHORIZATION.as_str()).and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
-    bearer.or_else(|| KEY_HEADERS.into_iter().find_map(text)).filter(|key| !key.is_empty())
+    bearer.filter(told).or_else(|| KEY_HEADERS.into_iter().find_map(|name| text(name).filter(told)))
 }
 
 #[cfg(test)]
@@ -127,6 +128,8 @@ mod tests {
             (&[("authorization", "Bearer qm_a_1"), ("x-api-key", "qm_a_2")], Some("qm_a_1")),
             (&[("api-key", "qm_a_3")], Some("qm_a_3")),
             (&[("x-api-key", "")], None),
+            (&[("authorization", "Bearer "), ("x-api-key", "qm_a_4")], Some("qm_a_4")),
+            (&[("x-api-key", ""), ("api-key", "qm_a_5")], Some("qm_a_5")),
             (&[], None),
         ] {
             let mut headers = HeaderMap::new();

@@ -18,6 +18,9 @@ const TARGET: HeaderName = HeaderName::from_static("x-quartermaster-target");
 const RULE: HeaderName = HeaderName::from_static("x-quartermaster-rule");
 const COMPLEXITY: HeaderName = HeaderName::from_static("x-quartermaster-complexity");
 
+/// Headers by which the router tells clients what was decided.
+pub(super) const OURS: [HeaderName; 3] = [TARGET, RULE, COMPLEXITY];
+
 /// What the rules said, for the answer's headers and the log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Decided {

@@ -95,7 +95,9 @@ fn provider_headers(asked: &Asked<'_>, there: &There<'_>) -> HeaderMap {
     // What is compressed cannot be looked at on its way.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let json = || HeaderValue::from_static("application/json");
-    headers.insert(header::CONTENT_TYPE, theirs.get(header::CONTENT_TYPE).cloned().unwrap_or_else(json));
+    // What is no text cannot be signed as it is sent, and the provider's refusal would count against the target.
+    let kind = theirs.get(header::CONTENT_TYPE).filter(|kind| kind.to_str().is_ok());
+    headers.insert(header::CONTENT_TYPE, kind.cloned().unwrap_or_else(json));
     let mut put = |name: &'static str, value: Option<HeaderValue>| {
         if let Some(value) = value {
             headers.append(HeaderName::from_static(name), value);

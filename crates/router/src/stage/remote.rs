@@ -13,6 +13,7 @@ use wire::http1::Head;
 use wire::translate::{Failure, Shape};
 
 use super::ask::{Ask, Sent};
+use super::decide::OURS;
 use super::framed::Framed;
 use super::limits::Limits;
 use super::outgoing::{passes, request_head};
@@ -120,6 +121,7 @@ fn pause(tried: &Tried, tries: usize, luck: f64) -> Option<Duration> {
             | Refusal::UpstreamRedirects { .. }
             | Refusal::UpstreamLimited { .. },
         ) => return None,
+        Err(Refusal::Undialed { why, .. }) if !why.may_pass() => return None,
         Err(refusal) => refusal.reason()?,
     };
     if !matches!(reason, Reason::ConnectFailure | Reason::RateLimited | Reason::Overloaded | Reason::ServerError) {
@@ -309,7 +311,12 @@ fn reply(
     if head.status.as_u16() == 529 && !messages {
         head.status = StatusCode::SERVICE_UNAVAILABLE;
     }
-    if asked.target.input.api != Api::Engine {
+    if asked.target.input.api == Api::Engine {
+        // What was decided is for the router alone to tell.
+        for ours in OURS {
+            head.headers.remove(ours);
+        }
+    } else {
         let mut passed = HeaderMap::with_capacity(head.headers.len());
         let operation = asked.surface.operation();
         let passing = |name: &HeaderName| passes(name, operation);
@@ -338,21 +345,27 @@ async fn exchange(
         }
     }
     let until = limits.until.min(Instant::now() + limits.connect);
-    let conn = dial(&asked.target.input, &worker.settings.outbound, until).await.map_err(|error| {
-        let upstream = record.upstream();
-        tracing::warn!(host = %asked.target.input.authority, target = upstream.name(), %error, "target not reached");
-        match error {
-            DialError::Forbidden(why) => Refusal::Forbidden { upstream, why },
-            error => {
-                if matches!(error, DialError::Late) {
-                    record.timed_out("connect");
-                }
-                Refusal::Undialed { upstream, why: error.told().unwrap_or(NoDial::Refused) }
-            }
-        }
-    })?;
+    let dialed = dial(&asked.target.input, &worker.settings.outbound, until).await;
+    let conn = dialed.map_err(|error| unreached(&error, asked.target, record))?;
+    asked.target.unreached.set(None);
     worker.metrics.upstream_connects.inc();
     on(conn, &head, body.rest, (dialect, streams), first).await.map_err(|error| refusal(&error, limits, record))
+}
+
+/// Tells everybody but the client that no connection was made, and gives what the client is told.
+fn unreached(error: &DialError, target: &Remote, record: &Record) -> Refusal {
+    let upstream = record.upstream();
+    tracing::warn!(host = %target.input.authority, target = upstream.name(), %error, "target not reached");
+    if let DialError::Forbidden(why) = error {
+        return Refusal::Forbidden { upstream, why };
+    }
+    let why = error.told().unwrap_or(NoDial::Refused);
+    if why == NoDial::Late {
+        record.timed_out("connect");
+    }
+    target.unreached.set(Some(why));
+    record.unreached(why);
+    Refusal::Undialed { upstream, why }
 }
 
 async fn on(
@@ -375,6 +388,19 @@ mod tests {
     fn seconds_are_rounded_up() {
         for (millis, seconds) in [(0, 0), (1, 1), (1000, 1), (1001, 2)] {
             assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds);
+        }
+    }
+
+    /// RU-08: nothing is won by asking a second time who it is.
+    #[test]
+    fn a_certificate_that_does_not_verify_is_not_tried_again() {
+        let tried = |why| {
+            let upstream = router_core::Upstream::Target("t".to_owned());
+            Tried { outcome: Err(Refusal::Undialed { upstream, why }), after: None }
+        };
+        for why in NoDial::ALL {
+            let again = matches!(why, NoDial::Name | NoDial::Late | NoDial::Refused) || why.word() == "tls_broken";
+            assert_eq!(pause(&tried(why), 0, 0.5).is_some(), again, "{}", why.word());
         }
     }
 

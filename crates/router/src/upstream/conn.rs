@@ -24,8 +24,9 @@ const ROOM: usize = 16 * 1024;
 pub(crate) enum Home {
     /// An engine.
     Engine(SocketAddr),
-    /// A host, known by its name and how it is spoken to.
-    Host { secure: bool, authority: Arc<str> },
+    /// A host, known by its name and how it is spoken to. A Service may have addresses that a provider may not, so what was
+    /// judged for the one is never used for the other.
+    Host { secure: bool, service: bool, authority: Arc<str> },
 }
 
 /// A connection, with the bytes of its answer that came but were not used yet.

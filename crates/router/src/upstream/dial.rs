@@ -84,9 +84,14 @@ fn bad_tls(error: &io::Error) -> BadTls {
     }
 }
 
+/// Whether the target is a Service of its policy's namespace.
+fn is_service(remote: &RemoteInput) -> bool {
+    matches!(remote.api, Api::Engine)
+}
+
 /// Where kept connections to this host lie.
 pub(crate) fn home(remote: &RemoteInput) -> Home {
-    Home::Host { secure: remote.secure, authority: Arc::from(remote.authority.as_str()) }
+    Home::Host { secure: remote.secure, service: is_service(remote), authority: Arc::from(remote.authority.as_str()) }
 }
 
 /// A connection to this host, over TLS if it is to be, by the time `until`.
@@ -95,8 +100,7 @@ pub(crate) async fn dial(remote: &RemoteInput, outbound: &Outbound, until: Insta
 }
 
 async fn dial_all(remote: &RemoteInput, outbound: &Outbound) -> Result<Conn, DialError> {
-    let service = matches!(remote.api, Api::Engine);
-    let place = Place { host: &remote.host, port: remote.port, secure: remote.secure, service };
+    let place = Place { host: &remote.host, port: remote.port, secure: remote.secure, service: is_service(remote) };
     Ok(Conn::new(reach(&place, outbound).await?, home(remote)))
 }
 
@@ -111,7 +115,7 @@ pub(crate) async fn reach(place: &Place<'_>, outbound: &Outbound) -> Result<Stre
         return Ok(Stream::Plain(stream));
     }
     let name = ServerName::try_from(place.host.to_owned()).map_err(|error| DialError::Tls(io::Error::other(error)))?;
-    let connector = TlsConnector::from(Arc::clone(&outbound.tls));
+    let connector = TlsConnector::from(outbound.tls.load_full());
     Ok(Stream::Tls(Box::new(connector.connect(name, stream).await.map_err(DialError::Tls)?)))
 }
 

@@ -6,6 +6,7 @@
 mod alone;
 mod bed;
 mod bedrock;
+mod bounds;
 mod broken;
 mod cases;
 mod classifier;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use router::outbound::Outbound;
 use router::settings::Settings;
-use router_core::{Api, Reach, RemoteInput};
+use router_core::{Api, BadTls, NoDial, Reach, RemoteInput};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -64,7 +64,8 @@ fn self_signed(name: &str) -> TlsAcceptor {
 /// A provider over TLS.
 struct Provider {
     address: SocketAddr,
-    /// How many requests reached it.
+    /// How many connections were made to it, and how many requests reached it.
+    accepted: Arc<AtomicUsize>,
     asked: Arc<AtomicUsize>,
     acceptor: Arc<Mutex<TlsAcceptor>>,
     /// Ends all connections that there are.
@@ -75,12 +76,14 @@ impl Provider {
     async fn new(acceptor: TlsAcceptor) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (asked, acceptor) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(acceptor)));
+        let [accepted, asked] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        let acceptor = Arc::new(Mutex::new(acceptor));
         let (end, ended) = watch::channel(());
-        let (count, current) = (Arc::clone(&asked), Arc::clone(&acceptor));
+        let (all, count, current) = (Arc::clone(&accepted), Arc::clone(&asked), Arc::clone(&acceptor));
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                all.fetch_add(1, Ordering::SeqCst);
                 let (acceptor, count, mut ended) = (current.lock().unwrap().clone(), Arc::clone(&count), ended.clone());
                 ended.mark_unchanged();
                 tokio::spawn(async move {
@@ -101,7 +104,7 @@ impl Provider {
                 });
             }
         });
-        Self { address, asked, acceptor, end }
+        Self { address, accepted, asked, acceptor, end }
     }
 
     fn asked(&self) -> usize {
@@ -166,6 +169,28 @@ async fn only_a_certificate_that_verifies_gets_the_key() {
         let (code, body) = ask(&both).await;
         assert_eq!((code, body == "spare"), (200, words.is_some()), "{name}: {body}");
     }
+}
+
+/// RU-08: who it is does not change within a second, so nothing is tried again; five times in a row, and the target is left alone.
+#[tokio::test]
+async fn a_certificate_that_does_not_verify_is_not_tried_again() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let provider = Provider::new(theirs.acceptor("localhost", |_| {})).await;
+    let mut world = World::of(vec![target(provider.address)]);
+    world.resilience.attempts = 3;
+    let bed = bed(&world, &ours);
+    for round in 1..=5 {
+        let (code, body) = ask(&bed).await;
+        assert!(code == 502 && body.contains("upstream_tls"), "{code} {body}");
+        assert_eq!(provider.accepted.load(Ordering::SeqCst), round);
+    }
+    let why = r#"quartermaster_router_unreached_total{policy="ml/route",pool="far-0",reason="certificate_untrusted"}"#;
+    assert!((bed.figure(why) - 5.0).abs() < 1e-9, "{}", bed.figure(why));
+    let told = bed.live.load().table.policies()[0].targets[0].remote().and_then(|remote| remote.unreached.why());
+    assert_eq!(told, Some(NoDial::Tls(BadTls::Untrusted)));
+    let (code, body) = ask(&bed).await;
+    assert!(code == 503 && body.contains("upstream_resting"), "{code} {body}");
+    assert_eq!(provider.accepted.load(Ordering::SeqCst), 5);
 }
 
 /// Whatever stands at the port instead of TLS that is still safe: nothing of the request is shown to it, and after five times it is

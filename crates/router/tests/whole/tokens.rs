@@ -401,3 +401,34 @@ async fn an_issuer_s_description_says_where_its_keys_are_and_they_outlive_it() {
     tokio::time::timeout(Duration::from_secs(60), later).await.expect("the new key is found");
     assert_eq!(router.status(&by(&issuer)).await, 401, "the old key was taken back");
 }
+
+/// Any policy can name an issuer that takes connections and says nothing.
+#[tokio::test]
+async fn a_dead_issuer_delays_no_other() {
+    let hung_up = Arc::new(AtomicUsize::new(0));
+    let gone = Arc::clone(&hung_up);
+    let dead = Engine::new(move |_, mut wire: Wire| {
+        let gone = Arc::clone(&gone);
+        async move {
+            wire.read_to("\r\n\r\n").await;
+            wire.read_all().await;
+            gone.fetch_add(1, Ordering::SeqCst);
+        }
+    })
+    .await;
+    let well = Engine::answering(plain(&json!({"keys": [Issuer::new("a").listed()]}).to_string())).await;
+    let source = |engine: &Engine| {
+        let jwks = Some(format!("http://{}/keys", engine.address));
+        let (issuer, audiences) = (ISSUER.to_owned(), vec![AUDIENCE.to_owned()]);
+        Oidc { issuer, audiences, jwks, claim: "sub".to_owned() }.source()
+    };
+    let outbound = Outbound::new(Reach::new(vec!["127.0.0.1".parse().unwrap()]), Vec::new()).unwrap();
+    let (again, asked) = mpsc::channel(4);
+    let (known, mut changes) = watch::channel(Arc::new(Issuers::asking(again)));
+    let (_wanted, wants) = watch::channel([source(&dead), source(&well)].into());
+    let reading = tokio::spawn(issuers::keep(outbound, wants, asked, known));
+    soon(changes.changed()).await.unwrap();
+    assert_eq!(hung_up.load(Ordering::SeqCst), 0, "the dead one is still waited for");
+    assert_eq!(dead.connections(), 1);
+    reading.abort();
+}

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use router_core::Endpoint;
+use router_core::{Endpoint, NoDial};
+
+use super::Record;
 
 /// An attempt that gave no answer that the client could have.
 #[derive(Debug)]
@@ -29,6 +31,15 @@ pub(super) struct Attempts {
     pub(super) under_way: Option<(Arc<Endpoint>, Instant)>,
     /// Where the last one was sent.
     pub(super) last: Option<Arc<Endpoint>>,
+}
+
+impl Record {
+    /// No connection to the chosen target was made, for this reason.
+    pub(crate) fn unreached(&self, why: NoDial) {
+        if let Some(route) = self.handles() {
+            self.worker.metrics.count_unreached(route, why.word());
+        }
+    }
 }
 
 impl Attempts {
