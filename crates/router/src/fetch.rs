@@ -13,6 +13,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::outbound::Outbound;
 use crate::upstream::{DialError, Place, reach};
 
+/// What documents are: JSON, and sets of keys, which have a type of their own. API servers refuse to show them as another one.
+const ACCEPTED: &str = "application/jwk-set+json, application/json, */*";
 /// Most bytes of a document.
 const MOST: usize = 256 * 1024;
 
@@ -64,7 +66,7 @@ async fn get(url: &str, outbound: &Outbound) -> Result<Bytes, FetchError> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get(uri.path_and_query().map_or("/", |path| path.as_str()))
         .header(header::HOST, authority.as_str())
-        .header(header::ACCEPT, "application/json")
+        .header(header::ACCEPT, ACCEPTED)
         .body(Empty::<Bytes>::new())
         .map_err(|_| bad())?;
     let asking = async {

@@ -70,7 +70,7 @@ fn a_provider_of_a_private_authority_is_used_once_that_is_trusted_and_only_by_it
     authorities(&ns, &theirs.pem());
     install(&ns, &[&right, &other], ",router.providerCa.configMapName=authorities");
     // Nobody is left alone, so that each request says why it failed.
-    let patient = "breaker: {consecutiveFailures: 1000}";
+    let patient = "breaker: {consecutiveFailures: 100}";
     ns.must_apply(&policy("tls-right", &format!("targets: [{}], {patient}", target("right", &right))));
     ns.must_apply(&policy("tls-other", &format!("targets: [{}], {patient}", target("other", &other))));
     let both = format!("{}, {}", target("other", &other), target("right", &right));
@@ -101,8 +101,8 @@ fn a_provider_of_a_private_authority_is_used_once_that_is_trusted_and_only_by_it
 fn told(log: &str, ns: &Namespace) {
     let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let fell_back = lines.iter().find(|line| line["target"] == "right" && line["attempts"].is_array());
-    let fell_back = fell_back.unwrap_or_else(|| panic!("no request that another target answered: {log}"));
-    assert_eq!(fell_back["attempts"][0]["reason"], "upstream_tls", "{fell_back}");
+    let reason = fell_back.map(|line| &line["attempts"][0]["reason"]);
+    assert_eq!(reason, Some(&json!("upstream_tls")), "{log}");
     assert_eq!(lines.iter().filter(|line| line["message"] == "serving").count(), 1, "the router was started once");
     if !routed() {
         return;

@@ -348,6 +348,13 @@ async fn documents(mut wire: Wire, keys: Arc<std::sync::Mutex<Option<Vec<Value>>
             continue;
         };
         let document = match head.split(' ').nth(1) {
+            // As Kubernetes has it.
+            Some("/keys")
+                if !header(&head, "accept").is_some_and(|types| types.contains("application/jwk-set+json")) =>
+            {
+                wire.send("HTTP/1.1 406 Not Acceptable\r\ncontent-length: 0\r\n\r\n").await;
+                continue;
+            }
             Some("/keys") => {
                 read.fetch_add(1, Ordering::SeqCst);
                 json!({"keys": keys})
