@@ -18,6 +18,7 @@ use crate::misbehave::{self, Hit, Outcome};
 use crate::play::{Meter, play};
 use crate::refusal::{Api, Cause, Refusal};
 use crate::script::{Script, Step};
+use crate::shape::bedrock::{SERVICE_LATENCY, SERVICE_TIER};
 use crate::shape::{About, Surface, Told, embeddings, models};
 use crate::signature::{self, Signed};
 use crate::text::quoted;
@@ -140,7 +141,14 @@ fn prepare(app: &App, api: Api, task: &Task, parts: &Parts, body: &Bytes) -> Res
         }
     }
     let what = match task {
-        Task::Answer(surface, path) => What::Ask(*surface, ask(api, *surface, path.as_ref(), json()?)?),
+        Task::Answer(surface, path) => {
+            let mut ask = ask(api, *surface, path.as_ref(), json()?)?;
+            if *surface == Surface::Invoke {
+                let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+                bedrock::served(text(SERVICE_TIER), text(SERVICE_LATENCY), &mut ask)?;
+            }
+            What::Ask(*surface, ask)
+        }
         Task::Embeddings(model) => What::Embed(embeddings::Inputs::read(api, &with_model(json()?, model.as_deref()))?),
         Task::Count => What::Count(anthropic::read_count(&json()?)?),
         Task::Models => What::Page(models::all(api)),

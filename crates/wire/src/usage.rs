@@ -3,17 +3,18 @@
 //! Engines and providers tell it in an object `usage` somewhere in their JSON. A quote within a JSON text is always escaped, so the
 //! word in its quotes, followed by a colon and a brace, can only be a key, and a search for it needs no parser.
 
+mod tier;
+
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
+use self::tier::last_tier;
+pub use self::tier::{ServiceTier, TierReader};
 use crate::translate::converse_tokens;
 
 /// Longest object that is read. vLLM's longest has some 400 bytes, and more with many tool turns.
 const MOST: usize = 4 * 1024;
-/// Most bytes that the key of a tier and its value have together, with some space between them.
-const MOST_TIER: usize = 48;
-static TIER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"service_tier\""));
 static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
 
 /// Tokens of a request and of its answer.
@@ -35,79 +36,6 @@ pub struct Usage {
     pub tier: Option<ServiceTier>,
     /// `cached` and `written` are counted beside `prompt`, as Anthropic has it, and not within it.
     pub beside: bool,
-}
-
-/// How soon a provider answers, which it charges by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServiceTier {
-    /// As usual.
-    Standard,
-    /// Sooner.
-    Priority,
-    /// Later.
-    Flex,
-    /// Within a day.
-    Batch,
-}
-
-impl ServiceTier {
-    /// The tier that an answer names; `None` for `auto`, which says nothing yet, and for names of others.
-    fn named(name: &[u8]) -> Option<Self> {
-        match name {
-            b"default" | b"standard" | b"scale" => Some(Self::Standard),
-            b"priority" => Some(Self::Priority),
-            b"flex" => Some(Self::Flex),
-            b"batch" => Some(Self::Batch),
-            _ => None,
-        }
-    }
-}
-
-/// Finds the tier that an answer of OpenAI's shapes names beside its usage, which comes in pieces; the last one counts. As with
-/// the usage, a quote within a text is escaped, so that the word in its quotes can only be a key.
-#[derive(Debug, Default)]
-pub struct TierReader {
-    tier: Option<ServiceTier>,
-    /// The end of what came, as the key and its value may be cut.
-    carried: Vec<u8>,
-}
-
-impl TierReader {
-    /// Looks at the next piece. Costs a search for one short word.
-    pub fn look(&mut self, piece: &[u8]) {
-        if !self.carried.is_empty() {
-            let near = piece.len().min(MOST_TIER);
-            self.carried.extend_from_slice(&piece[..near]);
-            self.tier = last_tier(&self.carried).or(self.tier);
-        }
-        self.tier = last_tier(piece).or(self.tier);
-        if piece.len() < MOST_TIER {
-            if self.carried.is_empty() {
-                self.carried.extend_from_slice(piece);
-            }
-            let over = self.carried.len().saturating_sub(MOST_TIER);
-            self.carried.drain(..over);
-        } else {
-            self.carried.clear();
-            self.carried.extend_from_slice(&piece[piece.len() - MOST_TIER..]);
-        }
-    }
-
-    /// What was found so far.
-    #[must_use]
-    pub fn tier(&self) -> Option<ServiceTier> {
-        self.tier
-    }
-}
-
-fn last_tier(bytes: &[u8]) -> Option<ServiceTier> {
-    TIER.find_iter(bytes).filter_map(|at| tier_after(&bytes[at + TIER.needle().len()..])).last()
-}
-
-/// The tier that stands as a text behind a key.
-fn tier_after(bytes: &[u8]) -> Option<ServiceTier> {
-    let value = bytes.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
-    ServiceTier::named(&value[..memchr::memchr(b'"', value)?])
 }
 
 impl Usage {
@@ -165,6 +93,11 @@ impl UsageReader {
             // What was carried has been read, or is too long.
             self.look(piece);
         }
+    }
+
+    /// The head of the answer tells these counts of tokens read and written. What the body tells stands above them.
+    pub fn told_by_head(&mut self, prompt: Option<u64>, completion: Option<u64>) {
+        (self.usage.prompt, self.usage.completion) = (prompt, completion);
     }
 
     /// What was found so far.
@@ -352,25 +285,20 @@ mod tests {
     }
 
     #[test]
-    fn a_tier_beside_the_usage_is_found_however_the_answer_is_cut() {
-        let text = "data: {\"type\":\"response.created\",\"response\":{\"service_tier\":\"auto\"}}\n\n\
-            data: {\"delta\":\"say \\\"service_tier\\\":\\\"batch\\\"\"}\n\n\
-            data: {\"response\":{\"service_tier\" : \"flex\",\"usage\":{\"input_tokens\":1}}}\n\n";
-        for size in 1..text.len() {
-            let mut reader = TierReader::default();
-            text.as_bytes().chunks(size).for_each(|piece| reader.look(piece));
-            assert_eq!(reader.tier(), Some(ServiceTier::Flex), "pieces of {size}");
-        }
-        let mut reader = TierReader::default();
-        reader.look(br#"{"service_tier":"default"}"#);
-        assert_eq!(reader.tier(), Some(ServiceTier::Standard));
-    }
-
-    #[test]
     fn all_that_was_read_is_counted_once() {
         let within = usage(46, 8, 3);
         let beside = Usage { beside: true, written: Some(5), ..within };
         assert_eq!((within.read(), beside.read(), Usage::default().read()), (Some(46), Some(54), None));
+    }
+
+    #[test]
+    fn the_body_stands_above_the_head() {
+        let mut reader = UsageReader::default();
+        reader.told_by_head(Some(7), Some(3));
+        reader.look(br#"{"generation":"Hi"}"#);
+        assert_eq!((reader.usage().prompt, reader.usage().completion), (Some(7), Some(3)));
+        reader.look(CHAT.as_bytes());
+        assert_eq!(reader.usage(), usage(46, 8, 3));
     }
 
     #[test]

@@ -1,9 +1,15 @@
 //! Requests for Bedrock's Converse.
 
+mod rules;
+
 use serde_json::{Value, json};
 
 use super::{Ask, Choice, Fields, Form, Tool, Ttl};
-use crate::refusal::{Api, Refusal};
+use crate::refusal::{Api, Cause, Refusal};
+
+/// By what names the answer's fields hold how it was served.
+pub(crate) const TIER: &str = "serviceTier";
+pub(crate) const LATENCY: &str = "performanceConfig";
 
 /// Reads a request for Converse; model and streaming stand in the path.
 pub(crate) fn read(body: &Value, model: &str, stream: bool) -> Result<Ask, Refusal> {
@@ -31,7 +37,29 @@ pub(crate) fn read(body: &Value, model: &str, stream: bool) -> Result<Ask, Refus
     if let Some(schema) = schema(&fields)? {
         ask.form = Form::Schema(schema);
     }
+    let text = |name: &str, key: &str| fields.get(name)?.get(key)?.as_str();
+    served(text("serviceTier", "type"), text("performanceConfig", "latency"), &mut ask)?;
+    rules::check(body, model)?;
     Ok(ask)
+}
+
+/// Notes how the request wants to be served, which the answer repeats. InvokeModel is told so by headers.
+pub(crate) fn served(tier: Option<&str>, latency: Option<&str>, ask: &mut Ask) -> Result<(), Refusal> {
+    for (name, value, known) in [
+        (TIER, tier, &["priority", "default", "flex", "reserved"][..]),
+        (LATENCY, latency, &["standard", "optimized"][..]),
+    ] {
+        let Some(value) = value else { continue };
+        if !known.contains(&value) {
+            let known = known.join(", ");
+            let why = format!(
+                "Value '{value}' at '{name}' failed to satisfy constraint: Member must satisfy enum value set: [{known}]"
+            );
+            return Err(Refusal::new(Cause::Invalid, why));
+        }
+        ask.fields.insert(name.to_owned(), value.into());
+    }
+    Ok(())
 }
 
 fn message(fields: &Fields<'_>, at: usize, message: &Value, ask: &mut Ask) -> Result<(), Refusal> {

@@ -7,11 +7,15 @@ use super::about::{About, Told};
 use super::anthropic;
 use super::frame::{self, FRAMES};
 use crate::answer::{Answer, Call, Stop};
+use crate::ask::bedrock::{LATENCY, TIER};
 use crate::script::{Script, Step};
 use crate::text::quoted;
 
 /// Stands for what thoughts are signed with.
 const SIGNATURE: &str = "c2ltdWxhdGVkIHNpZ25hdHVyZQ==";
+/// Headers of `InvokeModel` by which it is asked, and tells, how a request is served.
+pub(crate) const SERVICE_TIER: &str = "x-amzn-bedrock-service-tier";
+pub(crate) const SERVICE_LATENCY: &str = "x-amzn-bedrock-performanceconfig-latency";
 
 /// The answer of Converse in one piece.
 pub(crate) fn plain(about: &About<'_>, answer: &Answer) -> Script {
@@ -33,8 +37,9 @@ pub(crate) fn plain(about: &About<'_>, answer: &Answer) -> Script {
     }
     let (reason, blocks) = (reason(&answer.stop), blocks.join(","));
     let usage = about.told.map_or_else(String::new, |told| format!(r#","usage":{}"#, usage(told)));
+    let served = served(about);
     let body = format!(
-        r#"{{"metrics":{{"latencyMs":1}},"output":{{"message":{{"content":[{blocks}],"role":"assistant"}}}},"stopReason":"{reason}"{usage}}}"#
+        r#"{{"metrics":{{"latencyMs":1}},"output":{{"message":{{"content":[{blocks}],"role":"assistant"}}}}{served},"stopReason":"{reason}"{usage}}}"#
     );
     Script::json(200, body, answer.tokens())
 }
@@ -62,7 +67,7 @@ pub(crate) fn stream(about: &About<'_>, answer: &Answer) -> Script {
     }
     all.push("messageStop", &format!(r#"{{"stopReason":"{}"}}"#, reason(&answer.stop)), 0);
     let usage = about.told.map_or_else(String::new, |told| format!(r#","usage":{}"#, usage(told)));
-    all.push("metadata", &format!(r#"{{"metrics":{{"latencyMs":1}}{usage}}}"#), 0);
+    all.push("metadata", &format!(r#"{{"metrics":{{"latencyMs":1}}{}{usage}}}"#, served(about)), 0);
     Script::stream(FRAMES, all.steps)
 }
 
@@ -73,7 +78,25 @@ pub(crate) fn invoke(about: &About<'_>, answer: &Answer) -> Script {
         script.header("x-amzn-bedrock-input-token-count", told.input.to_string());
         script.header("x-amzn-bedrock-output-token-count", told.output.to_string());
     }
+    serve(about, &mut script);
     script
+}
+
+/// How the request was served, as members of Converse's answer.
+fn served(about: &About<'_>) -> String {
+    let said = |name: &str| about.ask.fields.get(name).and_then(serde_json::Value::as_str);
+    let latency = said(LATENCY).map(|latency| format!(r#","{LATENCY}":{{"latency":"{latency}"}}"#));
+    let tier = said(TIER).map(|tier| format!(r#","{TIER}":{{"type":"{tier}"}}"#));
+    [latency, tier].into_iter().flatten().collect()
+}
+
+/// The same as headers.
+fn serve(about: &About<'_>, script: &mut Script) {
+    for (name, header) in [(TIER, SERVICE_TIER), (LATENCY, SERVICE_LATENCY)] {
+        if let Some(value) = about.ask.fields.get(name).and_then(serde_json::Value::as_str) {
+            script.header(header, value);
+        }
+    }
 }
 
 /// The answer of `InvokeModelWithResponseStream`: Anthropic's events, each in a frame. The last tells what was used.
@@ -94,7 +117,9 @@ pub(crate) fn invoke_stream(about: &About<'_>, answer: &Answer) -> Script {
     };
     // Pings are not passed on.
     let events = anthropic::events(about, answer).into_iter().filter(|event| event.name != "ping");
-    Script::stream(FRAMES, events.map(framed).collect())
+    let mut script = Script::stream(FRAMES, events.map(framed).collect());
+    serve(about, &mut script);
+    script
 }
 
 #[derive(Default)]

@@ -159,6 +159,9 @@ async fn attempt(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: 
             return refused(refusal);
         }
     };
+    if target.input.api == Api::Bedrock {
+        record.answered_by(&head.headers);
+    }
     let after = retry_after(&head.headers, clock::since_1970());
     let (fault, body) = match &begun {
         Begun::Well | Begun::Empty => (None, None),

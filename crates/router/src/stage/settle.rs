@@ -2,6 +2,7 @@
 
 mod attempts;
 mod copy;
+mod cost;
 mod hedge;
 mod tell;
 
@@ -11,13 +12,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
-use ledger::Money;
-use ledger::prices::{Tier, Tokens};
-use router_core::{Api, Caller, Choice, EjectionRules, Endpoint, Policy, Reason, Refusal, Target, Upstream};
+use router_core::{Caller, Choice, EjectionRules, Endpoint, Policy, Reason, Refusal, Target, Upstream};
 use wire::Dialect;
-use wire::usage::{ServiceTier, TierReader, UsageReader};
+use wire::usage::UsageReader;
 
 use self::attempts::Attempts;
+use self::cost::ToldTier;
 pub(crate) use self::hedge::Hedge;
 use super::ask::Ask;
 use super::decide::{Decided, session_name};
@@ -65,8 +65,8 @@ pub(crate) struct Record {
     prompt_bytes: usize,
     hides_usage: bool,
     usage: UsageReader,
-    /// Looks for the tier where the target's price depends on it and the usage does not tell.
-    tier: Option<TierReader>,
+    /// The tier that the target says it answered at, where it says so outside the usage.
+    tier: ToldTier,
     retries: u32,
     attempts: Attempts,
     /// What the policy's rules said, or the client.
@@ -126,7 +126,7 @@ impl Record {
             prompt_bytes: 0,
             hides_usage: false,
             usage: UsageReader::default(),
-            tier: None,
+            tier: ToldTier::default(),
             retries: 0,
             attempts: Attempts::default(),
             decided: None,
@@ -167,8 +167,7 @@ impl Record {
 
     pub(crate) fn chosen(&mut self, live: &Arc<Live>, choice: Choice) {
         let target = &live.table.policies()[choice.policy].targets[choice.target];
-        let tells_beside = target.remote().is_some_and(|remote| remote.input.api == Api::OpenAi);
-        self.tier = (tells_beside && target.price.has_tiers()).then(TierReader::default);
+        self.tier = ToldTier::for_target(target);
         self.route = Some((Arc::clone(live), choice));
     }
 
@@ -212,32 +211,6 @@ impl Record {
         if let Some(decided) = &self.decided {
             decided.tell(self.target().map(|target| &*target.name), headers);
         }
-    }
-
-    /// At which tier the target says that it answered.
-    fn tier(&self) -> Tier {
-        let told = self.usage.usage().tier.or_else(|| self.tier.as_ref()?.tier());
-        match told {
-            None | Some(ServiceTier::Standard) => Tier::Standard,
-            Some(ServiceTier::Priority) => Tier::Priority,
-            Some(ServiceTier::Flex) => Tier::Flex,
-            Some(ServiceTier::Batch) => Tier::Batch,
-        }
-    }
-
-    /// What the request cost by what was counted; `None` where nobody knows the price, or nothing was counted.
-    fn cost(&self) -> Option<Money> {
-        let usage = self.usage.usage();
-        let output = usage.completion?;
-        let (written, written_1h) = (usage.written.unwrap_or(0), usage.written_1h.unwrap_or(0));
-        let tokens = Tokens {
-            input: usage.uncached(),
-            cached: usage.cached.unwrap_or(0),
-            write_5m: written.saturating_sub(written_1h),
-            write_1h: written_1h,
-            output,
-        };
-        self.target()?.price.cost(self.tier(), &tokens)
     }
 
     /// The chosen target did not answer, for this reason.
@@ -287,9 +260,7 @@ impl Record {
     /// Looks for the count of tokens in what came of the answer.
     pub(crate) fn look(&mut self, data: &[u8]) {
         self.usage.look(data);
-        if let Some(tier) = &mut self.tier {
-            tier.look(data);
-        }
+        self.tier.look(data);
     }
 
     /// Bytes of the answer, which came at this time, are passed on.

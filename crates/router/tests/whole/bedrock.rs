@@ -18,20 +18,20 @@ use tokio::task::JoinHandle;
 use crate::bed::{Bed, Engine, STREAM, chunk, plain, soon, until};
 use crate::remote::{World, far};
 
-const CLAUDE: &str = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0";
+pub(crate) const CLAUDE: &str = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0";
 const NOVA: &str = "amazon.nova-lite-v1:0";
 const PROFILE: &str = "arn:aws:bedrock:eu-central-1:123456789012:application-inference-profile/a1b2";
 /// What no log, answer or metric may hold.
-const SECRET: &str = "sim-secret";
+pub(crate) const SECRET: &str = "sim-secret";
 
 /// Bedrock's stand-in, whose access key is `sim-key` with the secret `sim-secret`; `sim-key` is an API key too.
-struct Sim {
-    at: SocketAddr,
+pub(crate) struct Sim {
+    pub(crate) at: SocketAddr,
     task: JoinHandle<()>,
 }
 
 impl Sim {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::started(Duration::ZERO).await
     }
 
@@ -66,8 +66,8 @@ impl Drop for Sim {
 }
 
 /// An answer, read to its end.
-struct Got {
-    status: u16,
+pub(crate) struct Got {
+    pub(crate) status: u16,
     head: String,
     body: Vec<u8>,
     /// Its framing said that it is whole.
@@ -75,7 +75,7 @@ struct Got {
 }
 
 impl Got {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
@@ -84,7 +84,7 @@ impl Got {
     }
 }
 
-async fn call(at: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> Got {
+pub(crate) async fn call(at: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> Got {
     let mut stream = soon(TcpStream::connect(at)).await.unwrap();
     let length = body.len();
     let head = format!(
@@ -123,7 +123,7 @@ fn held(key: &str) -> Result<Held, KeyFault> {
 }
 
 /// An access key with this secret; beside it, the API key.
-fn keys(secret: &str) -> Secrets {
+pub(crate) fn keys(secret: &str) -> Secrets {
     Secrets::new([
         (at("AWS_ACCESS_KEY_ID"), held("sim-key")),
         (at("AWS_SECRET_ACCESS_KEY"), held(secret)),
@@ -132,7 +132,7 @@ fn keys(secret: &str) -> Secrets {
     ])
 }
 
-fn bedrock(sim: SocketAddr, model: &str, signs: bool) -> RemoteInput {
+pub(crate) fn bedrock(sim: SocketAddr, model: &str, signs: bool) -> RemoteInput {
     RemoteInput {
         path: String::new(),
         model: Some(model.to_owned()),

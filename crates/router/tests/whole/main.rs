@@ -6,6 +6,7 @@
 mod alone;
 mod bed;
 mod bedrock;
+mod bedrock_cost;
 mod bounds;
 mod broken;
 mod cases;

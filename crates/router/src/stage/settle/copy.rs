@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::attempts::Attempts;
+use super::cost::ToldTier;
 use super::{Outcome, Purpose, Record};
 use router_core::Refusal;
 use wire::usage::UsageReader;
@@ -35,7 +36,7 @@ impl Record {
             usage: UsageReader::default(),
             retries: 0,
             attempts: Attempts::default(),
-            tier: None,
+            tier: ToldTier::default(),
             decided: self.decided.clone(),
             trace: None,
             first_token: None,

@@ -71,7 +71,7 @@ impl Record {
         }
         self.cancelled();
         self.route = other.route.take();
-        self.tier = other.tier.take();
+        self.tier = std::mem::take(&mut other.tier);
         self.trace = other.trace.take();
         self.usage = std::mem::take(&mut other.usage);
         self.retries += other.retries;

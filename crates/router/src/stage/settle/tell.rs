@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use ledger::Money;
-use ledger::prices::Tier;
 use router_core::{Api, Target};
 use wire::trace::SpanValue;
 
@@ -56,7 +55,7 @@ impl Record {
             ("quartermaster.complexity", decided.and_then(|decided| decided.complexity.as_deref())),
             ("quartermaster.target", target.map(|target| &*target.name)),
             ("quartermaster.pool", self.pool()),
-            ("quartermaster.tier", Some(self.tier()).filter(|tier| *tier != Tier::Standard).map(Tier::word)),
+            ("quartermaster.tier", self.tier_told()),
         ];
         all.extend(texts.into_iter().filter_map(|(name, text)| Some((name, SpanValue::Text(text?.to_owned())))));
         let whole = |count: Option<u64>| count.and_then(|count| i64::try_from(count).ok());
@@ -122,7 +121,7 @@ impl Record {
         ] {
             line.number(name, tokens.and_then(|tokens| i64::try_from(tokens).ok()));
         }
-        line.text("tier", Some(self.tier()).filter(|tier| *tier != Tier::Standard).map(Tier::word));
+        line.text("tier", self.tier_told());
         line.number("cost_nanodollars", self.cost().map(Money::as_nanos));
         line.number("bytes", i64::try_from(self.bytes).ok());
         line.millis("first_token_ms", self.first_token.map(|first| first - self.started));
