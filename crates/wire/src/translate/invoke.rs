@@ -9,9 +9,11 @@ use super::write;
 const VERSION: &str = "bedrock-2023-05-31";
 /// What stands in the path.
 const ELSEWHERE: [&str; 2] = ["model", "stream"];
+/// Anthropic's words for the usual tier. Bedrock has the tier in a header, and refuses members that it does not know.
+const USUAL_TIERS: [&str; 2] = [r#""auto""#, r#""standard_only""#];
 
 /// The body for InvokeModel of a request of messages, whose header `anthropic-beta` said `betas`. All members stay as they
-/// came, byte for byte, also unknown ones: what Bedrock does not take it says itself.
+/// came, byte for byte, also unknown ones: what Bedrock does not take it says itself. Left out is only the usual tier of service.
 ///
 /// # Errors
 ///
@@ -28,8 +30,11 @@ pub fn invoke<'a>(body: &[u8], betas: impl Iterator<Item = &'a str>) -> Result<V
         if object.peek("anthropic_beta").is_none() && betas.peek().is_some() {
             o.list("anthropic_beta", |l| betas.for_each(|beta| l.text(beta)));
         }
+        let usual = |name: &str, value: &str| name == "service_tier" && USUAL_TIERS.contains(&value);
         for (name, value) in object.members().filter(|(name, _)| !ELSEWHERE.contains(name)) {
-            o.member(name, value);
+            if !usual(name, value) {
+                o.member(name, value);
+            }
         }
     });
     Ok(out)
@@ -41,7 +46,7 @@ mod tests {
 
     #[test]
     fn only_what_stands_elsewhere_is_moved() {
-        let cases: [(&str, &[&str], &str); 4] = [
+        let cases: [(&str, &[&str], &str); 6] = [
             (
                 r#"{"model":"m","stream":true,"max_tokens": 5,"messages":[{"role":"user","content":"\u00fc"}],"new":{"a": 1}}"#,
                 &[],
@@ -58,6 +63,12 @@ mod tests {
                 r#"{"anthropic_version":"2026-10-21","anthropic_beta":["own"]}"#,
             ),
             ("{}", &[""], r#"{"anthropic_version":"bedrock-2023-05-31"}"#),
+            (r#"{"service_tier":"auto"}"#, &[], r#"{"anthropic_version":"bedrock-2023-05-31"}"#),
+            (
+                r#"{"service_tier":"other"}"#,
+                &[],
+                r#"{"anthropic_version":"bedrock-2023-05-31","service_tier":"other"}"#,
+            ),
         ];
         for (body, betas, want) in cases {
             let got = invoke(body.as_bytes(), betas.iter().copied()).unwrap();

@@ -6,6 +6,7 @@ use super::*;
 use Shape::{Chat, Converse, Messages, Responses};
 
 mod answers;
+mod bedrock;
 mod complaints;
 mod requests;
 mod splits;

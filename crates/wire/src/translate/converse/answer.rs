@@ -3,9 +3,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::translate::json::json;
 use crate::translate::{BadAnswer, Failure, Shape};
-use crate::unified::{Answer, Content, Stop, Tokens};
+use crate::unified::{Answer, Content, Json, Stop, Tokens};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -115,6 +114,15 @@ pub(super) fn stop(reason: &str) -> Option<Stop> {
     })
 }
 
+/// The arguments of a call. Of one without any some models write nothing.
+fn arguments(input: Option<&RawValue>) -> Result<Json, BadAnswer> {
+    match input.map(RawValue::get) {
+        None | Some("null" | "\"\"") => Ok(Json("{}".to_owned())),
+        Some(text) if text.starts_with('{') => Ok(Json(text.to_owned())),
+        Some(_) => Err(BadAnswer::Arguments),
+    }
+}
+
 pub(crate) fn read(body: &[u8]) -> Result<Answer, BadAnswer> {
     let shape = || BadAnswer::Shape(Shape::Converse);
     let body: Body<'_> = serde_json::from_slice(body).map_err(|_| shape())?;
@@ -133,8 +141,11 @@ pub(crate) fn read(body: &[u8]) -> Result<Answer, BadAnswer> {
             content.extend(reasoning.redacted_content.map(Content::Sealed));
         }
         if let Some(call) = block.tool_use {
-            let input = call.input.filter(|i| i.get().starts_with('{')).ok_or(BadAnswer::Arguments)?;
-            content.push(Content::ToolCall { id: call.tool_use_id, name: call.name, arguments: json(input) });
+            content.push(Content::ToolCall {
+                id: call.tool_use_id,
+                name: call.name,
+                arguments: arguments(call.input)?,
+            });
         }
     }
     Ok(Answer { model: None, content, stop, tokens: body.usage.and_then(|u| u.tokens()) })

@@ -1,6 +1,7 @@
 //! Writes a request for a target of messages.
 
-use super::thinking::{Sampling, Thinking, thinking};
+use super::sampling::{sampled, stops};
+use super::thinking::{Thinking, thinking};
 use super::turns::{Turn, says_something, system_blocks, turns};
 use crate::translate::json::{Read, cannot};
 use crate::translate::write::{self, List, Object};
@@ -15,6 +16,7 @@ pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
     }
     let thinking = thinking(request, &turns, way);
     let sampled = sampled(request, thinking.as_ref(), way)?;
+    stops(request, way)?;
     let limit = request.max_tokens.unwrap_or_else(|| limit(way, thinking.as_ref()));
     notes(request, way);
     let mut out = Vec::with_capacity(way.room);
@@ -67,32 +69,6 @@ fn refuse(request: &Request, way: &Way<'_>) -> Read<()> {
         return Err(way.cannot(Field::Messages, "the target reads documents as application/pdf only"));
     }
     Ok(())
-}
-
-/// Whether `temperature` and `top_p` are told. A value that is the usual one anyway is left out where the model takes none.
-fn sampled(request: &Request, thinking: Option<&Thinking>, way: &Way<'_>) -> Read<(bool, bool)> {
-    let usual = |number: &Option<serde_json::Number>| number.as_ref().is_none_or(|n| n.as_f64() == Some(1.0));
-    let (heat, top) = (usual(&request.temperature), usual(&request.top_p));
-    let sampling = Sampling::of(way.target.model);
-    let no = |name, why| Err(cannot(why).within(name));
-    if sampling == Sampling::None {
-        return match (heat, top, request.top_k) {
-            (true, true, None) => Ok((false, false)),
-            (false, _, _) => no("temperature", "the target's model takes none but 1"),
-            (_, false, _) => no("top_p", "the target's model takes none but 1"),
-            _ => no("top_k", "the target's model takes none"),
-        };
-    }
-    if thinking.is_some_and(Thinking::thinks) && !heat {
-        return no("temperature", "the target takes none but 1 while it thinks");
-    }
-    match (heat, top) {
-        (false, false) if sampling == Sampling::One => {
-            no("top_p", "the target's model takes temperature or top_p, not both")
-        }
-        _ if sampling == Sampling::One => Ok((!heat || top, !top)),
-        _ => Ok((true, true)),
-    }
 }
 
 fn notes(request: &Request, way: &mut Way<'_>) {

@@ -74,37 +74,17 @@ fn form(model: &str) -> Form {
 }
 
 /// The version in the name of one of Anthropic's models.
-fn version(model: &str) -> Option<(u32, u32)> {
+pub(crate) fn version(model: &str) -> Option<(u32, u32)> {
     let number = |part: &str| part.parse::<u32>().ok();
-    let parts = model.split("claude-").nth(1)?.split(['-', '.']);
+    let name = model.split("claude-").nth(1)?;
+    // The first ones have it in one word with a letter, as in `claude-v2:1` and `claude-instant-v1`.
+    if name.starts_with("instant") || name.strip_prefix('v').is_some_and(|rest| rest.starts_with(['1', '2'])) {
+        return Some((2, 0));
+    }
+    let parts = name.split(['-', '.', ':', '@']);
     // A date is no version.
     let mut version = parts.skip_while(|part| number(part).is_none()).map_while(number).take_while(|n| *n < 1000);
     Some((version.next()?, version.next().unwrap_or_default()))
-}
-
-/// What a model takes of `temperature`, `top_p` and `top_k`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sampling {
-    /// Whatever is asked for.
-    All,
-    /// `temperature` or `top_p`, not both. So it is from 4.1 to 4.6.
-    One,
-    /// Nothing but the usual. So it is after 4.6.
-    None,
-}
-
-impl Sampling {
-    /// By the name, as in [`form`]: new models are like the newest known ones.
-    pub(crate) fn of(model: &str) -> Self {
-        if !model.contains("claude-") {
-            return Self::All;
-        }
-        match version(model) {
-            Some((0..=3, _) | (4, 0)) => Self::All,
-            Some((4, 1..=6)) => Self::One,
-            _ => Self::None,
-        }
-    }
 }
 
 /// What the target is told, as far as it can be.
@@ -180,6 +160,10 @@ mod tests {
             ("claude-sonnet-5", Form::Adaptive),
             ("claude-haiku-5-5", Form::Adaptive),
             ("claude-mythos-preview", Form::Adaptive),
+            ("anthropic.claude-v2:1", Form::None),
+            ("claude-2.1", Form::None),
+            ("anthropic.claude-instant-v1", Form::None),
+            ("anthropic.claude-haiku-4-5@20251001", Form::Budget),
             ("somebody-s-own", Form::Budget),
         ];
         for (model, want) in cases {

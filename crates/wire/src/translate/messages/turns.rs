@@ -26,10 +26,10 @@ pub(crate) fn turns(request: &Request) -> Vec<Turn<'_>> {
     turns
 }
 
-/// Empty texts are refused by targets, and thoughts without Anthropic's seal too.
+/// Texts of nothing but space are refused by targets, and thoughts without Anthropic's seal too.
 pub(crate) fn says_something(content: &Content) -> bool {
     match content {
-        Content::Text(text) | Content::Refusal(text) => !text.is_empty(),
+        Content::Text(text) | Content::Refusal(text) => !text.trim().is_empty(),
         Content::Reasoning { signature, .. } => signature.as_deref().is_some_and(|s| !is_foreign(s)),
         Content::Sealed(data) => !is_foreign(data),
         Content::Image { .. } | Content::Document { .. } | Content::ToolCall { .. } | Content::ToolResult { .. } => {
