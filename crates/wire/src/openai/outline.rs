@@ -21,6 +21,9 @@ struct Tool {
     name: Option<String>,
     function: Option<Function>,
     r#type: Option<String>,
+    /// As Bedrock's Converse has it: the client's own tools, and those of the model's maker.
+    #[serde(rename = "toolSpec", alias = "systemTool")]
+    tool_spec: Option<Function>,
 }
 
 #[derive(Deserialize)]
@@ -34,7 +37,8 @@ pub fn tool_names<'a>(tools: &[u8]) -> Vec<Cow<'a, str>> {
     let tools: Vec<&RawValue> = serde_json::from_slice(tools).unwrap_or_default();
     let name = |tool: &&RawValue| {
         let tool: Tool = serde_json::from_str(tool.get()).ok()?;
-        tool.name.or_else(|| tool.function.and_then(|function| function.name)).or(tool.r#type)
+        let within = tool.function.or(tool.tool_spec);
+        tool.name.or_else(|| within.and_then(|function| function.name)).or(tool.r#type)
     };
     tools.iter().take(MOST_TOOLS).filter_map(name).map(Cow::Owned).collect()
 }
@@ -167,6 +171,10 @@ mod tests {
             (r#"[{"type":"function","function":{"name":"a","parameters":{}}},{"type":"function","name":"b"}]"#, "a b"),
             (r#"[{"name":"c","input_schema":{}},{"type":"web_search"},{"x":1},3,"y",null]"#, "c web_search"),
             (r#"[{"name":7},{"name":"d\u0061"}]"#, "da"),
+            (
+                r#"[{"toolSpec":{"name":"e","inputSchema":{}}},{"cachePoint":{"type":"default"}},{"systemTool":{"name":"f"}}]"#,
+                "e f",
+            ),
             ("[]", ""),
             ("{}", ""),
             ("null", ""),

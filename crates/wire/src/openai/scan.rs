@@ -7,8 +7,10 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+pub use self::error::{ScanError, ScanProblem};
 pub(super) use self::reader::Reader;
 
+mod error;
 mod reader;
 
 /// Deepest nesting taken, as serde_json and most engines have it.
@@ -19,7 +21,7 @@ const MOST_ANSWERS: u32 = 16_384;
 const ASK_FOR_USAGE: &[u8] = br#""stream_options":{"include_usage":true},"#;
 
 /// The members of the outermost object that are read. None may stand twice.
-const KNOWN: [&str; 29] = [
+const KNOWN: [&str; 32] = [
     "model",
     "stream",
     "stream_options",
@@ -49,6 +51,10 @@ const KNOWN: [&str; 29] = [
     "response_format",
     "text",
     "output_config",
+    // As Bedrock's Converse has them.
+    "toolConfig",
+    "inferenceConfig",
+    "outputConfig",
 ];
 
 /// What routing reads of a request.
@@ -113,86 +119,6 @@ pub enum StreamOptions {
         /// Whether the stream is to end with the count of its tokens, if that is said.
         include_usage: Option<bool>,
     },
-}
-
-/// Why a body is no request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{problem} at byte {at}")]
-pub struct ScanError {
-    /// Offset of the byte at fault, from 0.
-    pub at: usize,
-    /// What is wrong there.
-    pub problem: ScanProblem,
-}
-
-/// What is wrong at a byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ScanProblem {
-    /// The text ends inside a value.
-    #[error("the text ends too early")]
-    EndsEarly,
-    /// The body is some other JSON value, or none.
-    #[error("expected an object")]
-    NotAnObject,
-    /// The body begins with a byte order mark, which JSON must not have.
-    #[error("unexpected byte order mark")]
-    ByteOrderMark,
-    /// Something stands after the object.
-    #[error("unexpected text after the object")]
-    TrailingText,
-    /// No value where one must stand.
-    #[error("expected a value")]
-    NoValue,
-    /// No key where one must stand.
-    #[error("expected a key in double quotes")]
-    NoKey,
-    /// No colon after a key.
-    #[error("expected ':'")]
-    NoColon,
-    /// Neither a comma nor the end of the list or object.
-    #[error("expected ',' or the closing bracket")]
-    NoComma,
-    /// A malformed number.
-    #[error("malformed number")]
-    BadNumber,
-    /// A malformed escape in a text.
-    #[error("malformed escape")]
-    BadEscape,
-    /// A control character that should have been escaped.
-    #[error("unescaped control character in a text")]
-    ControlCharacter,
-    /// Bytes that are not UTF-8.
-    #[error("invalid UTF-8")]
-    NotUtf8,
-    /// Nested more than 128 levels deep.
-    #[error("nested more than {DEEPEST} levels deep")]
-    TooDeep,
-    /// A field that routing reads stands there a second time. Which one the engine takes is its own affair, so it might
-    /// not be the one that was judged here.
-    #[error("\"{0}\" may stand only once, but is repeated")]
-    Repeated(&'static str),
-    /// A flag that is not one. Engines take some texts and numbers for one, and not all the same.
-    #[error("\"{0}\" must be true, false or null, but is not")]
-    NotAFlag(&'static str),
-    /// A count that is not one, or too large to be meant.
-    #[error("\"{0}\" must be a whole number from {1} to {2}, but is not")]
-    NotACount(&'static str, u32, u32),
-    /// Options that are no object.
-    #[error("\"{0}\" must be an object or null, but is not")]
-    NotOptions(&'static str),
-}
-
-impl ScanProblem {
-    /// The field that must be changed, where it is one field.
-    #[must_use]
-    pub fn field(&self) -> Option<&'static str> {
-        match self {
-            Self::Repeated(name) | Self::NotAFlag(name) | Self::NotACount(name, ..) | Self::NotOptions(name) => {
-                Some(name)
-            }
-            _ => None,
-        }
-    }
 }
 
 /// Judges a body and reads its fields.
@@ -314,11 +240,11 @@ impl<'a> Request<'a> {
             }
             "stream" => self.fields.stream = flag(reader, name, 1)?,
             "stream_options" => self.fields.stream_options = stream_options(reader, name)?,
-            "max_tokens" => self.fields.max_tokens = count(reader, name, 0, u32::MAX)?,
-            "max_completion_tokens" => self.max_completion_tokens = count(reader, name, 0, u32::MAX)?,
-            "max_output_tokens" => self.max_output_tokens = count(reader, name, 0, u32::MAX)?,
-            "n" => self.fields.n = count(reader, name, 1, MOST_ANSWERS)?,
-            "best_of" => self.fields.best_of = count(reader, name, 0, MOST_ANSWERS)?,
+            "max_tokens" => self.fields.max_tokens = count(reader, 1, name, 0, u32::MAX)?,
+            "max_completion_tokens" => self.max_completion_tokens = count(reader, 1, name, 0, u32::MAX)?,
+            "max_output_tokens" => self.max_output_tokens = count(reader, 1, name, 0, u32::MAX)?,
+            "n" => self.fields.n = count(reader, 1, name, 1, MOST_ANSWERS)?,
+            "best_of" => self.fields.best_of = count(reader, 1, name, 0, MOST_ANSWERS)?,
             "user" => self.fields.user = hint(reader, 1)?,
             "metadata" => {
                 let [user, feature] =
@@ -329,7 +255,10 @@ impl<'a> Request<'a> {
             "conversation" => self.session(2, member_hint(reader, "id", "conversation.id")?),
             "session_id" => self.session(1, hint(reader, 1)?),
             "response_format" => self.fields.schema |= asks_for_json(reader, 1)?,
-            "text" | "output_config" => self.fields.schema |= format_asks_for_json(reader)?,
+            "text" | "output_config" => self.fields.schema |= format_asks_for_json(reader, "format")?,
+            "outputConfig" => self.fields.schema |= format_asks_for_json(reader, "textFormat")?,
+            "inferenceConfig" => self.inference_config(reader)?,
+            "toolConfig" => self.tool_config(reader)?,
             _ => {
                 let media = reader.media;
                 let count =
@@ -350,6 +279,41 @@ impl<'a> Request<'a> {
                 self.fields.prompt_bytes += text.saturating_sub(reader.media - media);
             }
         }
+        Ok(())
+    }
+
+    /// The limit that stands in Converse's parameters.
+    fn inference_config(&mut self, reader: &mut Reader<'a>) -> Result<(), ScanError> {
+        let name = "inferenceConfig.maxTokens";
+        let mut seen = false;
+        members(reader, |reader, key, key_at| {
+            if key != "maxTokens" {
+                return reader.skip(2);
+            }
+            if std::mem::replace(&mut seen, true) {
+                return Err(ScanError { at: key_at, problem: ScanProblem::Repeated(name) });
+            }
+            self.max_output_tokens = count(reader, 2, name, 0, u32::MAX)?.or(self.max_output_tokens);
+            Ok(())
+        })
+    }
+
+    /// Converse's tools, which stand one level deeper than elsewhere.
+    fn tool_config(&mut self, reader: &mut Reader<'a>) -> Result<(), ScanError> {
+        let (start, mut seen) = (reader.at, false);
+        members(reader, |reader, key, key_at| {
+            let at = reader.at;
+            if key != "tools" || reader.peek() != Some(b'[') {
+                return reader.skip(2);
+            }
+            if std::mem::replace(&mut seen, true) {
+                return Err(ScanError { at: key_at, problem: ScanProblem::Repeated("toolConfig.tools") });
+            }
+            self.fields.tools |= reader.list(2, drop)? > 0;
+            self.fields.tools_span.get_or_insert(at..reader.at);
+            Ok(())
+        })?;
+        self.fields.prompt_bytes += reader.at - start;
         Ok(())
     }
 
@@ -409,21 +373,25 @@ fn asks_for_json(reader: &mut Reader<'_>, depth: u32) -> Result<bool, ScanError>
     Ok(json)
 }
 
-/// The same of the member `format` of an object.
-fn format_asks_for_json(reader: &mut Reader<'_>) -> Result<bool, ScanError> {
-    if reader.peek() != Some(b'{') {
-        reader.skip(1)?;
-        return Ok(false);
-    }
+/// The same of the member of this name of an object.
+fn format_asks_for_json(reader: &mut Reader<'_>, name: &str) -> Result<bool, ScanError> {
     let mut json = false;
-    reader.object(|reader, key, _| {
-        if key != "format" {
+    members(reader, |reader, key, _| {
+        if key != name {
             return reader.skip(2);
         }
         json |= asks_for_json(reader, 2)?;
         Ok(())
     })?;
     Ok(json)
+}
+
+/// The members of a value of the outermost object; none of what is no object.
+fn members<'a>(
+    reader: &mut Reader<'a>,
+    member: impl FnMut(&mut Reader<'a>, &str, usize) -> Result<(), ScanError>,
+) -> Result<(), ScanError> {
+    if reader.peek() == Some(b'{') { reader.object(member) } else { reader.skip(1) }
 }
 
 fn flag(reader: &mut Reader<'_>, name: &'static str, depth: u32) -> Result<Option<bool>, ScanError> {
@@ -437,9 +405,15 @@ fn flag(reader: &mut Reader<'_>, name: &'static str, depth: u32) -> Result<Optio
     }
 }
 
-fn count(reader: &mut Reader<'_>, name: &'static str, least: u32, most: u32) -> Result<Option<u32>, ScanError> {
+fn count(
+    reader: &mut Reader<'_>,
+    depth: u32,
+    name: &'static str,
+    least: u32,
+    most: u32,
+) -> Result<Option<u32>, ScanError> {
     let start = reader.at;
-    reader.skip(1)?;
+    reader.skip(depth)?;
     let value = &reader.body[start..reader.at];
     if value == b"null" {
         return Ok(None);

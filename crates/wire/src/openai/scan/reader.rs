@@ -12,6 +12,8 @@ use super::{DEEPEST, ScanError, ScanProblem};
 const LANE: usize = 32;
 /// What parts of a message call themselves when they hold an image: in chat completions, messages and responses.
 const IMAGES: [&[u8]; 3] = [b"\"image_url\"", b"\"image\"", b"\"input_image\""];
+/// What images of Bedrock's Converse call their format; their parts have no type.
+const FORMATS: [&[u8]; 4] = [b"\"png\"", b"\"jpeg\"", b"\"gif\"", b"\"webp\""];
 
 /// A place in a body.
 pub(in crate::openai) struct Reader<'a> {
@@ -203,7 +205,9 @@ impl<'a> Reader<'a> {
         let (key, text) = (&self.body[key.clone()], &self.body[value]);
         if key == b"\"type\"" {
             self.images |= IMAGES.contains(&text);
-        } else if text.starts_with(b"\"data:") || key == b"\"data\"" {
+        } else if key == b"\"format\"" {
+            self.images |= FORMATS.contains(&text);
+        } else if text.starts_with(b"\"data:") || key == b"\"data\"" || key == b"\"bytes\"" {
             self.media += text.len();
         }
     }

@@ -93,6 +93,8 @@ fn says_what_is_wrong_and_where() {
         ("{\"n\":\"2\"}", 5, NotACount("n", 1, MOST_ANSWERS)),
         ("{\"n\":1000000000}", 5, NotACount("n", 1, MOST_ANSWERS)),
         ("{\"n\":0}", 5, NotACount("n", 1, MOST_ANSWERS)),
+        ("{\"inferenceConfig\":{\"maxTokens\":1.5}}", 32, NotACount("inferenceConfig.maxTokens", 0, u32::MAX)),
+        ("{\"toolConfig\":{\"tools\":[],\"tools\":[]}}", 26, Repeated("toolConfig.tools")),
         (deep.as_str(), 5 + 127, TooDeep),
     ];
     for (text, at, problem) in cases {
@@ -166,6 +168,19 @@ fn weighs_the_prompt() {
             (1, false, true, 51),
         ),
         (r#"{"messages":[{"type":"text","text":"image_url"}]}"#.to_owned(), (1, false, false, 36)),
+        // Bedrock's Converse.
+        (
+            format!(
+                r#"{{"messages":[{{"content":[{{"image":{{"format":"png","source":{{"bytes":"{image}"}}}}}}]}}]}}"#
+            ),
+            (1, false, true, 62),
+        ),
+        (
+            r#"{"toolConfig":{"tools":[{"toolSpec":{"name":"f"}}],"toolChoice":{"auto":{}}}}"#.to_owned(),
+            (0, true, false, 62),
+        ),
+        (r#"{"toolConfig":{"tools":[]}}"#.to_owned(), (0, false, false, 12)),
+        (r#"{"toolConfig":null}"#.to_owned(), (0, false, false, 4)),
     ];
     for (text, want) in cases {
         let fields = scan(text.as_bytes()).unwrap();
@@ -177,6 +192,9 @@ fn weighs_the_prompt() {
         (r#"{"max_tokens":10,"n":3}"#, Some(30)),
         (r#"{"max_tokens":10,"n":3,"best_of":5}"#, Some(50)),
         (r#"{"n":3}"#, None),
+        (r#"{"inferenceConfig":{"temperature":0.5,"maxTokens":10}}"#, Some(10)),
+        (r#"{"inferenceConfig":{"maxTokens":null}}"#, None),
+        (r#"{"inferenceConfig":null}"#, None),
         (r#"{"max_tokens":4294967295,"n":16384}"#, Some(4_294_967_295 * 16384)),
     ] {
         assert_eq!(scan(text.as_bytes()).unwrap().most_tokens(), want, "{text}");
@@ -201,6 +219,7 @@ fn notes_where_the_parts_stand_that_few_ask_for() {
         (r#"{"text":{"verbosity":"low","format":{"type":"text"}}}"#, (false, None, None)),
         (r#"{"text":{"format":{"name":"x","type":"json_schema","schema":{}}}}"#, (true, None, None)),
         (r#"{"output_config":{"effort":"low","format":{"type":"json_schema"}}}"#, (true, None, None)),
+        (r#"{"outputConfig":{"textFormat":{"type":"json_schema","structure":{}}}}"#, (true, None, None)),
         (r#"{"output_config":{"format":[{"type":"json_schema"}]}}"#, (false, None, None)),
     ];
     for (text, want) in cases {
