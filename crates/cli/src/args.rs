@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value};
 
 use crate::{Outcome, surface};
 
@@ -36,6 +37,9 @@ pub(crate) struct Explain {
     /// The API that the client speaks, by the names that `request.surface` has. Default: what the body looks like.
     #[arg(short, long, value_name = "SURFACE")]
     surface: Option<String>,
+    /// The model, for Bedrock's surfaces, whose requests name it in their path: /model/MODEL/converse.
+    #[arg(short, long)]
+    pub(crate) model: Option<String>,
     /// Who sends the request.
     #[arg(long, default_value = "")]
     pub(crate) caller: String,
@@ -86,28 +90,41 @@ impl Explain {
 
     /// The surface that was given, or the one that a body like this is for.
     pub(crate) fn surface(&self, body: &[u8]) -> Outcome<String> {
-        let has = |key: &str| {
-            let members: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_slice(body);
-            members.is_ok_and(|members| members.contains_key(key))
-        };
-        let guessed = || {
-            // Messages have their system prompt beside the list; chat completions have it within.
-            if has("messages") && (has("system") || has("anthropic_version")) {
-                "messages"
-            } else if has("input") && (has("instructions") || has("max_output_tokens")) {
-                "responses"
-            } else if has("input") {
-                "embeddings"
-            } else if has("prompt") {
-                "completions"
-            } else {
-                "chat_completions"
-            }
-        };
-        let Some(given) = &self.surface else { return Ok(guessed().to_owned()) };
+        let Some(given) = &self.surface else { return Ok(guessed(body).to_owned()) };
         if surface::operation(given).is_none() {
             return Err(format!("--surface {given}: there is no such surface; there are {}", surface::names()).into());
         }
         Ok(given.clone())
     }
+}
+
+/// The surface that a body like this is for.
+fn guessed(body: &[u8]) -> &'static str {
+    let members: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+    let has = |key: &str| members.contains_key(key);
+    // Bedrock has the model in the path.
+    let in_path = !has("model");
+    if in_path && has("anthropic_version") {
+        "invoke"
+    } else if in_path && (["inferenceConfig", "toolConfig"].into_iter().any(has) || has_parts_without_type(&members)) {
+        "converse"
+    } else if has("messages") && (has("system") || has("anthropic_version")) {
+        // Messages have their system prompt beside the list; chat completions have it within.
+        "messages"
+    } else if has("input") && (has("instructions") || has("max_output_tokens")) {
+        "responses"
+    } else if has("input") {
+        "embeddings"
+    } else if has("prompt") {
+        "completions"
+    } else {
+        "chat_completions"
+    }
+}
+
+/// Whether a message has parts without a type, as Converse's have none.
+fn has_parts_without_type(members: &Map<String, Value>) -> bool {
+    let messages = members.get("messages").and_then(Value::as_array).into_iter().flatten();
+    let mut parts = messages.filter_map(|message| message.get("content")?.as_array()).flatten();
+    parts.any(|part| part.is_object() && part.get("type").is_none())
 }

@@ -18,6 +18,8 @@ const TARGET: &str = "x-quartermaster-target";
 pub(crate) struct Asked<'a> {
     pub(crate) body: &'a [u8],
     pub(crate) surface: String,
+    /// The model that the path names, where it does.
+    pub(crate) model: Option<&'a str>,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) caller: &'a str,
     pub(crate) region: &'a str,
@@ -119,7 +121,7 @@ impl Costs for Expected<'_> {
 pub(crate) fn explain(mut objects: Objects, asked: &Asked<'_>) -> Outcome<Explanation> {
     let table = objects.table();
     let mut fields = scan(asked.body).map_err(|error| format!("the request cannot be read: {error}"))?;
-    let model = fields.model.take().ok_or("the request has no field model, or it is no text")?.name.into_owned();
+    let model = model(asked, fields.model.take().map(|model| model.name.into_owned()))?;
     let Some(at) = table.policy_for(&model) else {
         return Err(unknown(&model, &table, &objects.notes).into());
     };
@@ -208,6 +210,22 @@ pub(crate) fn explain(mut objects: Objects, asked: &Asked<'_>) -> Outcome<Explan
         notes: objects.notes,
         model,
     })
+}
+
+/// The model that the request asks for, where its surface has it.
+fn model(asked: &Asked<'_>, in_body: Option<String>) -> Outcome<String> {
+    let in_path = surface::names_model_in_path(&asked.surface);
+    match (in_path, asked.model, in_body) {
+        (true, Some(model), _) => Ok(model.to_owned()),
+        (true, None, _) => {
+            Err(format!("a request at {} names its model in the path: say it by --model", asked.surface).into())
+        }
+        (false, Some(_), _) => {
+            Err(format!("--model: a request at {} names its model in its body", asked.surface).into())
+        }
+        (false, None, Some(model)) => Ok(model),
+        (false, None, None) => Err("the request has no field model, or it is no text".into()),
+    }
 }
 
 /// What the rules that were asked read of what is given by options, with its value: a default may not be what a router sees.
@@ -355,11 +373,15 @@ impl Able<'_> {
         }
     }
 
-    /// Why a provider cannot do what is asked.
+    /// Why a target cannot do what is asked.
     fn unfit(&self, to: &To) -> Option<String> {
-        let To::Remote(remote) = to else { return None };
         let surface = &self.asked.surface;
-        match remote.input.fit(surface::operation(surface)?) {
+        let operation = surface::operation(surface)?;
+        let To::Remote(remote) = to else {
+            return (!operation.is_for_engines())
+                .then(|| format!("it cannot answer {surface}, which only targets at Bedrock do"));
+        };
+        match remote.input.fit(operation) {
             Fit::Same | Fit::Invoked => None,
             Fit::Unfit => Some(format!("it cannot answer {surface}")),
             Fit::Translated(to) => {

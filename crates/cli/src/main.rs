@@ -53,6 +53,7 @@ fn run(how: &Explain) -> Outcome<bool> {
     let asked = Asked {
         body: &body,
         surface,
+        model: how.model.as_deref(),
         headers: &headers,
         caller: &how.caller,
         region: &how.region,

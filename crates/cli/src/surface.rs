@@ -4,7 +4,7 @@ use router_core::Operation;
 use wire::translate::Shape;
 
 /// All of them, with what a target must be able to do.
-const ALL: [(&str, Operation); 14] = [
+const ALL: [(&str, Operation); 16] = [
     ("chat_completions", Operation::Chat),
     ("completions", Operation::OpenAi),
     ("responses", Operation::Responses),
@@ -19,11 +19,18 @@ const ALL: [(&str, Operation); 14] = [
     ("detokenize", Operation::Engine),
     ("transcriptions", Operation::Audio),
     ("translations", Operation::Audio),
+    ("converse", Operation::Converse),
+    ("invoke", Operation::Invoke),
 ];
 
 /// What a target must be able to do to answer at this surface.
 pub(crate) fn operation(surface: &str) -> Option<Operation> {
     ALL.iter().find(|(name, _)| *name == surface).map(|(_, operation)| *operation)
+}
+
+/// Whether requests at this surface name the model in their path, as Bedrock's do.
+pub(crate) fn names_model_in_path(surface: &str) -> bool {
+    matches!(operation(surface), Some(Operation::Converse | Operation::Invoke))
 }
 
 /// The names of all surfaces.

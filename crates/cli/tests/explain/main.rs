@@ -69,6 +69,29 @@ fn what_people_read() {
     }
 }
 
+/// Requests of Bedrock's own surfaces name the model in their path, and are told by their bodies.
+#[test]
+fn requests_for_bedrock_are_explained() {
+    let converse = r#"{"messages":[{"role":"user","content":[{"text":"Hello, who are you?"}]}],"inferenceConfig":{"maxTokens":100},"toolConfig":{"tools":[{"toolSpec":{"name":"f","inputSchema":{"json":{}}}}]}}"#;
+    let ended = by_files(converse, &["--model", "claude"]);
+    assert_eq!((ended.code, ended.errors.as_str()), (Some(0), ""), "{}", ended.said);
+    golden("converse.txt", &ended.said);
+    let invoke = r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":100,"messages":[{"role":"user","content":"Hello, who are you?"}]}"#;
+    let ended = by_files(invoke, &["--model", "claude"]);
+    assert_eq!((ended.code, ended.errors.as_str()), (Some(0), ""), "{}", ended.said);
+    golden("invoke.txt", &ended.said);
+    // Nobody but Bedrock answers them.
+    let ended = by_files(converse, &["--model", "assistant", "-H", "x-quartermaster-target: gpt"]);
+    assert!(ended.code == Some(3) && ended.said.contains("passed over: it cannot answer converse"), "{}", ended.said);
+    for (request, more, want) in [
+        (converse, &[][..], "a request at converse names its model in the path: say it by --model"),
+        (HELLO, &["--model", "claude"], "--model: a request at chat_completions names its model in its body"),
+    ] {
+        let ended = by_files(request, more);
+        assert!(ended.code == Some(1) && ended.errors.contains(want), "{}", ended.errors);
+    }
+}
+
 #[test]
 fn what_programs_read() {
     let ended = by_files(HELLO, &["--output", "json"]);
@@ -144,7 +167,7 @@ fn errors_name_the_field_and_the_fix() {
     for (request, more, code, want) in [
         ("{", &[][..], 1, "the request cannot be read: the text ends too early at byte 1"),
         ("{}", &[], 1, "no field model"),
-        (r#"{"model":"other"}"#, &[], 1, "\"other\" is listed by no policy; listed are assistant, gpt-4o*"),
+        (r#"{"model":"other"}"#, &[], 1, "\"other\" is listed by no policy; listed are assistant, claude, gpt-4o*"),
         (HELLO, &["-H", "nonsense"], 1, "--header \"nonsense\" is not NAME: VALUE"),
         (HELLO, &["-H", "x-quartermaster-target: gone"], 1, "it has local, haiku, gpt, laptop"),
         (HELLO, &["--surface", "chat"], 1, "--surface chat: there is no such surface; there are chat_completions"),
