@@ -14,6 +14,28 @@ pub fn pieces(data: &[u8]) -> (Vec<&[u8]>, &[u8]) {
     (places.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect(), text)
 }
 
+/// Bytes cut into frames of Amazon's event streams by the lengths that they name themselves, each with the checksums that belong
+/// there: what is random in them is then looked at, and not refused for its sums.
+pub fn repaired(data: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = data;
+    while let Some((sizes, more)) = rest.split_first_chunk::<2>() {
+        let (headers, payload) = (usize::from(sizes[0]).min(more.len()), usize::from(sizes[1]));
+        let (headers, more) = more.split_at(headers);
+        let (payload, more) = more.split_at(payload.min(more.len()));
+        let length = u32::try_from(16 + headers.len() + payload.len()).expect("two bytes of lengths");
+        let mut frame = Vec::from(length.to_be_bytes());
+        frame.extend_from_slice(&u32::try_from(headers.len()).expect("one byte").to_be_bytes());
+        frame.extend_from_slice(&crc32fast::hash(&frame).to_be_bytes());
+        frame.extend_from_slice(headers);
+        frame.extend_from_slice(payload);
+        frame.extend_from_slice(&crc32fast::hash(&frame).to_be_bytes());
+        out.extend_from_slice(&frame);
+        rest = more;
+    }
+    out
+}
+
 /// A body as it comes out of its framing: the payload, how it ended, and what is left over.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decoded {

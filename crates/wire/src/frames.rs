@@ -18,8 +18,8 @@ use crate::translate::{Failure, Shape};
 
 /// The media type of such a stream.
 pub const MEDIA_TYPE: &str = "application/vnd.amazon.eventstream";
-/// Longest frame that is read. Events of models have some hundred bytes; the last one, with a trace, some thousand.
-const LONGEST: usize = 1024 * 1024;
+/// Longest frame that is read, in bytes. Events of models have some hundred; the last one, with a trace, some thousand.
+pub const LONGEST: usize = 1024 * 1024;
 /// Length of the frame, length of its headers, and the checksum of both.
 const PRELUDE: usize = 12;
 /// The least that a frame has: a prelude and a checksum.
@@ -88,6 +88,9 @@ impl Frames {
 
     /// Takes a piece, and gives what is whole now. After a damaged frame nothing is given any more.
     pub fn push(&mut self, piece: &[u8]) -> Taken {
+        if self.damaged {
+            return Taken::default();
+        }
         self.held.extend_from_slice(piece);
         let (mut whole, mut events) = (0, Vec::new());
         while !self.damaged {
@@ -101,7 +104,18 @@ impl Frames {
                 Err(_) => self.damaged = true,
             }
         }
-        Taken { frames: self.held.split_to(whole).freeze(), events: events.into() }
+        let frames = self.held.split_to(whole).freeze();
+        if self.damaged {
+            // Nobody will read what follows, so it is not kept either.
+            self.held.clear();
+        }
+        Taken { frames, events: events.into() }
+    }
+
+    /// Bytes of a frame that is not whole yet.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.len()
     }
 
     /// Whether an exception was among what came.
@@ -334,6 +348,12 @@ mod tests {
             assert!(is, "byte {at}");
             assert!(whole.starts_with(&raw), "byte {at}: what came before is as it was");
         }
+        // Nothing is kept of what nobody will read.
+        let mut frames = Frames::new(Holds::Events);
+        for _ in 0..100 {
+            frames.push(&[0; 1000]);
+        }
+        assert_eq!((frames.damaged(), frames.held()), (true, 0));
         // A length beyond any frame is not waited for, though its checksum is right.
         let mut long = Vec::from(0x7fff_ffff_u32.to_be_bytes());
         long.extend_from_slice(&[0; 4]);

@@ -117,6 +117,35 @@ def invoke(place: Place) -> None:
     assert events[-1]["amazon-bedrock-invocationMetrics"]["outputTokenCount"] == answer["usage"]["output_tokens"]
 
 
+@check("bedrock")
+def the_tier_is_told(place: Place) -> None:
+    ask = {"modelId": MODEL, "messages": messages(), "serviceTier": {"type": "flex"}}
+    assert client(place).converse(**ask)["serviceTier"]["type"] == "flex"
+    last = list(client(place).converse_stream(**ask)["stream"])[-1]
+    assert last["metadata"]["serviceTier"]["type"] == "flex", last
+    body = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 64, "messages": [{"role": "user", "content": "hi"}]}
+    invoked = {"modelId": MODEL, "body": json.dumps(body), "serviceTier": "priority"}
+    assert client(place).invoke_model(**invoked)["serviceTier"] == "priority"
+    fast = ask | {"serviceTier": {"type": "default"}, "performanceConfig": {"latency": "optimized"}}
+    assert client(place).converse(**fast)["performanceConfig"]["latency"] == "optimized"
+
+
+@check("bedrock", "signature")
+def the_arn_of_a_profile_is_one_step_of_the_path(place: Place) -> None:
+    profile = "arn:aws:bedrock:eu-central-1:123456789012:application-inference-profile/a1b2"
+    assert client(place).converse(modelId=profile, messages=messages())["stopReason"] == "end_turn"
+
+
+@check("bedrock", "signature")
+def what_claude_does_not_take_is_refused(place: Place) -> None:
+    both = {"temperature": 0.5, "topP": 0.5}
+    refused(lambda: client(place).converse(modelId=MODEL, messages=messages(), inferenceConfig=both), "ValidationException", 400)
+    document = {"document": {"name": "a", "format": "pdf", "source": {"bytes": b"a"}}}
+    for content in ([document], [document, document, {"text": "Read."}], [{"text": " "}]):
+        ask = {"modelId": MODEL, "messages": [{"role": "user", "content": content}]}
+        refused(lambda ask=ask: client(place).converse(**ask), "ValidationException", 400)
+
+
 @check("bedrock", "signature")
 def a_wrong_signature_is_refused(place: Place) -> None:
     ask = {"modelId": MODEL, "messages": messages()}
