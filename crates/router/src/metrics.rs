@@ -1,5 +1,6 @@
 //! What the router counts. Labels come from closed sets: surfaces, codes, and the policies and pools that exist.
 
+mod failures;
 mod figures;
 mod rules;
 
@@ -13,6 +14,7 @@ use prometheus::{
 };
 use router_core::{Policy, Target, To};
 
+use self::failures::FailureMetrics;
 use self::figures::TableFigures;
 use self::rules::RuleMetrics;
 use crate::live::Shared;
@@ -40,9 +42,7 @@ pub struct Metrics {
     retries: IntCounterVec,
     cut: IntCounterVec,
     ejections: IntCounterVec,
-    fallbacks: IntCounterVec,
-    timeouts: IntCounterVec,
-    unreached: IntCounterVec,
+    failures: FailureMetrics,
     pub(crate) retries_refused: IntCounter,
     pub(crate) connections: IntGauge,
     pub(crate) shed_connections: IntCounter,
@@ -124,13 +124,7 @@ impl Metrics {
         let help =
             "Replicas left alone for a while because they failed several times in a row, or said that they stop.";
         let ejections = kept(r, IntCounterVec::new(Opts::new("ejections_total", help), &["pool"])?)?;
-        let help = "Requests that went on to their policy's next target, by the one that failed and why.";
-        let fallbacks =
-            kept(r, IntCounterVec::new(Opts::new("fallbacks_total", help), &["policy", "pool", "reason"])?)?;
-        let help = "Attempts and answers that were too slow, by the timeout that they missed.";
-        let timeouts = kept(r, IntCounterVec::new(Opts::new("timeouts_total", help), &["policy", "pool", "timeout"])?)?;
-        let help = "Connections to targets that are no pools that were not made, by why.";
-        let unreached = counters(r, "unreached_total", help, &["policy", "pool", "reason"])?;
+        let failures = FailureMetrics::new(r)?;
         let help =
             "Attempts on a further replica that were not made because they would have been too much of the load.";
         let retries_refused = kept(r, IntCounter::new("retries_refused_total", help)?)?;
@@ -177,9 +171,7 @@ impl Metrics {
             retries,
             cut,
             ejections,
-            fallbacks,
-            timeouts,
-            unreached,
+            failures,
             retries_refused,
             connections,
             shed_connections,
@@ -236,21 +228,6 @@ impl Metrics {
             policy,
             pool,
         }
-    }
-
-    /// Counts a request that went on to the next target.
-    pub(crate) fn count_fallback(&self, route: &RouteHandles, reason: &'static str) {
-        self.fallbacks.with_label_values(&[route.policy.as_str(), &route.pool, reason]).inc();
-    }
-
-    /// Counts a timeout that was missed.
-    pub(crate) fn count_timeout(&self, route: &RouteHandles, timeout: &'static str) {
-        self.timeouts.with_label_values(&[route.policy.as_str(), &route.pool, timeout]).inc();
-    }
-
-    /// Counts a connection that was not made.
-    pub(crate) fn count_unreached(&self, route: &RouteHandles, why: &'static str) {
-        self.unreached.with_label_values(&[route.policy.as_str(), &route.pool, why]).inc();
     }
 
     /// Tells which objects of this kind cannot be read, by namespace and name.
