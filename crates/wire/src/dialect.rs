@@ -2,7 +2,8 @@
 
 use bytes::{Buf, Bytes};
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::frames;
 use crate::openai::ErrorBody;
@@ -36,6 +37,21 @@ struct AnthropicError<'a> {
     message: &'a str,
 }
 
+/// An error that a target tells, as far as its shape is judged.
+#[derive(Deserialize)]
+struct ToldError {
+    #[serde(rename = "type")]
+    kind: Option<Value>,
+    error: Option<ToldInside>,
+}
+
+#[derive(Deserialize)]
+struct ToldInside {
+    #[serde(rename = "type")]
+    kind: Option<Value>,
+    message: Option<String>,
+}
+
 #[derive(Serialize)]
 struct Exception<'a> {
     /// What its clients call the class of the error, where no header tells it.
@@ -67,6 +83,35 @@ impl Dialect {
                 let error = Exception { __type: bedrock_type(status), message: error.message };
                 serde_json::to_vec(&error).unwrap_or_default()
             }
+        }
+    }
+
+    /// Whether a body is an error as the clients of this dialect read it.
+    #[must_use]
+    pub fn tells_error(self, body: &[u8]) -> bool {
+        let Ok(told) = serde_json::from_slice::<ToldError>(body) else { return false };
+        match self {
+            Self::OpenAi | Self::Responses => told.error.is_some_and(|error| error.message.is_some()),
+            Self::Anthropic => {
+                let whole =
+                    |error: ToldInside| error.message.is_some() && error.kind.is_some_and(|kind| kind.is_string());
+                told.kind.is_some_and(|kind| kind == "error") && told.error.is_some_and(whole)
+            }
+            // What its errors are called stands in a header, too.
+            Self::Bedrock => true,
+        }
+    }
+
+    /// Whether an event is an error as the clients of this dialect read it; those of two of them go by its name.
+    #[must_use]
+    pub fn tells_error_event(self, event: &[u8]) -> bool {
+        let lines = event.split(|byte| matches!(byte, b'\n' | b'\r'));
+        let data: Vec<&[u8]> = lines.filter_map(|line| line.strip_prefix(b"data:")).collect();
+        match self {
+            Self::OpenAi => self.tells_error(&data.concat()),
+            Self::Anthropic => name(event) == Some(b"error") && self.tells_error(&data.concat()),
+            Self::Responses => name(event).is_some(),
+            Self::Bedrock => true,
         }
     }
 
@@ -181,6 +226,40 @@ mod tests {
 
     const ERROR: ErrorBody<'_> =
         ErrorBody { message: "no", kind: "server_error", param: None, code: Some("upstream_cut") };
+
+    #[test]
+    fn knows_errors_that_its_clients_read() {
+        use Dialect::{Anthropic, OpenAi, Responses};
+        let openai = r#"{"error":{"message":"m","type":null}}"#;
+        let anthropic = r#"{"type":"error","error":{"type":"api_error","message":"m"}}"#;
+        for (dialect, body, want) in [
+            (OpenAi, openai, true),
+            (OpenAi, anthropic, true),
+            (OpenAi, r#"{"error":"m"}"#, false),
+            (OpenAi, r#"{"error":{"code":5}}"#, false),
+            (OpenAi, r#"[{"error":{"message":"m"}}]"#, false),
+            (OpenAi, r#"{"detail":"m"}"#, false),
+            (OpenAi, "", false),
+            (Anthropic, anthropic, true),
+            (Anthropic, openai, false),
+            (Anthropic, r#"{"type":"error","error":{"message":"m"}}"#, false),
+            (Responses, openai, true),
+        ] {
+            assert_eq!(dialect.tells_error(body.as_bytes()), want, "{dialect:?} {body}");
+        }
+        for (dialect, event, want) in [
+            (OpenAi, format!("data: {openai}\n\n"), true),
+            (OpenAi, format!("data:{openai}\r\n\r\n"), true),
+            (OpenAi, "data: {\"error\":\"m\"}\n\n".to_owned(), false),
+            (Anthropic, format!("event: error\ndata: {anthropic}\n\n"), true),
+            (Anthropic, format!("data: {anthropic}\n\n"), false),
+            (Anthropic, "event: error\ndata: {}\n\n".to_owned(), false),
+            (Responses, "event: error\ndata: {}\n\n".to_owned(), true),
+            (Responses, format!("data: {openai}\n\n"), false),
+        ] {
+            assert_eq!(dialect.tells_error_event(event.as_bytes()), want, "{dialect:?} {event}");
+        }
+    }
 
     #[test]
     fn errors_have_the_shape_that_clients_read() {

@@ -13,6 +13,8 @@ pub use opening::{StreamOpening, engine_opening, stream_opening};
 
 /// Longest unfinished event that is held back. A longer one passes on in pieces.
 const MOST_HELD: usize = 64 * 1024;
+/// First bytes of an overlong event that are kept until its end.
+const START: usize = 256;
 /// Last bytes of what one read gave in which a choice's end is looked for. After it only a count of tokens comes.
 const END: usize = 1024;
 
@@ -26,6 +28,8 @@ pub struct WholeEvents {
     held: BytesMut,
     /// The start of an overlong event has passed on already.
     inside: bool,
+    /// The first bytes of that event, which hold its name.
+    start: Bytes,
     done: bool,
     /// A choice was finished, or the stream ended, at some time.
     finished: bool,
@@ -54,6 +58,9 @@ impl WholeEvents {
             return self.leave(whole);
         }
         if self.held.len() > MOST_HELD {
+            if !self.inside {
+                self.start = Bytes::copy_from_slice(&self.held[..START]);
+            }
             self.inside = true;
             // Two bytes stay, so that a boundary that is split here is still seen.
             return self.held.split_to(self.held.len() - 2).freeze();
@@ -62,8 +69,20 @@ impl WholeEvents {
     }
 
     fn leave(&mut self, whole: Bytes) -> Bytes {
-        self.inside = false;
-        self.note(&whole);
+        if std::mem::take(&mut self.inside) {
+            // Only the end of the first event is here: what it is, its start has told.
+            let start = std::mem::take(&mut self.start);
+            let line = memchr::memrchr2(b'\n', b'\r', &start).map_or(0, |at| at + 1);
+            let number = if self.dialect == Dialect::Responses { last_number(&start) } else { None };
+            self.note(&[&start[..line], b"data: {}\n\n"].concat());
+            self.number = number.or(self.number);
+            let rest = &whole[event_end(&whole, 0)..];
+            if !rest.trim_ascii().is_empty() {
+                self.note(rest);
+            }
+        } else {
+            self.note(&whole);
+        }
         whole
     }
 
@@ -247,6 +266,27 @@ mod tests {
         assert!(!events.between_events());
         assert_eq!(events.pass(Bytes::from_static(b"\n\n")), "xx\n\n");
         assert!(events.between_events());
+    }
+
+    #[test]
+    fn an_overlong_event_is_known_by_its_start() {
+        let long = "x".repeat(MOST_HELD * 2);
+        let event = |name: &str| format!("event: {name}\ndata: {{\"sequence_number\":6,\"text\":\"{long}\"}}\n\n");
+        for (name, behind, done) in [
+            ("response.completed", "", true),
+            ("response.completed", ": bye\n\n", true),
+            ("response.output_item.done", "", false),
+            ("response.output_item.done", "event: response.completed\ndata: {}\n\n", true),
+        ] {
+            let text = event(name) + behind;
+            for size in [1_000, 16_384, 65_530, text.len()] {
+                let mut events = WholeEvents::new(Dialect::Responses);
+                let pieces = text.as_bytes().chunks(size).map(Bytes::copy_from_slice);
+                let left: usize = pieces.map(|piece| events.pass(piece).len()).sum();
+                assert_eq!((left, events.done()), (text.len(), done), "{name} {behind:?} by {size}");
+                assert_eq!(events.next_number(), 7, "{name} {behind:?} by {size}");
+            }
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! after it; one that gives a request up says so where others say why they finished. Judged by the bytes, because a tree
 //! of values would cost more than the rest of the way through the router.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use memchr::memmem::{self, Finder};
@@ -41,7 +42,18 @@ pub fn trouble(status: u16, body: &[u8]) -> Trouble {
 /// Whether one of these whole events is an error: an event of that name, or data with an error at its top.
 #[must_use]
 pub fn has_error_event(events: &[u8]) -> bool {
-    ERROR.find_iter(events).any(|at| {
+    error_event(events).is_some()
+}
+
+/// Where the first of these whole events that is an error stands.
+#[must_use]
+pub fn error_event_span(events: &[u8]) -> Option<Range<usize>> {
+    error_event(events).map(|at| sse::event_start(events, at)..sse::event_end(events, at))
+}
+
+/// The place of the word in the first of these events that makes it an error.
+fn error_event(events: &[u8]) -> Option<usize> {
+    ERROR.find_iter(events).find(|&at| {
         let line = line_before(events, at);
         if let Some(data) = line.strip_prefix(b"data:") {
             return tops(data, &events[at..]);

@@ -24,7 +24,7 @@ use crate::clock;
 use crate::secrets::{Credentials, KeyFault};
 use crate::surface::Surface;
 use crate::upstream::{
-    AskError, Begun, Conn, DialError, EXCEPTION, HOST_REST, dial, home, is_encoded, is_events, is_frames,
+    AskError, Begun, Conn, DialError, EXCEPTION, HOST_REST, Hoped, dial, home, is_encoded, is_events, is_frames,
 };
 use crate::worker::Worker;
 
@@ -164,7 +164,7 @@ async fn attempt(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: 
     }
     let after = retry_after(&head.headers, clock::since_1970());
     let (fault, body) = match &begun {
-        Begun::Well | Begun::Empty => (None, None),
+        Begun::Well | Begun::Empty | Begun::Not(_) => (None, None),
         Begun::Error(body) | Begun::Thrown(body) if target.input.api == Api::Bedrock => {
             let kind = head.headers.get(EXCEPTION).and_then(|kind| kind.to_str().ok());
             (Fault::of_bedrock(head.status, body, kind), Some(body))
@@ -244,6 +244,7 @@ fn strange(headers: &HeaderMap, begun: &Begun, asked: &Asked<'_>) -> Option<&'st
     match (asked.ask.stream, is_events(headers) || is_frames(headers)) {
         (true, false) if generates => Some("it is no stream"),
         (false, true) if generates => Some("it is a stream"),
+        _ if let Begun::Not(why) = begun => Some(why),
         _ => None,
     }
 }
@@ -267,8 +268,12 @@ fn words(
         (_, None) if fault == Fault::Money && matches!(head.status.as_u16(), 400 | 403) => {
             Failure::read(client, head.status, body, None)
         }
-        (_, None) if matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) => return Passage::Remote,
-        // No SDK finds its error in a page, or in nothing.
+        (_, None) if record.dialect().tells_error(body) => {
+            // Under another name not every client reads it.
+            head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            return Passage::Remote;
+        }
+        // No SDK finds its error in a page, in another shape, or in nothing.
         (_, None) => Failure::read(client, head.status, body, None),
     };
     head.status = failure.status_for(client);
@@ -336,13 +341,18 @@ async fn exchange(
     there: &There<'_>,
     record: &Record,
 ) -> Result<(Head, Begun, Conn), Refusal> {
-    let (limits, body, dialect) = (asked.limits, &there.body, there.dialect(asked));
+    let (limits, body) = (asked.limits, &there.body);
     let head = request_head(asked, there, record)?;
     // A plain answer begins when it is finished.
     let first = if asked.ask.stream { limits.until.min(Instant::now() + limits.first) } else { limits.until };
-    let streams = asked.ask.stream && asked.surface.generates();
+    let hoped = Hoped {
+        dialect: there.dialect(asked),
+        streams: asked.ask.stream && asked.surface.generates(),
+        // What is translated is read as a whole anyway.
+        member: asked.surface.answer_member().filter(|_| there.back.is_none()),
+    };
     if let Some(conn) = worker.kept.take(&home(&asked.target.input), HOST_REST) {
-        match on(conn, &head, body.rest, (dialect, streams), first).await {
+        match on(conn, &head, body.rest, hoped, first).await {
             Err(AskError::Stale) => worker.metrics.stale_connections.inc(),
             other => return other.map_err(|error| refusal(&error, limits, record)),
         }
@@ -352,7 +362,7 @@ async fn exchange(
     let conn = dialed.map_err(|error| unreached(&error, asked.target, record))?;
     asked.target.unreached.set(None);
     worker.metrics.upstream_connects.inc();
-    on(conn, &head, body.rest, (dialect, streams), first).await.map_err(|error| refusal(&error, limits, record))
+    on(conn, &head, body.rest, hoped, first).await.map_err(|error| refusal(&error, limits, record))
 }
 
 /// Tells everybody but the client that no connection was made, and gives what the client is told.
@@ -375,11 +385,10 @@ async fn on(
     mut conn: Conn,
     head: &[u8],
     body: &[u8],
-    (dialect, streams): (Dialect, bool),
+    hoped: Hoped,
     until: Instant,
 ) -> Result<(Head, Begun, Conn), AskError> {
-    let (head, begun) =
-        timeout_at(until, conn.begin(head, body, dialect, streams)).await.unwrap_or(Err(AskError::Silent))?;
+    let (head, begun) = timeout_at(until, conn.begin(head, body, hoped)).await.unwrap_or(Err(AskError::Silent))?;
     Ok((head, begun, conn))
 }
 

@@ -4,12 +4,12 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderValue;
+use http::{HeaderValue, header};
 use router_core::{Attempt, Choice, Endpoint, Policy, Reason, Refusal, Upstream, Verdict, Want, Work, session_key};
 use tokio::time::Instant;
 use wire::Dialect;
 use wire::http1::{Head, RequestHead, write_head};
-use wire::translate::Stream;
+use wire::translate::{Failure, Shape, Stream};
 use wire::vllm::Trouble;
 
 use super::ask::{Ask, Sent};
@@ -95,7 +95,11 @@ pub(crate) async fn send(
             (want.now, want.luck) = (clock::now(), rand::random());
             continue;
         }
-        let Answer { head, conn, opening } = outcome?;
+        let Answer { mut head, conn, opening } = outcome?;
+        if head.status.is_redirection() {
+            // Clients would follow, with their keys.
+            return Err(Refusal::UpstreamRedirects { upstream: record.upstream() });
+        }
         if opening == Opening::Failed {
             // Its status says that all is well, and its client would believe that.
             return Err(Refusal::UpstreamFailed { upstream: record.upstream() });
@@ -103,8 +107,26 @@ pub(crate) async fn send(
         if verdict == Verdict::Well {
             attempt.answers();
         }
-        return Ok(Reply { head, conn, attempt, limits: *limits, passage: Passage::Engine, failed: failed(opening) });
+        let passage = in_words(&mut head, &conn, record).unwrap_or(Passage::Engine);
+        return Ok(Reply { head, conn, attempt, limits: *limits, passage, failed: failed(opening) });
     }
+}
+
+/// An error that no SDK could read, as what stands before an engine or below its API makes them: in the client's shape, with its
+/// status.
+fn in_words(head: &mut Head, conn: &Conn, record: &Record) -> Option<Passage> {
+    if !(head.status.is_client_error() || head.status.is_server_error()) {
+        return None;
+    }
+    let body = conn.looked_at(head.framing)?;
+    if record.dialect().tells_error(&body) {
+        return None;
+    }
+    let shape = Shape::from(record.dialect());
+    let failure = Failure::read(shape, head.status, &body, None);
+    head.headers.remove(header::CONTENT_ENCODING);
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Some(Passage::Whole(failure.body(shape, record.request_id()).into()))
 }
 
 /// Why an attempt gave no answer that the client could have, and the status that it had.

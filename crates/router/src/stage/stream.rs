@@ -7,6 +7,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -17,7 +18,7 @@ use wire::http1::{BodyDecoder, BodyError, Framing, Step};
 use wire::openai::ErrorBody;
 use wire::sse::{WholeEvents, without_usage};
 use wire::translate::{End, Stream};
-use wire::vllm::{AbortReader, gave_up, has_error_event};
+use wire::vllm::{AbortReader, error_event_span, gave_up};
 
 use super::framed::Framed;
 use super::limits::Limits;
@@ -25,6 +26,10 @@ use super::send::{Passage, Reply, judge};
 use super::settle::{REQUEST_ID, Record};
 use crate::upstream::{Conn, MOST_WAITED_FOR, is_events};
 use crate::worker::Worker;
+
+/// How long the end of the framing is waited for behind the last event. With it the connection can serve another request; the
+/// client, who has the whole answer, should not wait for it.
+const AFTERWORD: Duration = Duration::from_secs(1);
 
 /// The body of any answer.
 #[derive(Debug)]
@@ -59,10 +64,14 @@ pub(crate) struct Relay {
     /// Runs out when the engine was silent for too long. It is moved only when it runs out, not for each token.
     silence: Pin<Box<Sleep>>,
     heard: Instant,
+    /// The last event has come: until when the end of the framing is waited for.
+    lingers: Option<Instant>,
     /// The client is to be told of a cut by a closed connection, once it has what came before.
     cut: Option<Cut>,
     /// The engine said within its answer that it failed. `[DONE]` may follow all the same.
     failed: bool,
+    /// An error event has passed, behind which nothing does.
+    over: bool,
     /// How long it may take.
     limits: Limits,
     /// Only the last event of a stream says that it is whole.
@@ -128,8 +137,10 @@ pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> R
         events,
         silence: Box::pin(tokio::time::sleep_until(limits.until.min(now + limits.idle))),
         heard: now,
+        lingers: None,
         cut: None,
         failed: false,
+        over: false,
         limits,
         long: long.then(|| AbortReader::new(record.dialect())),
         last_word: None,
@@ -181,7 +192,10 @@ impl Relay {
                     if self.hides_usage {
                         data = without_usage(data);
                     }
-                    if self.decoder.ended() && self.last_word.is_none() {
+                    if self.over {
+                        self.reusable &= self.decoder.ended();
+                        self.end();
+                    } else if self.decoder.ended() && self.last_word.is_none() {
                         data = self.end_with(data);
                     }
                     if let Some(framed) = &mut self.framed {
@@ -210,6 +224,11 @@ impl Relay {
                         Err(why) => return self.break_off(&why, cx),
                     },
                     Poll::Pending => {
+                        if self.lingers.is_none() && self.said_all() {
+                            let until = self.limits.until.min(Instant::now() + AFTERWORD.min(self.limits.idle));
+                            self.silence.as_mut().reset(until);
+                            self.lingers = Some(until);
+                        }
                         ready!(self.poll_silence(cx));
                         return self.break_off(&self.overdue(), cx);
                     }
@@ -269,7 +288,9 @@ impl Relay {
         // A stream that only stops looks like one that ended, to a client that does not count on an ending.
         let said = if self.strict { events.done() } else { events.finished() };
         let whole = said || self.failed || self.record.status() != Some(StatusCode::OK);
-        let rest = if whole { self.listen(rest) } else { Bytes::new() };
+        // A client takes an event only with the empty line behind it, which some leave out at the end.
+        let ended = || [&rest[..], b"\n\n"].concat().into();
+        let rest = if !whole || rest.is_empty() { Bytes::new() } else { self.listen(ended()) };
         if !whole {
             let (upstream, why) = (self.record.upstream(), BodyError::Unfinished);
             self.last_word = Some(Refusal::UpstreamCut { upstream, why });
@@ -291,8 +312,17 @@ impl Relay {
             long.look(&data);
         }
         if let Some(events) = self.events.as_mut().filter(|_| !data.is_empty()) {
-            self.failed |= has_error_event(&data) || self.record.dialect().fails(&data);
-            if let Some(end) = gave_up(self.record.dialect(), &data) {
+            self.failed |= self.record.dialect().fails(&data);
+            if let Some(error) = error_event_span(&data).filter(|_| events.between_events()) {
+                // Engines write `[DONE]` behind it, others worse: nothing may look like an end to who has missed the error.
+                self.failed = true;
+                self.over = self.record.dialect().tells_error_event(&data[error.clone()]);
+                data.truncate(if self.over { error.end } else { error.start });
+                if !self.over {
+                    self.last_word = Some(Refusal::UpstreamFailed { upstream: self.record.upstream() });
+                }
+            } else if let Some(end) = gave_up(self.record.dialect(), &data) {
+                self.failed = true;
                 data.truncate(end);
                 events.take_back();
                 self.last_word = Some(Refusal::UpstreamFailed { upstream: self.record.upstream() });
@@ -320,8 +350,7 @@ impl Relay {
     /// an answer that ends in good order looks complete.
     fn break_off(&mut self, why: &Refusal, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         self.conn = None;
-        let said = self.strict && !self.failed && self.events.as_ref().is_some_and(WholeEvents::done);
-        if said || self.translator.as_ref().is_some_and(|translator| translator.done()) {
+        if self.said_all() {
             // The client has the whole answer; that the connection goes on, or breaks, says nothing.
             self.end();
             return Poll::Ready(None);
@@ -344,6 +373,13 @@ impl Relay {
         Poll::Pending
     }
 
+    /// Whether the client has the last event of an answer that went well.
+    fn said_all(&self) -> bool {
+        let done = |translator: &Stream| translator.done();
+        !self.failed
+            && (self.events.as_ref().is_some_and(WholeEvents::done) || self.translator.as_deref().is_some_and(done))
+    }
+
     /// Which of the times is over.
     fn overdue(&self) -> Refusal {
         let upstream = self.record.upstream();
@@ -360,7 +396,8 @@ impl Relay {
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.silence.as_mut().poll(cx));
-            let until = self.limits.until.min(self.heard + self.limits.idle);
+            let usual = || self.limits.until.min(self.heard + self.limits.idle);
+            let until = self.lingers.unwrap_or_else(usual);
             if until <= Instant::now() {
                 return Poll::Ready(());
             }

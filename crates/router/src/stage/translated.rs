@@ -73,6 +73,7 @@ impl Back {
         let from = if self.carries { Shape::Converse } else { self.from };
         let failure = Failure::read(from, head.status, body, kind);
         head.status = failure.status_for(self.to);
+        head.headers.remove(header::CONTENT_ENCODING);
         head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Passage::Whole(failure.body(self.to, record.request_id()).into())
     }
@@ -111,7 +112,8 @@ impl Back {
         let body = read.map_err(|error| refusal(&error, limits, record))?;
         let body = body.ok_or_else(|| strange(format!("it has more than {MOST} bytes"), record))?;
         record.look(&body);
-        let whole = translate::answer(self.from, self.to, &body, &self.asked).map_err(|why| match why {
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
+        let whole = translate::answer(self.from, self.to, body, &self.asked).map_err(|why| match why {
             BadAnswer::Failed(_) => Refusal::UpstreamFailed { upstream: record.upstream() },
             BadAnswer::Shape(_) | BadAnswer::Arguments => strange(why.to_string(), record),
         })?;

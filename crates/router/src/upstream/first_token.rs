@@ -7,10 +7,11 @@ use std::future::poll_fn;
 use std::task::ready;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use wire::Dialect;
 use wire::frames::{FramesOpening, Holds, opening};
 use wire::http1::{Framing, Head};
+use wire::openai::has_member;
 use wire::sse::{StreamOpening, stream_opening};
 use wire::translate::Failure;
 use wire::vllm::is_error;
@@ -20,10 +21,11 @@ use super::{AskError, Conn};
 
 /// Most bytes before the first token that are waited for, and most of an error that is read.
 const MOST_LOOKED_AT: usize = 64 * 1024;
-/// What framing adds to that at most, by chunks that are not hostile.
-const MOST_FRAMED: usize = 2 * MOST_LOOKED_AT;
+/// The same of a response, whose first two events repeat the request's instructions and tools.
+const MOST_OF_A_RESPONSE: usize = 256 * 1024;
 
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Where Bedrock says what kind of error an answer is.
 pub(crate) const EXCEPTION: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
@@ -41,17 +43,25 @@ pub(crate) enum Begun {
     Thrown(Bytes),
     /// Its status says that it is a success, and nothing follows.
     Empty,
+    /// Its status says that it is a success, but what follows cannot be the answer, for this reason.
+    Not(&'static str),
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hoped {
+    /// What the target speaks.
+    pub(crate) dialect: Dialect,
+    /// A stream, not a plain answer.
+    pub(crate) streams: bool,
+    /// The member without which the JSON object of a plain answer is none.
+    pub(crate) member: Option<&'static str>,
 }
 
 impl Conn {
     /// Sends a request and reads its answer's head, and as much of its body as tells how it opens.
-    pub(crate) async fn begin(
-        &mut self,
-        head: &[u8],
-        body: &[u8],
-        dialect: Dialect,
-        streams: bool,
-    ) -> Result<(Head, Begun), AskError> {
+    pub(crate) async fn begin(&mut self, head: &[u8], body: &[u8], hoped: Hoped) -> Result<(Head, Begun), AskError> {
+        let Hoped { dialect, streams, .. } = hoped;
         let mut head = self.ask(head, body).await?;
         if streams && head.status.is_success() && !head.headers.contains_key(header::CONTENT_TYPE) {
             // What does not say what it is, is what was asked for.
@@ -65,11 +75,14 @@ impl Conn {
         if long && !(error || events || frames.is_some()) {
             return Ok((head, Begun::Well));
         }
+        let most = if events && dialect == Dialect::Responses { MOST_OF_A_RESPONSE } else { MOST_LOOKED_AT };
+        // Chunks that are not hostile add no more than that again.
+        let framed = 2 * most;
         let begun = poll_fn(|cx| {
             loop {
-                let (body, whole) = self.peek(head.framing, MOST_FRAMED)?;
-                let enough = whole || body.len() >= MOST_LOOKED_AT;
-                if error && (enough || self.buffer().len() >= MOST_FRAMED) {
+                let (body, whole) = self.peek(head.framing, framed)?;
+                let enough = whole || body.len() >= most;
+                if error && (enough || self.buffer().len() >= framed) {
                     return Ok(Begun::Error(Bytes::copy_from_slice(&body))).into();
                 }
                 if events && !error {
@@ -95,17 +108,17 @@ impl Conn {
                     }
                 }
                 if whole && !events && !error && frames.is_none() {
-                    return Ok(plain(&body)).into();
+                    return Ok(plain(&body, &head, hoped)).into();
                 }
-                if enough || self.buffer().len() >= MOST_FRAMED {
+                if enough || self.buffer().len() >= framed {
                     return Ok(Begun::Well).into();
                 }
                 match ready!(self.poll_read(cx)) {
                     Ok(1..) => {}
                     Ok(0) if (error || !events) && head.framing == Framing::UntilClose => {
-                        let (body, _) = self.peek(head.framing, MOST_FRAMED)?;
-                        return Ok(if error { Begun::Error(Bytes::copy_from_slice(&body)) } else { plain(&body) })
-                            .into();
+                        let (body, _) = self.peek(head.framing, framed)?;
+                        let whole = || plain(&body, &head, hoped);
+                        return Ok(if error { Begun::Error(Bytes::copy_from_slice(&body)) } else { whole() }).into();
                     }
                     // An error of the socket is told once, so nothing more is read from this one.
                     Ok(0) | Err(_) => return Err(AskError::Closed).into(),
@@ -113,19 +126,47 @@ impl Conn {
             }
         })
         .await?;
+        if matches!(begun, Begun::Well) && !events && is_text(&head.headers) && hoped.member.is_some() {
+            // It was read as JSON, which not every client does under another name; a browser would show it.
+            head.headers.insert(header::CONTENT_TYPE, JSON);
+        }
         Ok((head, begun))
     }
 }
 
 /// What the whole of a plain answer is.
-fn plain(body: &[u8]) -> Begun {
+fn plain(body: &[u8], head: &Head, hoped: Hoped) -> Begun {
     if body.trim_ascii().is_empty() {
-        Begun::Empty
-    } else if is_error(body) {
-        Begun::Failed(Bytes::copy_from_slice(body))
-    } else {
-        Begun::Well
+        return Begun::Empty;
     }
+    if is_error(body) {
+        return Begun::Failed(Bytes::copy_from_slice(body));
+    }
+    // Vectors may come as bytes, and say so.
+    let Some(member) = hoped.member.filter(|_| is_json(&head.headers) || is_text(&head.headers)) else {
+        return Begun::Well;
+    };
+    match has_member(body, member) {
+        Some(true) => Begun::Well,
+        Some(false) => Begun::Not("it lacks what an answer consists of"),
+        None => Begun::Not("it is no JSON object"),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    kind(headers).ends_with(b"json")
+}
+
+/// Whether an answer says that it is text, or says nothing.
+fn is_text(headers: &HeaderMap) -> bool {
+    let kind = kind(headers);
+    kind.is_empty() || kind.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"text/"))
+}
+
+/// The media type, without its parameters.
+fn kind(headers: &HeaderMap) -> &[u8] {
+    let value = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
 }
 
 /// Makes of a stream that begins with an exception the answer that it would have been without a stream.
@@ -139,5 +180,5 @@ fn as_exception(head: &mut Head, name: &str, payload: &[u8]) {
     if let Ok(name) = HeaderValue::from_bytes(&name) {
         head.headers.insert(EXCEPTION, name);
     }
-    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    head.headers.insert(header::CONTENT_TYPE, JSON);
 }

@@ -12,7 +12,7 @@ use wire::Dialect;
 use wire::frames;
 use wire::http1::{BodyDecoder, Framing, Head, Step};
 use wire::sse::{StreamOpening, WholeEvents, engine_opening};
-use wire::vllm::{Trouble, gave_up, is_aborted, trouble};
+use wire::vllm::{Trouble, gave_up, is_aborted, is_error, trouble};
 
 use super::{AskError, Conn};
 
@@ -93,6 +93,12 @@ impl Conn {
         Ok(enough.then(|| judge(head.status, events, dialect, &body)))
     }
 
+    /// The whole of an error's body, if it has come and was short enough to be waited for.
+    pub(crate) fn looked_at(&self, framing: Framing) -> Option<Cow<'_, [u8]>> {
+        let (body, whole) = self.peek(framing, 2 * MOST_LOOKED_AT).ok()?;
+        whole.then_some(body)
+    }
+
     /// The start of the body, out of at most `most` bytes, and whether that is all of it.
     pub(super) fn peek(&self, framing: Framing, most: usize) -> Result<(Cow<'_, [u8]>, bool), AskError> {
         let raw = &self.buffer()[..self.buffer().len().min(most)];
@@ -117,7 +123,8 @@ impl Conn {
 /// Whether an answer's opening is worth waiting for.
 fn waits(head: &Head, events: bool) -> bool {
     let short = matches!(head.framing, Framing::Length(length) if length <= MOST_WAITED_FOR as u64);
-    head.status.is_server_error() || (head.status == StatusCode::OK && (events || short))
+    let error = head.status.is_server_error() || (head.status.is_client_error() && short);
+    error || (head.status == StatusCode::OK && (events || short))
 }
 
 fn judge(status: StatusCode, events: bool, dialect: Dialect, body: &[u8]) -> Opening {
@@ -128,7 +135,7 @@ fn judge(status: StatusCode, events: bool, dialect: Dialect, body: &[u8]) -> Ope
         let first = WholeEvents::first(body).unwrap_or_default();
         gave_up(dialect, first).is_some() || matches!(engine_opening(dialect, body), StreamOpening::Error(_))
     } else {
-        is_aborted(dialect, body)
+        is_aborted(dialect, body) || is_error(body)
     };
     if failed { Opening::Failed } else { Opening::Well }
 }

@@ -56,6 +56,12 @@ async fn a_stream_that_is_cut_anywhere_ends_in_an_error_event() {
         assert!(got.ends_with("\n\n\r\n0\r\n\r\n"), "cut after {after}: {got:?}");
         let events: Vec<&str> = got.lines().filter(|line| line.starts_with("data: ")).collect();
         let (last, whole) = events.split_last().unwrap();
+        if *last == EVENTS[2].trim_end() {
+            // The client has the whole answer; how its framing ends says nothing.
+            assert_eq!(events, EVENTS.map(str::trim_end), "cut after {after}");
+            bed.settled().await;
+            continue;
+        }
         assert!(last.contains("\"code\":\"upstream_cut\""), "cut after {after}: {got:?}");
         for (event, want) in whole.iter().zip(EVENTS) {
             assert_eq!(*event, want.trim_end(), "cut after {after}");

@@ -98,6 +98,11 @@ async fn streams_may_be_written_in_many_ways() {
         for (name, text) in cases {
             let (code, body, bed) = streams(way, text).await;
             assert!(is_whole(way, code, &body), "{way:?} {name}: {code} {body}");
+            // An event counts for a client once an empty line has ended it.
+            assert!(
+                body.ends_with("\n\n") || body.ends_with('\r') || body.ends_with("\r\n\r\n"),
+                "{way:?} {name}: {body:?}"
+            );
             let cut = r#"quartermaster_router_cut_answers_total{policy="ml/route",pool="far-0"}"#;
             assert!(bed.figure(cut) < 0.5, "{way:?} {name}");
         }
@@ -124,10 +129,8 @@ async fn what_comes_after_the_last_event_does_not_matter() {
                 }
             })
             .await;
-            let mut world = way.world(&target, None);
-            world.resilience.idle = Some(Duration::from_millis(100));
-            let bed = world.bed();
-            let (code, _, body) = way.asked(&bed, true, &json!({})).await;
+            // Nor is it waited for until the target has been silent for too long, which is a minute.
+            let (code, _, body) = way.asked(&way.world(&target, None).bed(), true, &json!({})).await;
             assert!(is_whole(way, code, &body), "{way:?} {reset}: {code} {body}");
         }
     }
@@ -151,6 +154,17 @@ async fn what_is_no_answer_is_a_failure() {
             ("an empty chunked body", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(), 502),
             ("gzip unasked", with("content-type: application/json\r\ncontent-encoding: gzip\r\n", "\u{1f}gzip"), 502),
             ("a page", with("content-type: text/html\r\n", page), 502),
+            ("a page by another name", with(json_type, page), 502),
+            ("a sentence", with("content-type: text/plain\r\n", "try later"), 502),
+            ("null", with(json_type, "null"), 502),
+            ("nothing in it", with(json_type, "{}"), 502),
+            ("half of it", with(json_type, &whole[..whole.len() / 2]), 502),
+            (
+                "half of it, until the connection ends",
+                format!("HTTP/1.1 200 OK\r\n{json_type}\r\n{}", &whole[..whole.len() / 2]),
+                502,
+            ),
+            ("two of it", with(json_type, &whole.repeat(2)), 502),
             ("an error", with(json_type, &way.target.error("server_error", "x", "their words")), 500),
             (
                 "an error, by OpenRouter",
@@ -219,6 +233,11 @@ async fn errors_that_no_sdk_could_read_are_put_into_words() {
             ("400 Bad Request", "text/plain", "no such parameter", 400, "no such parameter"),
             ("404 Not Found", "text/html", "", 404, "404 Not Found"),
             ("500 Error", "application/json", "", 500, "500 Internal Server Error"),
+            ("400 Bad Request", "application/json", r#"{"detail":"no such parameter"}"#, 400, "no such parameter"),
+            ("400 Bad Request", "application/json", r#"{"error":"no such parameter"}"#, 400, "no such parameter"),
+            ("422 No", "application/json", r#"[{"error":{"message":"no such parameter"}}]"#, 422, "no such parameter"),
+            ("400 Bad Request", "text/html", r#"{"error":{"message":"no such parameter"}}"#, 400, "no such parameter"),
+            ("500 Error", "application/json", r#"{"error":{"mess"#, 500, "500 Internal Server Error"),
         ] {
             let text =
                 format!("HTTP/1.1 {line}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
@@ -235,6 +254,33 @@ async fn errors_that_no_sdk_could_read_are_put_into_words() {
             }
         }
     }
+}
+
+/// The same of an engine of ours, which something may stand before.
+#[tokio::test]
+async fn errors_before_an_engine_are_put_into_words() {
+    for (line, body, words) in [
+        ("503 Unavailable", "upstream connect error", "upstream connect error"),
+        ("502 Bad Gateway", "<html></html>", "502 Bad Gateway"),
+        ("404 Not Found", r#"{"detail":"Not Found"}"#, "Not Found"),
+        ("400 Bad Request", "", "400 Bad Request"),
+    ] {
+        for way in crate::wrong::ways().into_iter().filter(|way| way.kind == Kind::Pool) {
+            let text =
+                format!("HTTP/1.1 {line}\r\ncontent-type: text/html\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let target = once(text).await;
+            let (code, head, told) = way.asked(&way.world(&target, None).bed(), false, &json!({})).await;
+            assert_eq!(code.to_string(), line[..3], "{way:?}: {told}");
+            assert_eq!(header(&head, "content-type"), Some("application/json"), "{way:?}: {head}");
+            let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+            assert!(told["error"]["message"].as_str().unwrap().contains(words), "{way:?} {line}: {told}");
+        }
+    }
+    // An error with a status of 200 is one.
+    let way = crate::wrong::ways()[0];
+    let target = once(plain(&way.target.error("server_error", "x", "their words"))).await;
+    let (code, _, body) = way.asked(&way.world(&target, None).bed(), false, &json!({})).await;
+    assert!(code == 502 && body.contains("upstream_failed"), "{code} {body}");
 }
 
 /// What a content filter refuses is the client's own: its words arrive, and nobody else is asked (Azure, 400).

@@ -200,7 +200,7 @@ async fn an_answer_that_comes_before_the_whole_request_passes() {
     let body = format!(r#"{{"model":"m","prompt":"{}"}}"#, "x".repeat(12 << 20));
     let mut client = bed.asking(&body).await;
     let (head, answer) = client.message().await;
-    assert_eq!((status(&head), answer.as_str()), (413, "no"));
+    assert!(status(&head) == 413 && answer.contains(r#""message":"no""#), "{answer}");
     // A connection in the middle of a request cannot serve another one.
     client.send(chat(ASK)).await;
     client.message().await;

@@ -524,6 +524,12 @@ async fn an_error_before_the_first_token_is_no_stream() {
             openings.push(streamed(&shape.opening()));
             openings.push(streamed(&format!("\u{feff}: waiting\n\n{}", shape.error_event("their words"))));
         }
+        if shape == Shape::Responses && way.remote() {
+            // The first events repeat what the request said, instructions and tools.
+            let long =
+                shape.opening().replace("\"output\":[]", &format!("\"instructions\":\"{}\"", "x".repeat(90_000)));
+            openings.push(streamed(&(long + &shape.error_event("their words"))));
+        }
         openings.push(format!("{STREAM}{}", chunk(&shape.opening())).replace("0\r\n\r\n", ""));
         openings.push(STREAM.to_owned());
         for text in openings {
@@ -553,6 +559,11 @@ async fn an_error_after_the_first_token_ends_the_stream() {
         let begun = shape.opening() + &shape.token("Hel") + &shape.token("lo");
         for (name, text) in [
             ("an error event", streamed(&(begun.clone() + &shape.error_event("their words")))),
+            ("an error in another shape", streamed(&(begun.clone() + "data: {\"error\":\"their words\"}\n\n"))),
+            (
+                "an error event and an end",
+                streamed(&(begun.clone() + &shape.error_event("their words") + &shape.end())),
+            ),
             ("a silent end", streamed(&begun)),
             ("a cut between events", format!("{STREAM}{}", chunk(&begun))),
             ("a cut within an event", format!("{STREAM}{}", chunk(&(begun.clone() + "data: {\"choi")))),

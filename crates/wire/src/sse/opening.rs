@@ -49,7 +49,9 @@ pub fn engine_opening(dialect: Dialect, bytes: &[u8]) -> StreamOpening<'_> {
         if has_error_event(event) || dialect.fails(event) {
             return StreamOpening::Error(event);
         }
-        if speaks(dialect, event) || !precedes(dialect, event) {
+        // A comment says nothing.
+        let says = memmem::find(event, b"data").is_some();
+        if speaks(dialect, event) || (says && !precedes(dialect, event)) {
             return StreamOpening::Token;
         }
     }
@@ -166,6 +168,7 @@ mod tests {
         use Dialect::{Anthropic, OpenAi, Responses};
         let cases = [
             (OpenAi, ROLE, StreamOpening::Nothing),
+            (OpenAi, ": ping\n\n", StreamOpening::Nothing),
             (OpenAi, "data: {\"anything\":1}\n\n", StreamOpening::Token),
             (OpenAi, "data: {\"error\":{}}\n\n", StreamOpening::Error(b"data: {\"error\":{}}\n\n")),
             (Anthropic, START, StreamOpening::Nothing),
