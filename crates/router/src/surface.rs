@@ -186,18 +186,6 @@ impl Surface {
         matches!(self, Self::ChatCompletions | Self::Completions | Self::Responses | Self::Messages | Self::Converse)
     }
 
-    /// The member without which the JSON object of a plain answer is none, where that is known.
-    pub(crate) fn answer_member(self) -> Option<&'static str> {
-        Some(match self {
-            Self::ChatCompletions | Self::Completions => "choices",
-            Self::Responses => "output",
-            Self::Messages => "content",
-            Self::CountTokens => "input_tokens",
-            Self::Embeddings => "data",
-            _ => return None,
-        })
-    }
-
     /// Whether a stream tells the count of its tokens only to those who ask for it in `stream_options`.
     pub(crate) fn counts_on_request(self) -> bool {
         matches!(self, Self::ChatCompletions | Self::Completions)

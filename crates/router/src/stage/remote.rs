@@ -260,6 +260,7 @@ fn words(
     record: &Record,
 ) -> Passage {
     let client = Shape::from(record.dialect());
+    let (mut own, json) = (false, matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')));
     let failure = match (begun, &there.back) {
         (Begun::Failed(text), _) => Failure::of_success(there.dialect(asked), text),
         (_, Some(back)) => return back.failure(head, body, record),
@@ -273,10 +274,15 @@ fn words(
             head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             return Passage::Remote;
         }
-        // No SDK finds its error in a page, in another shape, or in nothing.
-        (_, None) => Failure::read(client, head.status, body, None),
+        // No SDK finds its error in a page, in another shape, or in nothing. What is JSON is the provider's own word.
+        (_, None) => {
+            own = json;
+            Failure::read(client, head.status, body, None)
+        }
     };
-    head.status = failure.status_for(client);
+    if !own {
+        head.status = failure.status_for(client);
+    }
     head.headers.remove(header::CONTENT_ENCODING);
     head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Passage::Whole(failure.body(client, record.request_id()).into())
@@ -349,7 +355,7 @@ async fn exchange(
         dialect: there.dialect(asked),
         streams: asked.ask.stream && asked.surface.generates(),
         // What is translated is read as a whole anyway.
-        member: asked.surface.answer_member().filter(|_| there.back.is_none()),
+        json: there.back.is_none() && asked.surface.operation() != Operation::Audio,
     };
     if let Some(conn) = worker.kept.take(&home(&asked.target.input), HOST_REST) {
         match on(conn, &head, body.rest, hoped, first).await {

@@ -96,7 +96,7 @@ pub(crate) async fn send(
             continue;
         }
         let Answer { mut head, conn, opening } = outcome?;
-        if head.status.is_redirection() {
+        if head.status.is_redirection() && head.headers.contains_key(header::LOCATION) {
             // Clients would follow, with their keys.
             return Err(Refusal::UpstreamRedirects { upstream: record.upstream() });
         }

@@ -284,13 +284,16 @@ impl Relay {
             self.end();
             return data;
         };
-        let rest = events.finish();
+        let before = events.done();
+        let mut rest = events.finish();
+        if !before && events.done() {
+            // A client takes an event only with the empty line behind it, which some leave out at the end.
+            rest = [&rest[..], b"\n\n"].concat().into();
+        }
         // A stream that only stops looks like one that ended, to a client that does not count on an ending.
         let said = if self.strict { events.done() } else { events.finished() };
         let whole = said || self.failed || self.record.status() != Some(StatusCode::OK);
-        // A client takes an event only with the empty line behind it, which some leave out at the end.
-        let ended = || [&rest[..], b"\n\n"].concat().into();
-        let rest = if !whole || rest.is_empty() { Bytes::new() } else { self.listen(ended()) };
+        let rest = if whole { self.listen(rest) } else { Bytes::new() };
         if !whole {
             let (upstream, why) = (self.record.upstream(), BodyError::Unfinished);
             self.last_word = Some(Refusal::UpstreamCut { upstream, why });

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use wire::Dialect;
 use wire::frames::{FramesOpening, Holds, opening};
 use wire::http1::{Framing, Head};
-use wire::openai::has_member;
+use wire::openai::is_broken;
 use wire::sse::{StreamOpening, stream_opening};
 use wire::translate::Failure;
 use wire::vllm::is_error;
@@ -54,8 +54,8 @@ pub(crate) struct Hoped {
     pub(crate) dialect: Dialect,
     /// A stream, not a plain answer.
     pub(crate) streams: bool,
-    /// The member without which the JSON object of a plain answer is none.
-    pub(crate) member: Option<&'static str>,
+    /// A plain answer is a JSON object.
+    pub(crate) json: bool,
 }
 
 impl Conn {
@@ -126,9 +126,12 @@ impl Conn {
             }
         })
         .await?;
-        if matches!(begun, Begun::Well) && !events && is_text(&head.headers) && hoped.member.is_some() {
-            // It was read as JSON, which not every client does under another name; a browser would show it.
-            head.headers.insert(header::CONTENT_TYPE, JSON);
+        if matches!(begun, Begun::Well) && !events && hoped.json && is_text(&head.headers) {
+            let (body, _) = self.peek(head.framing, framed)?;
+            if body.trim_ascii_start().starts_with(b"{") {
+                // Not every client reads it under another name; a browser would show it.
+                head.headers.insert(header::CONTENT_TYPE, JSON);
+            }
         }
         Ok((head, begun))
     }
@@ -143,14 +146,10 @@ fn plain(body: &[u8], head: &Head, hoped: Hoped) -> Begun {
         return Begun::Failed(Bytes::copy_from_slice(body));
     }
     // Vectors may come as bytes, and say so.
-    let Some(member) = hoped.member.filter(|_| is_json(&head.headers) || is_text(&head.headers)) else {
-        return Begun::Well;
-    };
-    match has_member(body, member) {
-        Some(true) => Begun::Well,
-        Some(false) => Begun::Not("it lacks what an answer consists of"),
-        None => Begun::Not("it is no JSON object"),
+    if hoped.json && (is_json(&head.headers) || is_text(&head.headers)) && is_broken(body) {
+        return Begun::Not("it is no whole JSON object");
     }
+    Begun::Well
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

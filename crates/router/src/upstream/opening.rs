@@ -131,6 +131,9 @@ fn judge(status: StatusCode, events: bool, dialect: Dialect, body: &[u8]) -> Ope
     if status.is_server_error() {
         return Opening::Trouble(trouble(status.as_u16(), body));
     }
+    if !status.is_success() {
+        return Opening::Well;
+    }
     let failed = if events {
         let first = WholeEvents::first(body).unwrap_or_default();
         gave_up(dialect, first).is_some() || matches!(engine_opening(dialect, body), StreamOpening::Error(_))
