@@ -10,7 +10,10 @@ use serde::de::IgnoredAny;
 pub fn is_broken(body: &[u8]) -> bool {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
     match body.first() {
-        Some(b'{') => serde_json::from_slice::<HashMap<String, IgnoredAny>>(body).is_err(),
+        Some(b'{') => {
+            let whole = |text| serde_json::from_str::<HashMap<String, IgnoredAny>>(text).is_ok();
+            !simdutf8::basic::from_utf8(body).is_ok_and(whole)
+        }
         first => first == Some(&b'<'),
     }
 }
