@@ -389,7 +389,7 @@ impl Able<'_> {
                 let compatible = remote.input.api == router_core::Api::OpenAiCompatible;
                 let target = translate::Target { model, max_tokens: 1, compatible };
                 let from = surface::shape(surface)?;
-                let why = translate::request(from, to, self.asked.body, &target).err()?;
+                let why = translate::request_at(from, to, self.asked.body, &target).err()?;
                 Some(format!("it cannot take this request: {why}"))
             }
         }

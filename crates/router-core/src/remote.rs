@@ -75,9 +75,9 @@ impl Api {
             | (Self::OpenAi | Self::OpenAiCompatible, Chat | OpenAi)
             | (Self::OpenAi, Responses | Audio) => Fit::Same,
             (Self::Anthropic, Chat | Responses) => Fit::Translated(Shape::Messages),
-            (Self::OpenAi | Self::OpenAiCompatible, Messages) | (Self::OpenAiCompatible, Responses) => {
-                Fit::Translated(Shape::Chat)
-            }
+            // Its newer models call tools there only.
+            (Self::OpenAi, Messages) => Fit::Translated(Shape::Responses),
+            (Self::OpenAiCompatible, Messages | Responses) => Fit::Translated(Shape::Chat),
             _ => Fit::Unfit,
         }
     }
@@ -235,11 +235,16 @@ pub fn is_claude(model: &str) -> bool {
 
 impl RemoteInput {
     /// Whether this target can serve the operation, and how. Anthropic's models at Bedrock take messages as they are, so that
-    /// nothing of them is lost.
+    /// nothing of them is lost. Below a deployment of Azure's there are no responses.
     #[must_use]
     pub fn fit(&self, operation: Operation) -> Fit {
         let claude = self.api == Api::Bedrock && self.model.as_deref().is_some_and(is_claude);
-        if claude && operation == Operation::Messages { Fit::Invoked } else { self.api.fit(operation) }
+        let deployment = self.api == Api::OpenAi && self.path.contains("/openai/deployments/");
+        match operation {
+            Operation::Messages if claude => Fit::Invoked,
+            Operation::Messages | Operation::Responses if deployment => Fit::Translated(Shape::Chat),
+            _ => self.api.fit(operation),
+        }
     }
 
     /// The keys of Secrets that it takes to use this target: none, one, or the three of an AWS access key, of which the last
@@ -346,6 +351,22 @@ pub(crate) mod tests {
             assert_eq!(all.map(|operation| letter(api.fit(operation))).iter().collect::<String>(), want, "{api:?}");
         }
     }
+
+    #[test]
+    fn openai_answers_messages_by_responses_where_it_has_them() {
+        let at = |path: &str| RemoteInput { path: path.to_owned(), ..remote("h", None) };
+        for (path, messages, responses) in [
+            ("/v1", Fit::Translated(Shape::Responses), Fit::Same),
+            ("/openai/v1", Fit::Translated(Shape::Responses), Fit::Same),
+            ("/openai/deployments/d", Fit::Translated(Shape::Chat), Fit::Translated(Shape::Chat)),
+        ] {
+            let input = at(path);
+            assert_eq!(input.fit(Operation::Messages), messages, "{path}");
+            assert_eq!(input.fit(Operation::Responses), responses, "{path}");
+            assert_eq!(input.fit(Operation::Chat), Fit::Same, "{path}");
+        }
+    }
+
     #[test]
     fn claude_at_bedrock_takes_messages_as_they_are() {
         for (model, want) in [

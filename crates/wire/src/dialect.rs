@@ -35,6 +35,24 @@ struct AnthropicEnvelope<'a> {
 struct AnthropicError<'a> {
     r#type: &'static str,
     message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
+}
+
+/// The exact case of an error, where Anthropic's SDK looks for it.
+#[derive(Serialize)]
+struct Details {
+    error_code: &'static str,
+    unsupported: [&'static str; 1],
+}
+
+impl Details {
+    /// Of what a target cannot do: without a conversation that the server keeps, the SDK's loop of tools goes on by sending all
+    /// of it.
+    fn of(error: &ErrorBody<'_>) -> Option<Self> {
+        let thread = error.code == Some("unsupported_by_target") && error.param == Some("thread");
+        thread.then_some(Self { error_code: "thread_unsupported_request", unsupported: ["thread"] })
+    }
 }
 
 /// An error that a target tells, as far as its shape is judged.
@@ -75,7 +93,8 @@ impl Dialect {
         match self {
             Self::OpenAi | Self::Responses => error.to_json(),
             Self::Anthropic => {
-                let error = AnthropicError { r#type: anthropic_type(status), message: error.message };
+                let (r#type, details) = (anthropic_type(status), Details::of(error));
+                let error = AnthropicError { r#type, message: error.message, details };
                 // Text always serializes, so the fallback is never seen.
                 serde_json::to_vec(&AnthropicEnvelope { r#type: "error", error, request_id }).unwrap_or_default()
             }
@@ -276,6 +295,17 @@ mod tests {
             assert_eq!(String::from_utf8(got).unwrap(), body, "{dialect:?}");
             assert_eq!(dialect.error_event(&ERROR, StatusCode::BAD_GATEWAY, "r", 7), event, "{dialect:?}");
         }
+    }
+
+    #[test]
+    fn a_thread_that_is_not_kept_is_told_as_the_sdk_wants_it() {
+        let error = ErrorBody { code: Some("unsupported_by_target"), param: Some("thread"), ..ERROR };
+        let got = Dialect::Anthropic.error_body(&error, StatusCode::BAD_REQUEST, "r");
+        let want = r#"{"type":"error","error":{"type":"invalid_request_error","message":"no","details":{"error_code":"thread_unsupported_request","unsupported":["thread"]}},"request_id":"r"}"#;
+        assert_eq!(String::from_utf8(got).unwrap(), want);
+        let error = ErrorBody { param: Some("seed"), ..error };
+        let got = Dialect::Anthropic.error_body(&error, StatusCode::BAD_REQUEST, "r");
+        assert!(!String::from_utf8(got).unwrap().contains("details"));
     }
 
     #[test]

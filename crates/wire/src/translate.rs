@@ -14,6 +14,7 @@ mod invoke;
 mod json;
 mod messages;
 mod responses;
+mod schema;
 mod stream;
 mod told;
 mod write;
@@ -24,10 +25,11 @@ use http::StatusCode;
 
 use crate::Dialect;
 use crate::openai::ErrorBody;
-use crate::unified::{Answer, Reasoning, Request};
+use crate::unified::{Answer, Reasoning, Request, Role};
 
 pub use self::failure::{Class, Failure};
 pub use self::invoke::invoke;
+pub use self::messages::own::{own_thoughts, wants_thread};
 pub use self::stream::{End, Stream};
 pub use crate::unified::Tokens;
 
@@ -274,10 +276,17 @@ impl Way<'_> {
 
     /// Whether the target may be told how much to think by a client that does not know it. OpenAI's models before
     /// the fifth refuse it, as do some servers that are compatible.
-    fn takes_effort(&self) -> bool {
+    pub(crate) fn takes_effort(&self) -> bool {
         let model = self.target.model;
         let model = model.strip_prefix("ft:").unwrap_or(model);
         !self.target.compatible && !["gpt-4", "gpt-3.5", "chatgpt-"].iter().any(|old| model.starts_with(old))
+    }
+
+    /// Whether the target's model knows no effort above `high`, as those before GPT-5.2 do.
+    fn thinks_up_to_high(&self) -> bool {
+        let model = self.target.model;
+        let first = model == "gpt-5" || model.starts_with("gpt-5-") || model.starts_with("gpt-5.1");
+        (first && !model.ends_with("-max")) || ["o1", "o3", "o4"].iter().any(|old| model.starts_with(old))
     }
 
     /// OpenAI's word for how much to think. Budgets of tokens have none, so they are put into classes.
@@ -291,7 +300,37 @@ impl Way<'_> {
         };
         let effort = effort.filter(|_| self.from != Shape::Messages || self.takes_effort());
         self.give_up(name, effort.is_none());
-        effort.map(|e| if e == "max" { "xhigh" } else { e }.to_owned())
+        let most = if self.from == Shape::Messages && self.thinks_up_to_high() { "high" } else { "xhigh" };
+        effort.map(|effort| match effort {
+            "max" => most.to_owned(),
+            "xhigh" if most == "high" => most.to_owned(),
+            effort => effort.to_owned(),
+        })
+    }
+
+    /// Who asks, where OpenAI takes the name: it refuses longer ones, such as those of Claude Code.
+    pub(crate) fn user<'r>(&mut self, request: &'r Request) -> Option<&'r str> {
+        let user = request.user.as_deref()?;
+        let fits = user.chars().count() <= MOST_OF_A_USER;
+        let name = if self.from == Shape::Messages { "metadata.user_id" } else { "user" };
+        self.give_up(name, !fits);
+        fits.then_some(user)
+    }
+
+    /// A temperature or `top_p` that OpenAI has to be told: not 1, which is the usual one, and which models that reason
+    /// do not want to hear. What is usual at servers that are compatible is not known.
+    pub(crate) fn unusual<'r>(&self, number: Option<&'r serde_json::Number>) -> Option<&'r serde_json::Number> {
+        number.filter(|number| self.target.compatible || number.as_f64() != Some(1.0))
+    }
+
+    /// Refuses what Anthropic's clients call a prefill: other APIs begin a new message behind the last one of the assistant.
+    pub(crate) fn no_prefill(&self, request: &Request) -> Result<(), Untranslatable> {
+        let begun = request.messages.last().is_some_and(|message| message.role == Role::Assistant);
+        if begun && self.from == Shape::Messages {
+            let why = "the target does not go on from the beginning of an answer: end with a message of the user";
+            return Err(self.cannot(Field::Messages, why));
+        }
+        Ok(())
     }
 
     pub(crate) fn cannot(&self, field: Field, reason: &'static str) -> Untranslatable {
@@ -306,6 +345,15 @@ impl Way<'_> {
     }
 }
 
+/// Longest name of a user that OpenAI takes, in characters, by its own errors.
+const MOST_OF_A_USER: usize = 64;
+
+/// Before what a compatible server gave with a call and wants back with it: the JSON of its `extra_content`, in which Gemini
+/// seals its thoughts.
+pub(crate) const EXTRA_SEAL: &str = "extra:";
+/// In the place of a seal: the thoughts came in `reasoning_content`. Servers that write it (DeepSeek's, Moonshot's) want it back
+/// beside calls of tools.
+pub(crate) const PLAIN_SEAL: &str = "plain:reasoning_content";
 /// Before the seal of reasoning by OpenAI, where it stands in the place of Anthropic's: neither reads the other's.
 pub(crate) const OPENAI_SEAL: &str = "openai:";
 
@@ -316,7 +364,7 @@ pub(crate) const ANTHROPIC_SEALED: &str = "anthropic-redacted:";
 
 /// Whether a seal is not Anthropic's own.
 pub(crate) fn is_foreign(seal: &str) -> bool {
-    seal.starts_with(OPENAI_SEAL)
+    [OPENAI_SEAL, EXTRA_SEAL, PLAIN_SEAL].iter().any(|other| seal.starts_with(other))
 }
 
 /// Translates a request's body.
@@ -343,6 +391,25 @@ pub fn request(from: Shape, to: Shape, body: &[u8], target: &Target<'_>) -> Resu
     Ok(Translated { body, stream: request.stream, given_up: way.given_up, echo })
 }
 
+/// As [`request`], for a target that has chat completions beside responses where `to` is the latter: what responses cannot say
+/// (stop sequences, a very small limit) is said there. Gives the shape that the request has got, too.
+///
+/// # Errors
+/// As [`request`].
+pub fn request_at(
+    from: Shape,
+    to: Shape,
+    body: &[u8],
+    target: &Target<'_>,
+) -> Result<(Shape, Translated), Untranslatable> {
+    match request(from, to, body, target) {
+        Err(why) if to == Shape::Responses && why.fault == Fault::Target => {
+            request(from, Shape::Chat, body, target).map(|there| (Shape::Chat, there))
+        }
+        other => other.map(|there| (to, there)),
+    }
+}
+
 fn write(request: &Request, to: Shape, way: &mut Way<'_>) -> Result<Vec<u8>, Untranslatable> {
     match to {
         Shape::Chat => chat::request_out::write(request, way),
@@ -359,7 +426,7 @@ fn write(request: &Request, to: Shape, way: &mut Way<'_>) -> Result<Vec<u8>, Unt
 /// When the answer is none: the target has failed, whatever its status said.
 pub fn answer(from: Shape, to: Shape, body: &[u8], asked: &Asked) -> Result<Whole, BadAnswer> {
     let answer: Answer = match from {
-        Shape::Chat => chat::answer::read(body),
+        Shape::Chat => chat::answer::read(body, &asked.id),
         Shape::Messages => messages::answer::read(body),
         Shape::Responses => responses::answer::read(body),
         Shape::Converse => converse::answer::read(body),

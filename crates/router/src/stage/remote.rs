@@ -10,7 +10,7 @@ use router_core::{
 use tokio::time::{Instant, timeout_at};
 use wire::Dialect;
 use wire::http1::Head;
-use wire::translate::{Failure, Shape};
+use wire::translate::{Failure, Shape, own_thoughts};
 
 use super::ask::{Ask, Sent};
 use super::decide::OURS;
@@ -74,9 +74,8 @@ struct Tried {
 /// Sends to the target; where no other is left, several times if that can help.
 pub(crate) async fn send(worker: &Worker, asked: &Asked<'_>, record: &mut Record) -> Result<Reply, Refusal> {
     let upstream = || record.upstream();
-    let ask = asked.ask;
     let (body, back) = match asked.target.input.fit(asked.surface.operation()) {
-        Fit::Same => (ask.body_for(asked.target.input.model.as_deref().unwrap_or(&ask.model)), None),
+        Fit::Same => (as_it_came(asked), None),
         Fit::Translated(shape) => {
             let (changed, back) = Back::prepare(asked, shape, record)?;
             (Sent { changed, rest: &[] }, Some(back))
@@ -107,6 +106,14 @@ pub(crate) async fn send(worker: &Worker, asked: &Asked<'_>, record: &mut Record
         record.retried(reason, status);
         tokio::time::sleep(pause).await;
     }
+}
+
+/// The client's own body under the target's name for the model. Anthropic would refuse it for thoughts that another target had.
+fn as_it_came<'a>(asked: &Asked<'a>) -> Sent<'a> {
+    let (ask, input) = (asked.ask, &asked.target.input);
+    let model = input.model.as_deref().unwrap_or(&ask.model);
+    let own = if input.api == Api::Anthropic { own_thoughts(&ask.body, model) } else { None };
+    own.map_or_else(|| ask.body_for(model), |changed| Sent { changed, rest: &[] })
 }
 
 /// How long to wait before the request is sent again; `None` where that cannot help.

@@ -49,7 +49,7 @@ impl Back {
             max_tokens: USUAL_TOKENS,
             compatible: target.api == router_core::Api::OpenAiCompatible,
         };
-        let there = translate::request(to, from, &ask.body, &wanted)
+        let (from, there) = translate::request_at(to, from, &ask.body, &wanted)
             .map_err(|why| unfit(why.field.clone(), format!("take this request: {why}")))?;
         let asked = answered(asked, there.echo, record);
         Ok((there.body, Self { from, to, carries: false, asked, stream: there.stream }))
@@ -58,7 +58,8 @@ impl Back {
     /// The body of a request of messages for InvokeModel, and the way back.
     pub(super) fn invoke(asked: &Asked<'_>, record: &Record) -> Result<(Vec<u8>, Self), Refusal> {
         let betas = asked.ask.parts.headers.get_all("anthropic-beta").iter().filter_map(|beta| beta.to_str().ok());
-        let body = translate::invoke(&asked.ask.body, betas).map_err(|why| {
+        let own = translate::own_thoughts(&asked.ask.body, &asked.ask.model);
+        let body = translate::invoke(own.as_deref().unwrap_or(&asked.ask.body), betas).map_err(|why| {
             let field = Some(why.field.clone()).filter(|field| !field.is_empty());
             Refusal::Unfit { upstream: record.upstream(), field, what: format!("take this request: {why}") }
         })?;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use router_core::{Choice, Reason, Refusal};
+use router_core::{Api, Choice, Reason, Refusal};
+use wire::translate::wants_thread;
 
 use super::ask::Ask;
 use super::limits::Limits;
@@ -31,7 +32,14 @@ impl Way<'_> {
     pub(super) async fn to(&self, choice: Choice, last: bool, record: &mut Record) -> Outcome {
         let Self { worker, live, surface, ask, limits } = *self;
         let policy = &live.table.policies()[choice.policy];
-        match policy.targets[choice.target].remote() {
+        let remote = policy.targets[choice.target].remote();
+        let keeps = remote.is_some_and(|remote| remote.input.api == Api::Anthropic);
+        if surface == Surface::Messages && !keeps && wants_thread(&ask.body) {
+            // What does not know the field would answer the next turn without the ones before.
+            let what = "keep a conversation: send the whole of it, without `thread`".to_owned();
+            return Err(Refusal::Unfit { upstream: record.upstream(), field: Some("thread".to_owned()), what });
+        }
+        match remote {
             None if surface.operation().is_for_engines() => send(worker, live, choice, ask, limits, record).await,
             None => {
                 let what = format!("answer {}, which only targets at Bedrock do", surface.label());

@@ -16,7 +16,7 @@ const WAYS: [Way; 4] = [
     Way { client: Shape::Chat, kind: Kind::Provider(Api::OpenAi), target: Shape::Chat },
     Way { client: Shape::Messages, kind: Kind::Provider(Api::Anthropic), target: Shape::Messages },
     Way { client: Shape::Chat, kind: Kind::Provider(Api::Anthropic), target: Shape::Messages },
-    Way { client: Shape::Messages, kind: Kind::Provider(Api::OpenAi), target: Shape::Chat },
+    Way { client: Shape::Messages, kind: Kind::Provider(Api::OpenAiCompatible), target: Shape::Chat },
 ];
 
 fn events(shape: Shape) -> String {

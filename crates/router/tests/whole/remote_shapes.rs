@@ -61,7 +61,7 @@ async fn a_stream_of_another_shape_passes_event_for_event_and_says_when_it_was_c
             }
         })
         .await;
-        let bed = World::of(vec![far(Api::OpenAi, engine.address)]).bed();
+        let bed = World::of(vec![far(Api::OpenAiCompatible, engine.address)]).bed();
         let mut client = bed.client().await;
         client.send(post("/v1/messages", "", question)).await;
         let head = client.read_to("\r\n\r\n").await;
@@ -96,5 +96,83 @@ async fn errors_of_another_shape_keep_their_class() {
         if want == 429 {
             assert_eq!(header(&head, "retry-after"), Some("7"));
         }
+    }
+}
+
+/// OpenAI's newer models call tools in responses only; what these cannot say is said in chat completions, and Azure's deployments have
+/// nothing else.
+#[tokio::test]
+async fn messages_reach_openai_as_what_it_takes() {
+    let response = r#"{"id":"resp_1","object":"response","model":"gpt","status":"completed","error":null,"output":[{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"enc"},{"type":"message","id":"msg_1","role":"assistant","content":[{"type":"output_text","text":"Hi"}]}],"usage":{"input_tokens":3,"output_tokens":2,"total_tokens":5}}"#;
+    let chat = r#"{"id":"c","object":"chat.completion","created":1,"model":"gpt","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}"#;
+    let messages = r#"{"model":"m","max_tokens":50,"messages":[{"role":"user","content":"Hello"}]}"#;
+    let stopping = messages.replace("\"messages\"", "\"stop_sequences\":[\"#\"],\"messages\"");
+    let responses = r#"{"model":"m","input":"Hello"}"#;
+    let deployment = "/openai/deployments/d";
+    for (surface, body, base, path, answer) in [
+        ("/v1/messages", messages, "/v1", "/v1/responses", response),
+        ("/v1/messages", &stopping, "/v1", "/v1/chat/completions", chat),
+        ("/v1/messages", messages, deployment, "/openai/deployments/d/chat/completions", chat),
+        ("/v1/responses", responses, deployment, "/openai/deployments/d/chat/completions", chat),
+    ] {
+        let (engine, mut asked) = showing(plain(answer)).await;
+        let far = RemoteInput { path: base.to_owned(), ..far(Api::OpenAi, engine.address) };
+        let bed = World::of(vec![far]).bed();
+        let mut client = bed.client().await;
+        client.send(post(surface, "", body)).await;
+        let (head, got) = client.message().await;
+        assert!(status(&head) == 200 && got.contains("\"Hi\""), "{surface} {base}: {got}");
+        assert_eq!(got.contains("openai:rs_1:enc"), answer == response, "{got}");
+        let (head, sent) = asked.recv().await.unwrap();
+        assert!(head.starts_with(&format!("POST {path} HTTP/1.1\r\n")), "{head}");
+        assert_eq!(sent.contains("\"input\""), answer == response, "{sent}");
+        let tokens = r#"quartermaster_router_tokens_total{kind="completion",policy="ml/route",pool="far-0"}"#;
+        assert!((bed.figure(tokens) - 2.0).abs() < 1e-9, "{surface} {base}");
+    }
+}
+
+/// A conversation that another target answered once can come back to Anthropic, which refuses what it did not seal itself.
+#[tokio::test]
+async fn thoughts_of_another_target_are_kept_from_anthropic() {
+    let (engine, mut asked) = showing(plain(r#"{"content":[]}"#)).await;
+    let bed = World::of(vec![far(Api::Anthropic, engine.address)]).bed();
+    let thought = |seal: &str| format!(r#"{{"type":"thinking","thinking":"hm","signature":"{seal}"}},"#);
+    let body = |thought: &str, model: &str| {
+        format!(
+            r#"{{"model":"{model}","max_tokens":50,"odd":1.0,"messages":[{{"role":"assistant","content":[{thought}{{"type":"text","text":"a"}}]}}]}}"#
+        )
+    };
+    for (seal, kept) in [("openai:rs_1:enc", ""), ("", ""), ("Eq0=", &*thought("Eq0="))] {
+        let mut client = bed.client().await;
+        client.send(post("/v1/messages", "", &body(&thought(seal), "m"))).await;
+        assert_eq!(status(&client.message().await.0), 200);
+        assert_eq!(asked.recv().await.unwrap().1, body(kept, "gpt-4o-mini"), "{seal}");
+    }
+}
+
+/// Anthropic's SDK has the server keep the conversations of its loops of tools, until it is told that it does not. A target that does
+/// not know the field would answer the next turn without the ones before.
+#[tokio::test]
+async fn only_anthropic_keeps_conversations() {
+    let body =
+        r#"{"model":"m","max_tokens":50,"thread":{"type":"create"},"messages":[{"role":"user","content":"Hello"}]}"#;
+    let engine = Engine::answering(plain(r#"{"content":[]}"#)).await;
+    let pool = || World { pool: true, engines: vec![engine.address], ..World::of(Vec::new()) };
+    let remote = |api| World::of(vec![far(api, engine.address)]);
+    for (world, passes) in [
+        (pool(), false),
+        (remote(Api::Engine), false),
+        (remote(Api::OpenAi), false),
+        (remote(Api::Anthropic), true),
+        // Who can is asked.
+        (World { remotes: vec![far(Api::Anthropic, engine.address)], ..pool() }, true),
+    ] {
+        let bed = world.bed();
+        let mut client = bed.client().await;
+        client.send(post("/v1/messages", "", body)).await;
+        let (head, got) = client.message().await;
+        assert_eq!(status(&head), if passes { 200 } else { 400 }, "{got}");
+        let told = r#""details":{"error_code":"thread_unsupported_request","unsupported":["thread"]}"#;
+        assert_eq!(got.contains(told), !passes, "{got}");
     }
 }

@@ -51,7 +51,8 @@ pub(crate) fn ways() -> Vec<Way> {
         (Chat, to(Api::Anthropic), Messages),
         (Responses, to(Api::Anthropic), Messages),
         (Responses, to(Api::OpenAiCompatible), Chat),
-        (Messages, to(Api::OpenAi), Chat),
+        (Messages, to(Api::OpenAi), Responses),
+        (Messages, to(Api::OpenAiCompatible), Chat),
     ]
     .map(|(client, kind, target)| Way { client, kind, target })
     .into()

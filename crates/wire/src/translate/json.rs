@@ -135,7 +135,7 @@ impl<'a> Object<'a> {
     /// Takes a member out that may only say what is so anyway.
     pub(crate) fn only(&mut self, name: &str, usual: &[&str], why: &'static str) -> Read<()> {
         match self.take(name)? {
-            Some(raw) if !usual.contains(&raw.get()) => Err(cannot(why).within(name)),
+            Some(raw) if !usual.iter().any(|usual| same(raw.get(), usual)) => Err(cannot(why).within(name)),
             _ => Ok(()),
         }
     }
@@ -147,6 +147,17 @@ impl<'a> Object<'a> {
             None => Ok(()),
         }
     }
+}
+
+/// Whether two JSON texts say the same, however they are spaced.
+fn same(json: &str, usual: &str) -> bool {
+    let read = |json| serde_json::from_str::<serde_json::Value>(json).ok();
+    json == usual || (json.contains(|c: char| c.is_ascii_whitespace()) && read(json) == read(usual))
+}
+
+/// Whether a text is one JSON object.
+pub(crate) fn is_object(text: &str) -> bool {
+    serde_json::from_str::<&RawValue>(text).is_ok_and(|raw| raw.get().starts_with('{'))
 }
 
 pub(crate) fn text(raw: &RawValue) -> Read<String> {

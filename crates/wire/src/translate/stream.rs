@@ -83,7 +83,7 @@ impl Stream {
     #[must_use]
     pub fn new(from: Shape, to: Shape, asked: Asked) -> Option<Self> {
         let reader = match from {
-            Shape::Chat => Reader::Chat(chat::stream::Reader::default()),
+            Shape::Chat => Reader::Chat(chat::stream::Reader::new(&asked.id)),
             Shape::Messages => Reader::Messages(messages::stream::Reader::default()),
             Shape::Responses => Reader::Responses(responses::stream::Reader::default()),
             Shape::Converse => Reader::Converse,

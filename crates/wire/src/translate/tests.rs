@@ -8,6 +8,7 @@ use Shape::{Chat, Converse, Messages, Responses};
 mod answers;
 mod bedrock;
 mod complaints;
+mod openai;
 mod requests;
 mod splits;
 mod streams;

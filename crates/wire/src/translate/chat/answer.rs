@@ -1,12 +1,13 @@
 //! Whole answers of chat completions.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::request_out::call;
 use super::usage::{self, Usage};
 use crate::translate::json::arguments;
 use crate::translate::write::{self, Object};
-use crate::translate::{Asked, BadAnswer, Failure, Shape};
+use crate::translate::{Asked, BadAnswer, EXTRA_SEAL, Failure, PLAIN_SEAL, Shape};
 use crate::unified::{Answer, Content, Stop};
 
 #[derive(Deserialize)]
@@ -15,7 +16,7 @@ struct Body<'a> {
     choices: Option<Vec<Choice>>,
     usage: Option<Usage>,
     #[serde(borrow)]
-    error: Option<&'a serde_json::value::RawValue>,
+    error: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -38,6 +39,7 @@ struct Message {
 struct ToolCall {
     id: Option<String>,
     function: Option<Function>,
+    extra_content: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -71,7 +73,18 @@ pub(super) fn finish_reason(stop: &Stop) -> &'static str {
     }
 }
 
-pub(crate) fn read(body: &[u8]) -> Result<Answer, BadAnswer> {
+/// What is to come back with a call, in the place of a seal.
+pub(super) fn extra_seal(extra: Option<&RawValue>) -> Option<String> {
+    let json = extra?.get();
+    (json.starts_with('{') && json != "{}").then(|| format!("{EXTRA_SEAL}{json}"))
+}
+
+/// An id for a call whose server gives none: clients need one, and no two calls of a conversation may share theirs.
+pub(super) fn made_id(request_id: &str, at: usize) -> String {
+    format!("call_{request_id}_{at}")
+}
+
+pub(crate) fn read(body: &[u8], request_id: &str) -> Result<Answer, BadAnswer> {
     let shape = || BadAnswer::Shape(Shape::Chat);
     let body: Body<'_> = serde_json::from_slice(body).map_err(|_| shape())?;
     if let Some(error) = body.error.filter(|e| e.get() != "null") {
@@ -83,16 +96,24 @@ pub(crate) fn read(body: &[u8]) -> Result<Answer, BadAnswer> {
     let mut stop = stop(reason, choice.stop_reason.as_ref()).ok_or_else(|| BadAnswer::Failed(Failure::gave_up()))?;
     let mut content = Vec::new();
     let filled = |text: Option<String>| text.filter(|t| !t.is_empty());
-    if let Some(text) = filled(message.reasoning_content).or_else(|| filled(message.reasoning)) {
+    if let Some(text) = filled(message.reasoning_content) {
+        content.push(Content::Reasoning { text, signature: Some(PLAIN_SEAL.to_owned()) });
+    } else if let Some(text) = filled(message.reasoning) {
         content.push(Content::Reasoning { text, signature: None });
     }
     content.extend(filled(message.content).map(Content::Text));
     content.extend(filled(message.refusal).map(Content::Refusal));
-    for tool_call in message.tool_calls.unwrap_or_default() {
-        let (Some(id), Some(function)) = (tool_call.id, tool_call.function) else { return Err(shape()) };
+    for (at, tool_call) in message.tool_calls.unwrap_or_default().into_iter().enumerate() {
+        let function = tool_call.function.ok_or_else(shape)?;
         let name = function.name.ok_or_else(shape)?;
         match arguments(function.arguments.as_deref().unwrap_or_default()) {
-            Some(arguments) => content.push(Content::ToolCall { id, name, arguments }),
+            Some(arguments) => {
+                if let Some(seal) = extra_seal(tool_call.extra_content.as_deref()) {
+                    content.push(Content::Reasoning { text: String::new(), signature: Some(seal) });
+                }
+                let id = filled(tool_call.id).unwrap_or_else(|| made_id(request_id, at));
+                content.push(Content::ToolCall { id, name, arguments });
+            }
             // Cut off by the limit of tokens: half a call must not be made.
             None if stop == Stop::Length => {}
             None => return Err(BadAnswer::Arguments),

@@ -1,33 +1,40 @@
 //! Writes a request for a target of chat completions.
 
-use crate::translate::json::{Read, cannot};
+use crate::translate::json::{Read, cannot, is_object};
 use crate::translate::write::{self, List, Object};
-use crate::translate::{Field, Way, data_url};
+use crate::translate::{EXTRA_SEAL, Field, PLAIN_SEAL, Way, data_url};
 use crate::unified::{Block, Content, Format, Request, Role, Source, Tool, ToolChoice};
 
 pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
     if request.top_k.is_some() && !way.target.compatible {
         return Err(cannot("the target does not take it").within("top_k"));
     }
+    if request.stop.len() > 4 && !way.target.compatible {
+        return Err(way.cannot(Field::Stop, "the target takes at most four"));
+    }
+    way.no_prefill(request)?;
+    way.holds_to(request)?;
+    way.note_strict(request);
     let inline = |c: &Content| !matches!(c, Content::Document { source: Source::Url(_), .. });
     if !request.messages.iter().flat_map(|m| &m.content).all(|b| inline(&b.content)) {
         return Err(way.cannot(Field::Messages, "the target does not fetch documents: send its bytes in base64"));
     }
     notes(request, way);
     let effort = way.effort(request.reasoning.as_ref());
+    let user = way.user(request);
     let mut out = Vec::with_capacity(way.room);
     write::object(&mut out, |o| {
         o.text("model", way.target.model);
-        o.list("messages", |l| messages(request, l));
+        o.list("messages", |l| messages(request, way.target.compatible, l));
         if !request.tools.is_empty() {
-            o.list("tools", |l| request.tools.iter().for_each(|t| tool(t, l)));
+            o.list("tools", |l| request.tools.iter().for_each(|t| tool(t, way.strict(t), l)));
             tool_choice(request, o);
         }
         format(request, o);
         let limit = if way.target.compatible { "max_tokens" } else { "max_completion_tokens" };
         o.plain_if(limit, request.max_tokens);
-        o.plain_if("temperature", request.temperature.as_ref());
-        o.plain_if("top_p", request.top_p.as_ref());
+        o.plain_if("temperature", way.unusual(request.temperature.as_ref()));
+        o.plain_if("top_p", way.unusual(request.top_p.as_ref()));
         o.plain_if("top_k", request.top_k);
         o.plain_if("frequency_penalty", request.frequency_penalty.as_ref());
         o.plain_if("presence_penalty", request.presence_penalty.as_ref());
@@ -40,7 +47,7 @@ pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
         o.text_if("reasoning_effort", effort.as_deref());
         o.text_if("verbosity", request.verbosity.as_deref());
         o.text_if("service_tier", request.service_tier.as_deref());
-        o.text_if("user", request.user.as_deref());
+        o.text_if("user", user);
         o.text_if("prompt_cache_key", request.cache_key.as_deref());
         if request.stream {
             o.plain("stream", true);
@@ -60,8 +67,13 @@ fn notes(request: &Request, way: &mut Way<'_>) {
     // Taken only together with `store`, which is for the same provider's own pages.
     way.give_up("metadata", request.metadata.is_some());
     way.give_up("is_error", blocks().any(|b| matches!(b.content, Content::ToolResult { failed: true, .. })));
-    // Thoughts of an earlier turn have no place in this API; the model thinks again.
-    let thoughts = |b: &Block| matches!(b.content, Content::Reasoning { .. } | Content::Sealed(_));
+    // Thoughts of an earlier turn have no place in this API, but for what some servers want back; the model thinks again.
+    let compatible = way.target.compatible;
+    let thoughts = |b: &Block| match &b.content {
+        Content::Reasoning { signature, .. } => !compatible || back(signature.as_deref()).is_none(),
+        Content::Sealed(_) => true,
+        _ => false,
+    };
     way.give_up("thinking", blocks().any(thoughts));
 }
 
@@ -74,7 +86,22 @@ pub(crate) fn class(tokens: u64) -> &'static str {
     }
 }
 
-fn messages(request: &Request, l: &mut List<'_>) {
+/// What a server that is compatible wants back of its thoughts.
+enum Back<'a> {
+    /// Their words.
+    Words,
+    /// JSON that belongs to the call behind it.
+    WithCall(&'a str),
+}
+
+fn back(signature: Option<&str>) -> Option<Back<'_>> {
+    match signature? {
+        PLAIN_SEAL => Some(Back::Words),
+        seal => seal.strip_prefix(EXTRA_SEAL).filter(|json| is_object(json)).map(Back::WithCall),
+    }
+}
+
+fn messages(request: &Request, compatible: bool, l: &mut List<'_>) {
     for message in &request.messages {
         match message.role {
             Role::System => l.object(|o| {
@@ -82,7 +109,7 @@ fn messages(request: &Request, l: &mut List<'_>) {
                 content(&message.content.iter().map(|b| &b.content).collect::<Vec<_>>(), o);
             }),
             Role::User => user(&message.content, l),
-            Role::Assistant => l.object(|o| assistant(&message.content, o)),
+            Role::Assistant => l.object(|o| assistant(&message.content, compatible, o)),
         }
     }
 }
@@ -110,7 +137,7 @@ fn user(blocks: &[Block], l: &mut List<'_>) {
     }
 }
 
-fn assistant(blocks: &[Block], o: &mut Object<'_>) {
+fn assistant(blocks: &[Block], compatible: bool, o: &mut Object<'_>) {
     o.text("role", "assistant");
     let texts: Vec<&Content> = blocks.iter().map(|b| &b.content).filter(|c| matches!(c, Content::Text(_))).collect();
     let calls = blocks.iter().any(|b| matches!(b.content, Content::ToolCall { .. }));
@@ -123,13 +150,37 @@ fn assistant(blocks: &[Block], o: &mut Object<'_>) {
         o.text("refusal", text);
     }
     if calls {
-        o.list("tool_calls", |l| {
-            for block in blocks {
-                if let Content::ToolCall { id, name, arguments } = &block.content {
-                    l.object(|o| call(id, name, &arguments.0, o));
+        let words = |b: &'_ Block| match &b.content {
+            Content::Reasoning { text, signature } if matches!(back(signature.as_deref()), Some(Back::Words)) => {
+                Some(text.clone())
+            }
+            _ => None,
+        };
+        let words: Vec<String> = blocks.iter().filter_map(words).collect();
+        if compatible && !words.is_empty() {
+            o.text("reasoning_content", &words.concat());
+        }
+        o.list("tool_calls", |l| tool_calls(blocks, compatible, l));
+    }
+}
+
+fn tool_calls(blocks: &[Block], compatible: bool, l: &mut List<'_>) {
+    let mut extra = None;
+    for block in blocks {
+        match &block.content {
+            Content::Reasoning { signature, .. } if compatible => {
+                if let Some(Back::WithCall(json)) = back(signature.as_deref()) {
+                    extra = Some(json);
                 }
             }
-        });
+            Content::ToolCall { id, name, arguments } => l.object(|o| {
+                call(id, name, &arguments.0, o);
+                if let Some(json) = extra.take() {
+                    o.raw("extra_content", json);
+                }
+            }),
+            _ => {}
+        }
     }
 }
 
@@ -181,14 +232,14 @@ fn part(content: &Content, o: &mut Object<'_>) {
     }
 }
 
-fn tool(tool: &Tool, l: &mut List<'_>) {
+fn tool(tool: &Tool, strict: Option<bool>, l: &mut List<'_>) {
     l.object(|o| {
         o.text("type", "function");
         o.object("function", |o| {
             o.text("name", &tool.name);
             o.text_if("description", tool.description.as_deref());
             o.json_if("parameters", tool.schema.as_ref());
-            o.plain_if("strict", tool.strict);
+            o.plain_if("strict", strict);
         });
     });
 }

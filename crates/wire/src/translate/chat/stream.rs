@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::answer::stop;
+use super::answer::{extra_seal, made_id, stop};
 use super::usage::Usage;
 use crate::translate::told::{Emit, Problem};
-use crate::translate::{Failure, Shape};
+use crate::translate::{Failure, PLAIN_SEAL, Shape};
 use crate::unified::{Event, Stop};
 
 #[derive(Deserialize)]
@@ -55,6 +55,8 @@ struct ToolCall<'a> {
     id: Option<Text<'a>>,
     #[serde(borrow)]
     function: Option<Function<'a>>,
+    #[serde(borrow)]
+    extra_content: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -77,11 +79,28 @@ pub(crate) fn filled(text: Option<Text<'_>>) -> Option<Cow<'_, str>> {
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     started: bool,
-    /// The call under way: its index and its id.
-    call: Option<(u32, String)>,
+    request_id: String,
+    call: Option<Call>,
+    /// Calls so far.
+    calls: usize,
+    /// Thoughts came in `reasoning_content`, and nothing else since.
+    thinks: bool,
+}
+
+/// The call under way.
+#[derive(Debug)]
+struct Call {
+    index: u32,
+    id: String,
+    /// The id is ours: the server gives none.
+    made: bool,
 }
 
 impl Reader {
+    pub(crate) fn new(request_id: &str) -> Self {
+        Self { request_id: request_id.to_owned(), ..Self::default() }
+    }
+
     pub(crate) fn event(&mut self, data: &[u8], emit: Emit<'_>) -> Result<(), Problem> {
         if data.trim_ascii() == b"[DONE]" {
             return emit(Event::End);
@@ -107,13 +126,18 @@ impl Reader {
     fn choice(&mut self, choice: Choice<'_>, emit: Emit<'_>) -> Result<(), Problem> {
         if let Some(delta) = choice.delta {
             // One of the two: servers that write both write the same.
-            if let Some(text) = filled(delta.reasoning_content).or_else(|| filled(delta.reasoning)) {
+            if let Some(text) = filled(delta.reasoning_content) {
+                self.thinks = true;
+                emit(Event::Reasoning(text))?;
+            } else if let Some(text) = filled(delta.reasoning) {
                 emit(Event::Reasoning(text))?;
             }
             if let Some(text) = filled(delta.content) {
+                self.thought(emit)?;
                 emit(Event::Text(text))?;
             }
             if let Some(text) = filled(delta.refusal) {
+                self.thought(emit)?;
                 emit(Event::Refusal(text))?;
             }
             for call in delta.tool_calls.into_iter().flatten() {
@@ -121,6 +145,7 @@ impl Reader {
             }
         }
         if let Some(reason) = filled(choice.finish_reason) {
+            self.thought(emit)?;
             let stop = stop(&reason, choice.stop_reason.as_ref()).ok_or_else(|| Problem::Failed(Failure::gave_up()))?;
             // Some servers say `stop` where they call a tool.
             let stop = if stop == Stop::End && self.call.is_some() { Stop::ToolUse } else { stop };
@@ -129,22 +154,39 @@ impl Reader {
         Ok(())
     }
 
-    /// A call begins where a piece has another index than the last, or another id; some servers give all calls one index.
+    /// What it thought is over.
+    fn thought(&mut self, emit: Emit<'_>) -> Result<(), Problem> {
+        if std::mem::take(&mut self.thinks) { emit(Event::Signature(PLAIN_SEAL.into())) } else { Ok(()) }
+    }
+
+    /// A call begins where a piece has another index than the last, or another id; some servers give all calls one index, and
+    /// some give them no ids, so that only their names tell them apart.
     fn call(&mut self, piece: ToolCall<'_>, emit: Emit<'_>) -> Result<(), Problem> {
         let id = filled(piece.id);
         let (name, arguments) = piece.function.map_or((None, None), |f| (f.name, f.arguments));
         let name = filled(name);
         let under_way = self.call.as_ref();
-        let index = piece.index.unwrap_or_else(|| under_way.map_or(0, |(index, _)| *index));
-        let same = under_way.is_some_and(|(at, known)| *at == index && id.as_deref().is_none_or(|id| id == known));
+        let index = piece.index.unwrap_or_else(|| under_way.map_or(0, |call| call.index));
+        let same = under_way.filter(|call| call.index == index).is_some_and(|call| match (&id, &name) {
+            (Some(id), _) => *id == call.id,
+            (None, Some(_)) => !call.made,
+            (None, None) => true,
+        });
         if !same {
-            let (Some(id), Some(name)) = (id, name) else {
+            let Some(name) = name else {
                 // A piece of a call that is over: no client can be told of two calls in turns.
                 let mixed = under_way.is_some();
                 return Err(if mixed { Problem::Mixed } else { Problem::Shape(Shape::Chat) });
             };
-            self.call = Some((index, id.clone().into_owned()));
-            emit(Event::ToolCall { id, name })?;
+            let made = id.is_none();
+            let id = id.map_or_else(|| made_id(&self.request_id, self.calls), Cow::into_owned);
+            self.thought(emit)?;
+            if let Some(seal) = extra_seal(piece.extra_content) {
+                emit(Event::Signature(seal.into()))?;
+            }
+            self.calls += 1;
+            emit(Event::ToolCall { id: id.clone().into(), name })?;
+            self.call = Some(Call { index, id, made });
         }
         match filled(arguments) {
             Some(arguments) => emit(Event::Arguments(arguments)),

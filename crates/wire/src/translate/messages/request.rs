@@ -40,6 +40,7 @@ pub(crate) fn read(body: &[u8], way: &mut Way<'_>) -> Read<Request> {
         include_usage: true,
         ..Request::default()
     };
+    o.only("thread", &[], "the target keeps no conversations: send the whole of it, without `thread`")?;
     o.only("speed", &[r#""standard""#], "the target has one speed")?;
     o.only("mcp_servers", &["[]"], "the target does not call MCP servers itself")?;
     // These only save tokens, or tell why none were saved.

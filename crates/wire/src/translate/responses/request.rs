@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use crate::translate::json::{Object, Read, arguments, cannot, invalid, is_text, json, list, text};
-use crate::translate::{ANTHROPIC_SEAL, ANTHROPIC_SEALED, OPENAI_SEAL, Way, data_url, write};
+use crate::translate::{ANTHROPIC_SEAL, ANTHROPIC_SEALED, EXTRA_SEAL, OPENAI_SEAL, Way, data_url, write};
 use crate::unified::{Block, Content, Format, Message, Reasoning, Request, Role, Source, Tool, ToolChoice};
 
 /// What a response repeats of its request, and what it says where the request says nothing.
@@ -126,6 +126,7 @@ fn item(raw: &RawValue, way: &mut Way<'_>) -> Read<Message> {
             Message { role, content: o.need("content", |raw| parts(raw, way))? }
         }
         Some("function_call") => {
+            direct(&mut o)?;
             let (id, name) = (o.need("call_id", text)?, o.need("name", text)?);
             let arguments = o.need("arguments", |raw| {
                 arguments(&text(raw)?).ok_or_else(|| invalid("expected a text that is a JSON object"))
@@ -133,6 +134,7 @@ fn item(raw: &RawValue, way: &mut Way<'_>) -> Read<Message> {
             Message { role: Role::Assistant, content: vec![Content::ToolCall { id, name, arguments }.into()] }
         }
         Some("function_call_output") => {
+            direct(&mut o)?;
             let id = o.need("call_id", text)?;
             let content = o.need("output", |raw| parts(raw, way))?.into_iter().map(|part| part.content).collect();
             o.take("name")?;
@@ -147,6 +149,12 @@ fn item(raw: &RawValue, way: &mut Way<'_>) -> Read<Message> {
     };
     o.end()?;
     Ok(message)
+}
+
+/// A call may say that the model itself made it, and that it is waited for.
+fn direct(o: &mut Object<'_>) -> Read<()> {
+    o.only("caller", &[r#"{"type":"direct"}"#], "the target's calls are made by the model only")?;
+    o.only("async", &["false"], "the target waits for the results of its calls")
 }
 
 fn thought(id: &str, o: &mut Object<'_>) -> Read<Content> {
@@ -166,6 +174,7 @@ fn thought(id: &str, o: &mut Object<'_>) -> Read<Content> {
     }
     let signature = sealed.map(|sealed| match sealed.strip_prefix(ANTHROPIC_SEAL) {
         Some(signature) => signature.to_owned(),
+        None if sealed.starts_with(EXTRA_SEAL) => sealed,
         None => format!("{OPENAI_SEAL}{id}:{sealed}"),
     });
     Ok(Content::Reasoning { text, signature })
@@ -222,6 +231,8 @@ fn tool(raw: &RawValue) -> Read<Tool> {
         cache: None,
     };
     o.only("defer_loading", &["false"], "the target loads all tools")?;
+    o.only("allowed_callers", &[r#"["direct"]"#], "the target's tools are called by the model only")?;
+    o.only("async", &["false"], "the target waits for the results of its calls")?;
     o.end()?;
     Ok(tool)
 }

@@ -3,12 +3,19 @@
 use crate::translate::json::{Read, cannot};
 use crate::translate::write::{self, List, Object};
 use crate::translate::{Field, OPENAI_SEAL, Way, data_url};
-use crate::unified::{Block, Content, Format, Message, Request, Role, Source, Tool, ToolChoice};
+use crate::unified::{Block, Content, Format, Message, Reasoning, Request, Role, Source, Tool, ToolChoice};
+
+/// Fewest output tokens that can be asked for, by OpenAI's own errors.
+const LEAST_LIMIT: u64 = 16;
 
 pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
     refuse(request, way)?;
     notes(request, way);
+    way.note_strict(request);
     let effort = way.effort(request.reasoning.as_ref());
+    let user = way.user(request);
+    // As much as the model finds right, which is left unsaid.
+    let thinks = matches!(request.reasoning, Some(Reasoning::Adaptive(_))) && way.takes_effort();
     let (instructions, rest) = match request.messages.as_slice() {
         [Message { role: Role::System, content }, rest @ ..] => match content.as_slice() {
             [Block { content: Content::Text(text), .. }] => (Some(text), rest),
@@ -22,20 +29,22 @@ pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
         o.text_if("instructions", instructions.map(String::as_str));
         o.list("input", |l| rest.iter().for_each(|message| items(message, l)));
         if !request.tools.is_empty() {
-            o.list("tools", |l| request.tools.iter().for_each(|t| tool(t, l)));
+            o.list("tools", |l| request.tools.iter().for_each(|t| tool(t, way.strict(t), l)));
             tool_choice(request, o);
         }
         text_config(request, o);
         o.plain_if("max_output_tokens", request.max_tokens);
-        o.plain_if("temperature", request.temperature.as_ref());
-        o.plain_if("top_p", request.top_p.as_ref());
+        o.plain_if("temperature", way.unusual(request.temperature.as_ref()));
+        o.plain_if("top_p", way.unusual(request.top_p.as_ref()));
         if let Some(effort) = &effort {
             o.object("reasoning", |o| o.text("effort", effort));
+        }
+        if effort.is_some() || thinks {
             // Nothing is stored, so the next turn must bring the thoughts along. Models that do not reason refuse this.
             o.raw("include", r#"["reasoning.encrypted_content"]"#);
         }
         o.text_if("service_tier", request.service_tier.as_deref());
-        o.text_if("user", request.user.as_deref());
+        o.text_if("user", user);
         o.text_if("prompt_cache_key", request.cache_key.as_deref());
         o.json_if("metadata", request.metadata.as_ref());
         o.plain("store", false);
@@ -53,6 +62,9 @@ fn refuse(request: &Request, way: &Way<'_>) -> Read<()> {
     no(!zero(&request.presence_penalty), "presence_penalty", "the target has no penalties")?;
     no(request.seed.is_some(), "seed", "the target cannot be seeded")?;
     no(request.top_k.is_some(), "top_k", "the target does not take it")?;
+    no(request.max_tokens.is_some_and(|limit| limit < LEAST_LIMIT), "max_tokens", "the target takes 16 or more")?;
+    way.no_prefill(request)?;
+    way.holds_to(request)?;
     if !request.stop.is_empty() {
         return Err(way.cannot(Field::Stop, "the target has no stop sequences"));
     }
@@ -178,14 +190,14 @@ fn part(content: &Content, text_kind: &str, o: &mut Object<'_>) {
     }
 }
 
-fn tool(tool: &Tool, l: &mut List<'_>) {
+fn tool(tool: &Tool, strict: Option<bool>, l: &mut List<'_>) {
     l.object(|o| {
         o.text("type", "function");
         o.text("name", &tool.name);
         o.text_if("description", tool.description.as_deref());
         o.raw("parameters", tool.schema.as_ref().map_or(r#"{"type":"object","properties":{}}"#, |s| &s.0));
         // Unsaid means strict here, and not strict everywhere else.
-        o.plain("strict", tool.strict.unwrap_or_default());
+        o.plain("strict", strict.unwrap_or_default());
     });
 }
 

@@ -226,7 +226,7 @@ fn messages_to_chat() {
                 {"type": "text", "text": "Go on."}]}],
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
         "tool_choice": {"type": "function", "function": {"name": "f"}}, "parallel_tool_calls": false,
-        "max_completion_tokens": 100, "temperature": 1, "stop": ["a", "b"], "reasoning_effort": "medium", "user": "u1"
+        "max_completion_tokens": 100, "stop": ["a", "b"], "reasoning_effort": "medium", "user": "u1"
     });
     assert_eq!(serde_json::from_slice::<Value>(&translated.body).unwrap(), want);
     let given_up = ["eager_input_streaming", "context_management", "cache_control", "is_error", "thinking"];
@@ -301,13 +301,14 @@ fn thinking_leaves_room_and_is_left_where_it_cannot_be() {
 #[test]
 fn seals_go_only_to_whoever_made_them() {
     let messages = |signature: &str| {
-        json!({"model": "x", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"},
-            {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": signature}, {"type": "text", "text": "a"}]}]})
+        json!({"model": "x", "max_tokens": 50, "messages": [{"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": signature}, {"type": "text", "text": "a"}]},
+            {"role": "user", "content": "Go on."}]})
     };
     let input = &to(Messages, Responses, &messages("openai:rs_1:enc"))["input"];
     let want = json!({"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "enc"});
     assert_eq!(input[1], want);
-    assert_eq!(to(Messages, Responses, &messages("sig"))["input"].as_array().unwrap().len(), 2);
+    assert_eq!(to(Messages, Responses, &messages("sig"))["input"].as_array().unwrap().len(), 3);
 
     let responses = |sealed: &str| {
         json!({"model": "x", "input": [{"role": "user", "content": "Hi"},
@@ -328,7 +329,7 @@ fn what_cannot_be_said_is_refused_by_its_name() {
         (Chat, body)
     };
     let messages = |key: &str, value: Value| {
-        let mut body = json!({"model": "x", "max_tokens": 5, "messages": user});
+        let mut body = json!({"model": "x", "max_tokens": 50, "messages": user});
         body[key] = value;
         (Messages, body)
     };
@@ -377,7 +378,17 @@ fn what_cannot_be_said_is_refused_by_its_name() {
             "messages[0].content[0].content[0].type",
         ),
         (messages("container", json!("c")), Chat, "container"),
+        (messages("thread", json!({"type": "create"})), Responses, "thread"),
         (messages("stop_sequences", json!(["x"])), Responses, "stop_sequences"),
+        (messages("max_tokens", json!(15)), Responses, "max_tokens"),
+        (messages("stop_sequences", json!(["a", "b", "c", "d", "e"])), Chat, "stop_sequences"),
+        (chat("stop", json!(["a", " \n"])), Messages, "stop"),
+        (
+            messages("messages", json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "{"}])),
+            Chat,
+            "messages",
+        ),
+        (messages("messages", json!([{"role": "assistant", "content": "{"}])), Responses, "messages"),
         (messages("messages", part(json!({"type": "search_result"}))), Chat, "messages[0].content[0].type"),
         (
             messages("messages", part(json!({"type": "image", "source": {"type": "file", "file_id": "f"}}))),
@@ -576,9 +587,9 @@ mod there_and_back {
             choice in prop::option::of(prop_oneof![
                 Just(ToolChoice::Auto), Just(ToolChoice::Any), Just(ToolChoice::Named("f".to_owned()))]),
             parallel in prop::option::of(Just(false)),
-            stop in prop::collection::vec(text(), 0..3),
-            temperature in prop::option::of(0u8..=10),
-            max_tokens in 1u64..100_000,
+            stop in prop::collection::vec(text().prop_map(|stop| format!("#{stop}")), 0..3),
+            temperature in prop::option::of(0u8..10),
+            max_tokens in 16u64..100_000,
             effort in prop::option::of(prop_oneof![Just("low"), Just("medium")]),
             stream in any::<bool>(),
         ) -> Request {

@@ -60,7 +60,8 @@ fn seals_come_back_to_whoever_made_them() {
     assert_eq!(seals(Responses, Messages), ["openai:rs_1:enc"]);
     assert_eq!(seals(Responses, Chat), ["openai:rs_1:enc"]);
     assert_eq!(seals(Converse, Messages), ["sig"]);
-    assert!(seals(Chat, Messages).is_empty());
+    assert_eq!(seals(Chat, Messages), ["plain:reasoning_content"]);
+    assert!(seals(Chat, Responses).is_empty());
 }
 
 /// Every event of a stream is a place where it can stop.
