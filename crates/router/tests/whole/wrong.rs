@@ -701,7 +701,9 @@ async fn nothing_is_dropped_in_silence() {
             Shape::Responses => {
                 &[("previous_response_id", json!("resp_0")), ("background", json!(true)), ("brand_new", json!(7))]
             }
-            Shape::Messages => &[("container", json!("c")), ("top_k", json!(3)), ("brand_new", json!(7))],
+            Shape::Messages => {
+                &[("container", json!("c")), ("mcp_servers", json!([{"type": "url"}])), ("brand_new", json!(7))]
+            }
         };
         for (field, value) in cases {
             let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
