@@ -58,9 +58,6 @@ fn refuse(request: &Request, way: &Way<'_>) -> Read<()> {
     no(request.service_tier.is_some(), "service_tier", "the target does not have this tier")?;
     let hot = request.temperature.as_ref().and_then(serde_json::Number::as_f64).is_some_and(|t| t > 1.0);
     no(hot, "temperature", "the target takes 0 to 1")?;
-    if request.stop.iter().any(|stop| stop.trim().is_empty()) {
-        return Err(way.cannot(Field::Stop, "the target takes no sequence of white space alone"));
-    }
     if request.format == Some(Format::Object) {
         return Err(way.cannot(Field::Format, "the target needs a schema: use json_schema"));
     }
