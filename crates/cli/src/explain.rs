@@ -150,7 +150,8 @@ pub(crate) fn explain(mut objects: Objects, asked: &Asked<'_>) -> Outcome<Explan
     let expected = Expected { policy, work };
     let by_header = policy.session_header.as_ref().and_then(|name| asked.headers.get(name));
     let by_body = fields.session.as_deref().or(fields.user.as_deref()).map(str::as_bytes);
-    let session = by_header.map(HeaderValue::as_bytes).or(by_body).map(router_core::session_key);
+    let session = by_header.map(HeaderValue::as_bytes).or(by_body).filter(|name| !name.is_empty());
+    let session = session.map(router_core::session_key);
     let named = named(policy, asked.headers)?;
     let decision = match named {
         Some(_) => None,

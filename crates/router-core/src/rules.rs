@@ -1,7 +1,5 @@
 //! The rules of a policy: which of its targets a request may go to, and in which order.
 
-use std::cmp::Reverse;
-
 use ::rules::{BadExpression, Expression, Request};
 use ledger::Money;
 use serde::{Deserialize, Serialize};
@@ -70,8 +68,16 @@ struct Mirror {
 #[derive(Clone, Debug)]
 enum How {
     Ordered(Box<[usize]>),
-    Weighted(Box<[(usize, u32)]>),
+    Weighted(Box<[Share]>),
     Cheapest(Box<[usize]>),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    target: usize,
+    weight: u32,
+    /// Of the target's name: where it stands in a list has no part in who gets what.
+    key: u64,
 }
 
 /// Tells the drawing of a request for its mirror apart from others.
@@ -221,13 +227,16 @@ fn read(at: usize, rule: &RuleInput, names: &[String]) -> Result<Rule, BadRule> 
         HowInput::Ordered(listed) => How::Ordered(places(listed)?),
         HowInput::Cheapest(listed) => How::Cheapest(places(listed)?),
         HowInput::Weighted(shares) => {
-            let shares = shares.iter().map(|(name, weight)| Ok((place(name)?, *weight)));
+            let share = |name: &String| Ok((place(name)?, mix(session_key(name.as_bytes()))));
+            let shares = shares
+                .iter()
+                .map(|(name, weight)| share(name).map(|(target, key)| Share { target, weight: *weight, key }));
             How::Weighted(shares.collect::<Result<_, _>>()?)
         }
     };
     let nothing = match &how {
         How::Ordered(listed) | How::Cheapest(listed) => listed.is_empty(),
-        How::Weighted(shares) => shares.iter().all(|(_, weight)| *weight == 0),
+        How::Weighted(shares) => shares.iter().all(|share| share.weight == 0),
     };
     if nothing {
         return Err(BadRule::Nothing { rule: at });
@@ -252,7 +261,7 @@ impl How {
             Self::Ordered(listed) | Self::Cheapest(listed) => (&listed[..], &[][..]),
             Self::Weighted(shares) => (&[][..], &shares[..]),
         };
-        listed.iter().copied().chain(shares.iter().map(|(target, _)| *target))
+        listed.iter().copied().chain(shares.iter().map(|share| share.target))
     }
 }
 
@@ -278,24 +287,22 @@ impl Rule {
         }
     }
 
-    /// The target that the request falls to, and the others after it by their weight.
-    fn by_shares(&self, shares: &[(usize, u32)], by: &Circumstances<'_>) -> Box<[usize]> {
+    /// The targets in an order that is drawn, as in a race: each draws a time that is the shorter the more weight it has, so that
+    /// it comes first as often as its share says, and second behind each other one as often as its share of what is left. No
+    /// target's time depends on the others, so where one goes, only its own requests move. See docs/design/033.
+    fn by_shares(&self, shares: &[Share], by: &Circumstances<'_>) -> Box<[usize]> {
         // Each rule parts sessions in its own way, or the same ones would be in every test.
         let drawn = by.session.map_or(by.luck, |session| mix(session ^ session_key(self.name.as_bytes())));
-        let total: u64 = shares.iter().map(|(_, weight)| u64::from(*weight)).sum();
-        let mut left = u64::try_from((u128::from(drawn) * u128::from(total)) >> 64).unwrap_or(0);
-        let mut first = 0;
-        for (at, (_, weight)) in shares.iter().enumerate() {
-            let weight = u64::from(*weight);
-            if left < weight {
-                first = at;
-                break;
-            }
-            left -= weight;
-        }
-        let mut order: Vec<usize> = (0..shares.len()).collect();
-        order.sort_by_key(|at| (*at != first, Reverse(shares[*at].1)));
-        order.into_iter().map(|at| shares[at].0).collect()
+        let time = |share: &Share| {
+            let luck = u32::try_from(mix(drawn ^ share.key) >> 32).unwrap_or(u32::MAX);
+            // Between 0 and 1, and neither.
+            let luck = (f64::from(luck) + 0.5) / (f64::from(u32::MAX) + 1.0);
+            -luck.ln() / f64::from(share.weight)
+        };
+        let mut order: Vec<(f64, usize)> = shares.iter().map(|share| (time(share), share.target)).collect();
+        // What has no weight takes for ever.
+        order.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        order.into_iter().map(|(_, target)| target).collect()
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Args {
     pub debug_listen: SocketAddr,
     /// Serve without a cluster, from the objects in the files of this folder: *.yaml, *.yml, *.json. They are read again when
     /// they change. docs/standalone.md tells more.
-    #[arg(long, env = "QUARTERMASTER_CONFIG", value_name = "FOLDER", conflicts_with = "cache_dir")]
+    #[arg(long, env = "QUARTERMASTER_CONFIG", value_name = "FOLDER")]
     pub config: Option<PathBuf>,
     /// Only say whether the folder of --config can be used, with every mistake in it.
     #[arg(long, requires = "config")]
@@ -42,7 +42,8 @@ pub struct Args {
     /// that name none; without it, that is default.
     #[arg(long, env = "QUARTERMASTER_NAMESPACE")]
     pub namespace: Option<String>,
-    /// Folder in which the routing table is kept for a start while the API server is away. Default: it is not kept.
+    /// Folder in which the routing table is kept for a start while the API server is away, and with or without a cluster what
+    /// policies have had today, for rules that ask. Default: nothing is kept.
     #[arg(long, env = "QUARTERMASTER_CACHE_DIR")]
     pub cache_dir: Option<PathBuf>,
     /// How old the routing table in that folder may be to be used: how long ago the API server was last followed.

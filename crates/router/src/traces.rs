@@ -3,6 +3,7 @@
 //! Off, they cost nothing. On, a request leaves its spans in a bounded queue and goes on; when the queue is full, or the
 //! collector does not take them in time, they are lost and counted.
 
+use std::borrow::Cow;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -192,9 +193,10 @@ impl Trace {
         TraceParent { trace: self.trace, span, sampled: true }.to_string()
     }
 
-    /// The request has ended, after an answer with this status if there was one.
+    /// The request of this name has ended, after an answer with this status if there was one.
     pub(crate) fn end(
         mut self,
+        name: Cow<'static, str>,
         started: Instant,
         failed: Option<&str>,
         status: Option<u16>,
@@ -204,7 +206,7 @@ impl Trace {
         let (start, end) = since_1970(started);
         let failed = failed.map(str::to_owned);
         let (trace, id, parent) = (self.trace, self.id, self.parent);
-        let (name, kind) = ("request", SpanKind::Server);
+        let kind = SpanKind::Server;
         self.traces.leave(Span { trace, id, parent, name, kind, start, end, failed, attributes });
     }
 
@@ -214,7 +216,7 @@ impl Trace {
         let mut attributes = attempt.attributes;
         attributes.extend(status.map(|status| ("http.response.status_code", SpanValue::Number(status.into()))));
         let (trace, id, parent) = (self.trace, attempt.id, Some(self.id));
-        let (name, kind) = ("attempt", SpanKind::Client);
+        let (name, kind) = ("attempt".into(), SpanKind::Client);
         self.traces.leave(Span { trace, id, parent, name, kind, start, end, failed, attributes });
     }
 }

@@ -1,5 +1,8 @@
 //! Traces: the W3C `traceparent` header, and spans as OTLP has them in JSON.
 
+use std::borrow::Cow;
+use std::time::Duration;
+
 use serde::{Serialize, Serializer};
 
 /// Who asks, within which trace: the value of `traceparent`.
@@ -55,6 +58,10 @@ pub enum SpanValue {
     Text(String),
     /// A number.
     Number(i64),
+    /// Yes or no.
+    Flag(bool),
+    /// A length of time, which is told in seconds.
+    Time(Duration),
 }
 
 /// One span that has ended.
@@ -66,8 +73,8 @@ pub struct Span {
     pub id: u64,
     /// The span that asked for it.
     pub parent: Option<u64>,
-    /// What was done, in few words from a closed set.
-    pub name: &'static str,
+    /// What was done, in few words.
+    pub name: Cow<'static, str>,
     /// Which end it tells of.
     pub kind: SpanKind,
     /// When it began, in nanoseconds since 1970.
@@ -161,6 +168,14 @@ enum Value<'a> {
         #[serde(rename = "intValue", serialize_with = "as_text")]
         int_value: i64,
     },
+    Flag {
+        #[serde(rename = "boolValue")]
+        bool_value: bool,
+    },
+    Double {
+        #[serde(rename = "doubleValue")]
+        double_value: f64,
+    },
 }
 
 #[derive(Serialize)]
@@ -181,13 +196,15 @@ impl<'a> OtlpSpan<'a> {
             value: match value {
                 SpanValue::Text(text) => Value::Text { string_value: text },
                 SpanValue::Number(number) => Value::Number { int_value: *number },
+                SpanValue::Flag(is) => Value::Flag { bool_value: *is },
+                SpanValue::Time(time) => Value::Double { double_value: time.as_secs_f64() },
             },
         };
         Self {
             trace_id: format!("{:032x}", span.trace),
             span_id: format!("{:016x}", span.id),
             parent_span_id: span.parent.map(|id| format!("{id:016x}")),
-            name: span.name,
+            name: &span.name,
             kind: match span.kind {
                 SpanKind::Server => 2,
                 SpanKind::Client => 3,
@@ -235,14 +252,19 @@ mod tests {
             trace: 1,
             id: 2,
             parent: Some(3),
-            name: "request",
+            name: "request".into(),
             kind: SpanKind::Server,
             start: 4,
             end: u64::MAX,
             failed: Some("so".to_owned()),
-            attributes: vec![("a", SpanValue::Text("b\"".to_owned())), ("c", SpanValue::Number(-5))],
+            attributes: vec![
+                ("a", SpanValue::Text("b\"".to_owned())),
+                ("c", SpanValue::Number(-5)),
+                ("d", SpanValue::Flag(true)),
+                ("e", SpanValue::Time(Duration::from_millis(1250))),
+            ],
         };
-        let want = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"s"}}]},"scopeSpans":[{"scope":{"name":"quartermaster"},"spans":[{"traceId":"00000000000000000000000000000001","spanId":"0000000000000002","parentSpanId":"0000000000000003","name":"request","kind":2,"startTimeUnixNano":"4","endTimeUnixNano":"18446744073709551615","attributes":[{"key":"a","value":{"stringValue":"b\""}},{"key":"c","value":{"intValue":"-5"}}],"status":{"code":2,"message":"so"}}]}]}]}"#;
+        let want = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"s"}}]},"scopeSpans":[{"scope":{"name":"quartermaster"},"spans":[{"traceId":"00000000000000000000000000000001","spanId":"0000000000000002","parentSpanId":"0000000000000003","name":"request","kind":2,"startTimeUnixNano":"4","endTimeUnixNano":"18446744073709551615","attributes":[{"key":"a","value":{"stringValue":"b\""}},{"key":"c","value":{"intValue":"-5"}},{"key":"d","value":{"boolValue":true}},{"key":"e","value":{"doubleValue":1.25}}],"status":{"code":2,"message":"so"}}]}]}]}"#;
         assert_eq!(String::from_utf8(otlp("s", &[span])).unwrap(), want);
     }
 }

@@ -26,11 +26,11 @@ pub struct Usage {
     pub completion: Option<u64>,
     /// Tokens read of which the engine had computed before: `cached_tokens` or `cache_read_input_tokens`.
     pub cached: Option<u64>,
-    /// Tokens read that were written to a cache: `cache_creation_input_tokens`.
+    /// Tokens read that were written to a cache: `cache_creation_input_tokens`, or OpenAI's `cache_write_tokens`.
     pub written: Option<u64>,
     /// Those of them that stay there for an hour: `ephemeral_1h_input_tokens`.
     pub written_1h: Option<u64>,
-    /// Tokens written that were thoughts, counted within `completion`: `reasoning_tokens`.
+    /// Tokens written that were thoughts, counted within `completion`: `reasoning_tokens` or `thinking_tokens`.
     pub reasoning: Option<u64>,
     /// At which tier the provider says that it answered, where it says so within the usage.
     pub tier: Option<ServiceTier>,
@@ -57,7 +57,8 @@ impl Usage {
     #[must_use]
     pub fn uncached(&self) -> u64 {
         let prompt = self.prompt.unwrap_or(0);
-        if self.beside { prompt } else { prompt.saturating_sub(self.cached.unwrap_or(0)) }
+        let within = self.cached.unwrap_or(0).saturating_add(self.written.unwrap_or(0));
+        if self.beside { prompt } else { prompt.saturating_sub(within) }
     }
 }
 
@@ -148,15 +149,30 @@ impl UsageReader {
         keep(&mut self.usage.prompt, first(object, &["prompt_tokens", "input_tokens"]));
         keep(&mut self.usage.completion, first(object, &["completion_tokens", "output_tokens"]));
         keep(&mut self.usage.cached, first(object, &["cached_tokens"]));
-        keep(&mut self.usage.reasoning, first(object, &["reasoning_tokens"]));
-        // Only one shape has these, so others pay one search for all of them.
+        keep(&mut self.usage.reasoning, first(object, &["reasoning_tokens", "thinking_tokens"]));
+        self.add_thoughts(first(object, &["total_tokens"]));
+        // Not all shapes have these, so others pay one search for all of them.
         if memchr::memmem::find(object, b"\"cache_").is_some() {
-            let read = first(object, &["cache_read_input_tokens"]);
+            let (read, created) =
+                (first(object, &["cache_read_input_tokens"]), first(object, &["cache_creation_input_tokens"]));
             keep(&mut self.usage.cached, read);
-            keep(&mut self.usage.written, first(object, &["cache_creation_input_tokens"]));
+            keep(&mut self.usage.written, created.or_else(|| first(object, &["cache_write_tokens"])));
             keep(&mut self.usage.written_1h, first(object, &["ephemeral_1h_input_tokens"]));
             self.usage.tier = last_tier(object).or(self.usage.tier);
-            self.usage.beside |= read.is_some() || self.usage.written.is_some();
+            self.usage.beside |= read.is_some() || created.is_some();
+        }
+    }
+
+    /// Gemini and xAI leave thoughts out of `completion_tokens` and count them in the total only. They are charged as all that is
+    /// written.
+    fn add_thoughts(&mut self, total: Option<u64>) {
+        let usage = &mut self.usage;
+        if let (Some(total), Some(prompt), Some(completion)) = (total, usage.prompt, usage.completion) {
+            let thoughts = total.saturating_sub(prompt.saturating_add(completion));
+            if thoughts > 0 {
+                usage.completion = Some(completion + thoughts);
+                usage.reasoning = usage.reasoning.or(Some(thoughts));
+            }
         }
     }
 }
@@ -267,11 +283,47 @@ mod tests {
     }
 
     #[test]
+    fn openai_counts_what_goes_to_a_cache_within_the_prompt() {
+        for text in [
+            r#"{"usage":{"prompt_tokens":100,"completion_tokens":5,"total_tokens":105,"prompt_tokens_details":{"cached_tokens":30,"cache_write_tokens":60}}}"#,
+            r#"{"usage":{"input_tokens":100,"input_tokens_details":{"cache_write_tokens":60,"cache_write_tokens_details":{"ttl_30m_tokens":60,"ttl_12h_tokens":0},"cached_tokens":30},"output_tokens":5,"total_tokens":105}}"#,
+        ] {
+            let found = of(text);
+            assert_eq!(found, Usage { written: Some(60), ..usage(100, 5, 30) }, "{text}");
+            assert_eq!((found.read(), found.uncached(), found.all()), (Some(100), 10, 105), "{text}");
+        }
+    }
+
+    #[test]
+    fn thoughts_that_only_the_total_has_were_written() {
+        // As Gemini has it, and xAI.
+        let gemini = of(r#"{"usage":{"completion_tokens":9,"prompt_tokens":7,"total_tokens":116}}"#);
+        assert_eq!((gemini.completion, gemini.reasoning, gemini.all()), (Some(109), Some(100), 116));
+        let xai = of(
+            r#"{"usage":{"prompt_tokens":7,"completion_tokens":9,"total_tokens":116,"completion_tokens_details":{"reasoning_tokens":100}}}"#,
+        );
+        assert_eq!((xai.completion, xai.reasoning), (Some(109), Some(100)));
+        // A stream may tell it with each event.
+        let twice = of(
+            r#"{"usage":{"completion_tokens":1,"prompt_tokens":7,"total_tokens":50}} {"usage":{"completion_tokens":9,"prompt_tokens":7,"total_tokens":116}}"#,
+        );
+        assert_eq!(twice.completion, Some(109));
+        assert_eq!(
+            of(r#"{"usage":{"prompt_tokens":7,"total_tokens":7}}"#).completion,
+            None,
+            "embeddings write nothing"
+        );
+    }
+
+    #[test]
     fn thoughts_and_tiers_are_told() {
         let reasoning = of(
             r#"{"usage":{"prompt_tokens":1,"completion_tokens":9,"completion_tokens_details":{"reasoning_tokens":4}}}"#,
         );
         assert_eq!((reasoning.reasoning, reasoning.tier), (Some(4), None));
+        let thinking =
+            of(r#"{"usage":{"input_tokens":1,"output_tokens":9,"output_tokens_details":{"thinking_tokens":4}}}"#);
+        assert_eq!((thinking.completion, thinking.reasoning), (Some(9), Some(4)));
         let text =
             r#"{"usage":{"input_tokens":1,"cache_read_input_tokens":0,"output_tokens":2,"service_tier":"TIER"}}"#;
         for (name, tier) in [

@@ -90,29 +90,75 @@ fn the_first_rule_that_holds_decides() {
     assert!(Rules::default().is_empty() && Rules::default().decide(&request(&plain, false), &by(None, 0)).is_none());
 }
 
-#[test]
-fn shares_are_kept_and_sessions_stay() {
-    let build =
-        |weights: &[(&str, u32)]| Rules::build(vec![rule("canary", None, shares(weights))], names(), None).unwrap();
-    let rules = build(&[("local", 90), ("gpt", 10), ("haiku", 0)]);
-    let (headers, mut first) = (HeaderMap::new(), [0u32; 3]);
-    for at in 0..10_000u64 {
-        let order = rules.decide(&request(&headers, false), &by(None, at * (u64::MAX / 10_000))).unwrap().order;
-        first[order[0]] += 1;
-        assert_eq!(order[2], 1, "the one without a share is asked last");
-    }
-    assert!((8990..=9010).contains(&first[0]) && first[1] == 0, "{first:?}");
+/// Rules with one rule that parts requests by these shares.
+fn parted(weights: &[(&str, u32)]) -> Rules {
+    Rules::build(vec![rule("canary", None, shares(weights))], names(), None).unwrap()
+}
 
-    let mut moved = 0;
-    for session in 0..1000 {
-        let target =
-            |rules: &Rules, luck| rules.decide(&request(&headers, false), &by(Some(session), luck)).unwrap().order[0];
-        let at = target(&rules, 1);
-        assert_eq!(at, target(&rules, u64::MAX), "luck has no part in a session");
-        moved += u32::from(target(&build(&[("local", 80), ("gpt", 20)]), 1) != at);
+/// The order of targets for a request of this session, or for one without a session.
+fn drawn(rules: &Rules, session: Option<u64>, luck: u64) -> Box<[usize]> {
+    rules.decide(&request(&HeaderMap::new(), false), &by(session, luck)).unwrap().order
+}
+
+/// How many of these orders have each target at this turn.
+fn at_turn(orders: &[Box<[usize]>], turn: usize) -> [i64; 3] {
+    let mut counted = [0; 3];
+    orders.iter().for_each(|order| counted[order[turn]] += 1);
+    counted
+}
+
+/// Whether a count of those that come with this chance is one that chance makes, but for one time in a billion.
+fn likely(count: i64, of: usize, percent: f64) -> bool {
+    let (of, chance) = (of as f64, percent / 100.0);
+    (count as f64 - of * chance).abs() <= 6.0 * (of * chance * (1.0 - chance)).sqrt()
+}
+
+/// The session and the luck of the request of this number.
+type Way = fn(u64) -> (Option<u64>, u64);
+
+#[test]
+fn shares_are_kept() {
+    // Luck and sessions, one beside the other: neighbours must fall apart.
+    let ways: [Way; 3] = [
+        |at| (None, at.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+        |at| (Some(session_key(format!("user-{at}").as_bytes())), 0),
+        |at| (Some(at), 0),
+    ];
+    for way in ways {
+        let rules = parted(&[("local", 90), ("gpt", 10), ("haiku", 0)]);
+        let orders: Vec<_> = (0..20_000).map(way).map(|(session, luck)| drawn(&rules, session, luck)).collect();
+        let [local, haiku, gpt] = at_turn(&orders, 0);
+        assert!(likely(local, 20_000, 90.0) && likely(gpt, 20_000, 10.0) && haiku == 0, "{local} {gpt} {haiku}");
+        assert_eq!(at_turn(&orders, 2), [0, 20_000, 0], "the one without a share is asked last");
+
+        // What the first one leaves where it cannot answer is parted as the shares of the others are.
+        let rules = parted(&[("local", 60), ("gpt", 30), ("haiku", 10)]);
+        let orders: Vec<_> = (0..20_000).map(way).map(|(session, luck)| drawn(&rules, session, luck)).collect();
+        let left: Vec<_> = orders.into_iter().filter(|order| order[0] == 0).collect();
+        let [_, haiku, gpt] = at_turn(&left, 1);
+        assert!(likely(gpt, left.len(), 75.0) && likely(haiku, left.len(), 25.0), "{gpt} {haiku} of {}", left.len());
     }
-    // Only those in the tenth that changes hands.
-    assert!((60..=140).contains(&moved), "{moved} of 1000 sessions moved");
+}
+
+#[test]
+fn sessions_stay_but_for_those_that_must_move() {
+    let whole = parted(&[("local", 50), ("gpt", 30), ("haiku", 20)]);
+    let gone = parted(&[("gpt", 30), ("haiku", 20)]);
+    let turned = parted(&[("haiku", 20), ("gpt", 30), ("local", 50)]);
+    let more = parted(&[("local", 50), ("gpt", 30), ("haiku", 30)]);
+    let mut moved = 0;
+    for session in 0..5000 {
+        let first = |rules: &Rules, luck| drawn(rules, Some(session), luck)[0];
+        let at = first(&whole, 1);
+        assert_eq!(at, first(&whole, u64::MAX), "luck has no part in a session");
+        assert_eq!(at, first(&turned, 1), "nor has the order in which targets are written");
+        assert!(at == 0 || at == first(&gone, 1), "only those of the target that is gone move");
+        let then = first(&more, 1);
+        assert!(then == at || then == 1, "who moves goes to the one that has more now");
+        moved += i64::from(then != at);
+    }
+    // From 20 of 100 to 30 of 110.
+    assert!(likely(moved, 5000, 100.0 * (30.0 / 110.0 - 0.2)), "{moved} of 5000 sessions moved");
 }
 
 #[test]

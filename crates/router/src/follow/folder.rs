@@ -22,6 +22,7 @@ use kube::runtime::watcher::Event;
 use router_core::{Api, Keys, Reach, RemoteInput, SecretKey, Table, To, ToInput};
 use schema::Kinds;
 use telemetry::admin::Readiness;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use self::files::Files;
@@ -70,6 +71,16 @@ pub struct Folder {
     kinds: Kinds,
     files: Files,
     said: Said,
+    /// Why the files cannot be looked at now.
+    away: Option<String>,
+}
+
+/// What a look at the folder found.
+enum Seen {
+    /// Other files than before.
+    Files(Files),
+    /// They cannot be looked at, for a new reason; or can be again, and are as they were.
+    Away(Option<String>),
 }
 
 impl Folder {
@@ -90,6 +101,7 @@ impl Folder {
             kinds,
             files: Files::default(),
             said: Said::default(),
+            away: None,
         };
         folder.take(files);
         if let Ok(files) = Files::read(path, &folder.outside()) {
@@ -163,20 +175,19 @@ impl Folder {
         looked.map_err(|ended| ended.to_string())?.map_err(|error| error.to_string())
     }
 
-    /// Waits for a change; what the files hold then.
-    async fn changed(&self) -> Files {
-        let mut away = false;
+    /// Waits for a change. A SIGHUP brings the next look forward.
+    async fn changed(&self, hangup: &mut Option<Signal>) -> Seen {
         loop {
-            tokio::time::sleep(EVERY).await;
+            let told = tokio::time::timeout(EVERY, hung_up(hangup)).await.is_ok();
             match self.settled().await {
-                Ok(files) if files != self.files => return files,
-                Ok(_) => away = false,
-                Err(why) => {
-                    if !std::mem::replace(&mut away, true) {
-                        let folder = self.path.display();
-                        tracing::warn!(%folder, why, "the configuration cannot be read, its last state stays in use");
-                    }
+                Ok(files) if files != self.files => return Seen::Files(files),
+                Ok(_) if self.away.is_some() => return Seen::Away(None),
+                Ok(_) if told => {
+                    let (folder, mistakes) = (self.path.display(), self.said.mistakes.len());
+                    tracing::info!(%folder, mistakes, "SIGHUP: the configuration is as it was");
                 }
+                Err(why) if self.away.as_ref() != Some(&why) => return Seen::Away(Some(why)),
+                Ok(_) | Err(_) => {}
             }
         }
     }
@@ -196,6 +207,17 @@ impl Folder {
             files = again;
         }
         Ok(files)
+    }
+}
+
+/// Waits for a SIGHUP; for ever where there is nothing to hear it by.
+async fn hung_up(hangup: &mut Option<Signal>) {
+    let heard = match hangup {
+        Some(signal) => signal.recv().await,
+        None => None,
+    };
+    if heard.is_none() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -245,6 +267,8 @@ async fn run(
     keys: &watch::Sender<Arc<Secrets>>,
     callers: &watch::Sender<Arc<Keys>>,
 ) {
+    // Without it a SIGHUP would end the process.
+    let mut hangup = signal(SignalKind::hangup()).ok();
     loop {
         put(&mut follower.world, &mut folder.said, follower.metrics);
         keys.send_modify(|keys| *keys = Arc::new(provider_keys(&follower.world, &folder.said, keys)));
@@ -256,17 +280,37 @@ async fn run(
         }
         let mut mistakes = folder.mistakes();
         mistakes.extend(unresolved);
-        follower.mistakes = mistakes.into();
+        follower.mistakes = mistakes.clone().into();
         follower.put_to_use(false);
         let files = loop {
-            tokio::select! {
-                files = folder.changed() => break files,
+            let seen = tokio::select! {
+                seen = folder.changed(&mut hangup) => seen,
                 // The keys of an issuer came, or changed.
-                Ok(()) = follower.issuers.changed() => follower.put_to_use(false),
+                Ok(()) = follower.issuers.changed() => {
+                    follower.put_to_use(false);
+                    continue;
+                }
+            };
+            match seen {
+                Seen::Files(files) => break files,
+                Seen::Away(why) => {
+                    let told = why.as_ref().map(|why| away(&folder.path, why));
+                    follower.mistakes = mistakes.iter().cloned().chain(told).collect();
+                    follower.put_to_use(false);
+                    folder.away = why;
+                }
             }
         };
+        folder.away = None;
         folder.take(files);
     }
+}
+
+/// Tells that the files cannot be looked at.
+fn away(folder: &Path, why: &str) -> String {
+    let told = format!("{} cannot be read: {why}; its last state stays in use", folder.display());
+    tracing::warn!("{told}");
+    told
 }
 
 /// Nothing yet.

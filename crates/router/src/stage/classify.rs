@@ -73,7 +73,10 @@ async fn ask(
         "messages": [{"role": "user", "content": format!("{TASK}\n\n<request>\n{}\n</request>", excerpt(text))}],
         "max_tokens": MOST_TOKENS,
         "temperature": 0,
+        // The answer can only be one of the words; vLLM's own field.
         "structured_outputs": {"choice": Level::ALL.map(Level::word)},
+        // Models that think by habit would spend the tokens on that. Templates that do not know it pass it over.
+        "chat_template_kwargs": {"enable_thinking": false},
     });
     let body = body.to_string();
     let want = Want {

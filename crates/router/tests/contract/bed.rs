@@ -9,7 +9,10 @@ use router::live::Live;
 use router::metrics::Metrics;
 use router::settings::Settings;
 use router::workers::Workers;
-use router_core::{Access, EndpointInput, Moment, PolicyInput, PoolInput, Resilience, Table, TargetInput};
+use router_core::{
+    Access, ClassifierInput, EndpointInput, HowInput, Moment, PolicyInput, PoolInput, Resilience, RuleInput, Table,
+    TargetInput,
+};
 use vllm_sim::args::{self, Wish};
 use vllm_sim::server;
 
@@ -19,6 +22,8 @@ use crate::http::Answer;
 pub(crate) const TINY: &str = "tiny";
 /// What clients call the model that answers with embeddings. Its engine calls it `tiny`, too, so its name is replaced.
 pub(crate) const EMBED: &str = "embed";
+/// What clients call the first model where the same model is asked before how hard the request is.
+pub(crate) const JUDGED: &str = "judged";
 
 /// No answer takes longer, even where real engines share two busy processors.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -48,6 +53,11 @@ impl Bed {
     /// What the engine of this model answers to a client of its own.
     pub(crate) fn direct(&self, model: &str, path: &str, body: &str) -> Answer {
         ask(self.tap(model).engine, path, body)
+    }
+
+    /// What the router answers.
+    pub(crate) fn answered(&self, path: &str, body: &str) -> Answer {
+        ask(self.workers.address(), path, body)
     }
 
     /// What the router answers, and the request that it made of it and the engine's answer to that.
@@ -101,7 +111,26 @@ fn table(models: &[(&str, SocketAddr)]) -> Table {
         address: *address,
         ready: true,
     };
-    let (policies, pools) = (models.iter().map(policy).collect(), models.iter().map(pool).collect());
+    let (mut policies, pools): (Vec<_>, _) = (models.iter().map(policy).collect(), models.iter().map(pool).collect());
+    let rule = |when: Option<&str>, how: &str| RuleInput {
+        name: how.to_owned(),
+        when: when.map(str::to_owned),
+        how: HowInput::Ordered(vec![name(TINY)]),
+        mirror: None,
+    };
+    policies.push(PolicyInput {
+        name: name(JUDGED),
+        models: vec![name(JUDGED)],
+        rules: vec![rule(Some("request.complexity == 'complex'"), "hard"), rule(None, "others")],
+        classifier: Some(ClassifierInput {
+            namespace: name("ml"),
+            pool: name(TINY),
+            withheld: false,
+            model: None,
+            deadline: PATIENCE,
+        }),
+        ..policies[0].clone()
+    });
     Table::build(policies, pools, models.iter().map(endpoint).collect(), &Table::default(), Moment(0))
 }
 

@@ -8,7 +8,7 @@
 mod bed;
 mod http;
 
-use bed::{Bed, EMBED, TINY};
+use bed::{Bed, EMBED, JUDGED, TINY};
 use http::Answer;
 use serde_json::{Value, json};
 
@@ -93,6 +93,25 @@ fn what_a_client_gets_is_what_the_engine_said() {
             same_exchange(&case, &asked, &seen, &routed);
             same_answer(&case, &direct, &routed);
         }
+    }
+}
+
+/// The real engine's model is random, so what it says is noise; asked as a classifier it can say one of the three words only. The
+/// simulator does not bind its answers.
+#[test]
+fn a_classifier_says_one_of_the_words() {
+    let bed = Bed::new();
+    let real = std::env::var_os("ENGINE_URL").is_some();
+    for text in ["Hello", "Design a lock service, prove it correct, and say why it cannot deadlock.", "\"}]} äöü"] {
+        let body = json!({"model": JUDGED, "max_tokens": 1, "messages": [{"role": "user", "content": text}]});
+        let answer = bed.answered("/v1/chat/completions", &body.to_string());
+        assert_eq!(answer.status, 200, "{text}: {answer:?}");
+        let told = answer.header("x-quartermaster-complexity").unwrap_or_default();
+        let (word, why) = told.split_once("; ").unwrap_or_default();
+        assert!(["trivial", "moderate", "complex"].contains(&word), "{text}: {told}");
+        assert!(why.starts_with(if real { "classifier=said;" } else { "classifier=no_word;" }), "{text}: {told}");
+        let rule = if word == "complex" { "hard" } else { "others" };
+        assert_eq!(answer.header("x-quartermaster-rule"), Some(rule), "{text}: {told}");
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::bed::{Engine, plain, post, status};
 use crate::process::{Router, folder};
+use crate::volume::away_from_midnight;
 
 const ASK: &str = r#"{"model":"m","user":"ann","messages":[]}"#;
 /// What is kept of the key whose secret is [`SECRET`]; tests/whole/keys.rs says how it was made.
@@ -76,6 +77,19 @@ async fn broken(router: &Router, count: f64) {
     }
 }
 
+/// Waits until the mistakes that are told hold this.
+async fn mistakes(router: &Router, want: &str) {
+    let give_up = Instant::now() + Duration::from_secs(60);
+    loop {
+        let told = router.debug("/debug/config").await["mistakes"].to_string();
+        if told.contains(want) {
+            return;
+        }
+        assert!(Instant::now() < give_up, "never {want}: {told}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 async fn engines() -> [Engine; 2] {
     [Engine::answering(plain("\"one\"")).await, Engine::answering(plain("\"two\"")).await]
 }
@@ -112,15 +126,26 @@ async fn a_folder_is_served_and_followed_through_changes_mistakes_and_deletion()
     assert!(router.figure(named).await > 0.5);
     // So does a file that is no YAML at all.
     std::fs::write(&file, "models: [").unwrap();
-    let give_up = Instant::now() + Duration::from_secs(60);
-    while !router.debug("/debug/config").await["mistakes"].to_string().contains("neither YAML nor JSON") {
-        assert!(Instant::now() < give_up, "it never says so");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    mistakes(&router, "neither YAML nor JSON").await;
     assert_eq!(ask(&router, "").await, (200, "\"one\"".to_owned()));
     std::fs::write(&file, policy("two", ANYBODY)).unwrap();
     answers(&router, "", (200, "two")).await;
     broken(&router, 0.0).await;
+
+    // Without the folder the last state stays, and that is told; a SIGHUP ends nothing.
+    let moved = path.with_extension("moved");
+    std::fs::rename(&path, &moved).unwrap();
+    mistakes(&router, "cannot be read: ").await;
+    router.signal("-HUP");
+    assert_eq!(ask(&router, "").await, (200, "\"two\"".to_owned()));
+    std::fs::rename(&moved, &path).unwrap();
+    mistakes(&router, "[]").await;
+    router.signal("-HUP");
+    let give_up = Instant::now() + Duration::from_secs(60);
+    while !router.log().contains("SIGHUP: the configuration is as it was") {
+        assert!(Instant::now() < give_up, "{}", router.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 
     std::fs::remove_file(&file).unwrap();
     answers(&router, "", (404, "model_not_found")).await;
@@ -187,6 +212,31 @@ async fn keys_come_from_the_folder_and_are_rotated_in_it() {
     let line = router.log().lines().find(|line| line.contains("\"caller\":\"team-a\"")).map(str::to_owned);
     let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
     assert_eq!((&line["user"], &line["target"]), (&"ann".into(), &"local".into()), "{line}");
+}
+
+/// One router alone, which nobody tells what it had counted: the file does.
+#[tokio::test]
+async fn what_policies_had_today_outlives_a_restart() {
+    away_from_midnight().await;
+    let [one, two] = engines().await;
+    let (path, kept) = (folder("volume"), folder("volume-kept"));
+    let rule = "  - name: far\n    pool: {name: two}\n  rules:\n  - {name: few, when: 'request.requestsToday < 2', use: {ordered: [local]}}\n  - {name: many, use: {ordered: [far]}}\n";
+    std::fs::write(path.join("policy.yaml"), policy("one", ANYBODY) + rule).unwrap();
+    std::fs::write(path.join("pools.yml"), pool("one", one.address) + "---\n" + &pool("two", two.address)).unwrap();
+    let run = async || {
+        let mut command = command(&path);
+        command.arg("--cache-dir").arg(&kept).args(["--drain-delay=0s", "--drain-timeout=1s"]);
+        Router::run(path.clone(), command).await
+    };
+    let mut router = run().await;
+    assert_eq!(ask(&router, "").await.1, "\"one\"");
+    assert_eq!(ask(&router, "").await.1, "\"one\"");
+    assert_eq!(ask(&router, "").await.1, "\"two\"");
+    router.signal("-TERM");
+    assert!(router.ended().await.0.success());
+    let again = run().await;
+    assert_eq!(ask(&again, "").await.1, "\"two\"", "{}", again.log());
+    std::fs::remove_dir_all(&kept).unwrap();
 }
 
 /// How the program ends, and what it says.

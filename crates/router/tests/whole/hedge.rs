@@ -266,7 +266,7 @@ async fn both_attempts_are_told_to_the_collector() {
         spans.extend(body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone());
     }
     let names: Vec<&str> = spans.iter().filter_map(|span| span["name"].as_str()).collect();
-    assert_eq!(names, ["attempt", "attempt", "request"]);
+    assert_eq!(names, ["attempt", "attempt", "chat m"]);
     assert!(spans[..2].iter().all(|attempt| attempt["parentSpanId"] == spans[2]["spanId"]), "{spans:?}");
     let cancelled: Vec<bool> = spans.iter().map(|span| span["attributes"].to_string().contains("cancelled")).collect();
     assert_eq!(cancelled, [true, false, false], "{spans:?}");

@@ -193,12 +193,17 @@ impl Router {
     }
 
     fn terminate(&self) {
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        self.signal("-TERM");
+    }
+
+    /// Sends it a signal, named as `kill` has it.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
     /// How it ended, and when.
-    async fn ended(&mut self) -> (ExitStatus, Instant) {
+    pub(crate) async fn ended(&mut self) -> (ExitStatus, Instant) {
         let give_up = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -125,10 +125,11 @@ fn what_was_counted_and_what_it_cost() {
             }
         })
         .await;
-        let (path, ask) = ("/v1/chat/completions", r#"{"model":"m","messages":[]}"#.to_owned());
+        let (path, whole) = ("/v1/chat/completions", r#"{"model":"m","messages":[]}"#.to_owned());
         let streamed = r#"{"model":"m","stream":true,"messages":[]}"#.to_owned();
         let world = World::of(vec![model(Api::OpenAi, &engine, "gpt-5.5")]);
-        lines(world, &[(path, "", ask.clone()), (path, "", ask.clone()), (path, "", streamed), (path, "", ask)]).await;
+        let asked = [(path, "", whole.clone()), (path, "", whole.clone()), (path, "", streamed), (path, "", whole)];
+        lines(world, &asked).await;
     });
     let Some(log) = log else { return };
     let records = records(&log);
@@ -161,8 +162,8 @@ fn a_cache_that_is_written_costs_what_its_time_costs() {
         let answer = r#"{"content":[],"usage":{"input_tokens":100,"cache_creation_input_tokens":30,"cache_read_input_tokens":40,"cache_creation":{"ephemeral_5m_input_tokens":10,"ephemeral_1h_input_tokens":20},"output_tokens":10,"service_tier":"standard"}}"#;
         let engine = Engine::answering(plain(answer)).await;
         let world = World::of(vec![model(Api::Anthropic, &engine, "claude-haiku-4-5")]);
-        let ask = r#"{"model":"m","max_tokens":5,"messages":[]}"#;
-        lines(world, &[("/v1/messages", "", ask.to_owned())]).await;
+        let body = r#"{"model":"m","max_tokens":5,"messages":[]}"#;
+        lines(world, &[("/v1/messages", "", body.to_owned())]).await;
     });
     let Some(log) = log else { return };
     let record = &records(&log)[0];
@@ -170,4 +171,30 @@ fn a_cache_that_is_written_costs_what_its_time_costs() {
     let cost = 100 * 1000 + 40 * 100 + 10 * 1250 + 20 * 2000 + 10 * 5000;
     let told = ["prompt_tokens", "cached_tokens", "cache_write_tokens", "completion_tokens", "cost_nanodollars"];
     assert_eq!(told.map(|name| record[name].clone()), [170, 40, 30, 10, cost].map(Value::from), "{record}");
+}
+
+#[test]
+fn what_openai_writes_to_its_cache_costs_more() {
+    let log = alone("record::what_openai_writes_to_its_cache_costs_more", || async {
+        let chat = r#"{"choices":[],"usage":{"prompt_tokens":100,"completion_tokens":10,"total_tokens":110,"prompt_tokens_details":{"cached_tokens":30,"cache_write_tokens":60}}}"#;
+        let response = r#"{"object":"response","status":"completed","output":[],"service_tier":"flex","usage":{"input_tokens":100,"input_tokens_details":{"cached_tokens":30,"cache_write_tokens":60},"output_tokens":10,"total_tokens":110}}"#;
+        let engine = Engine::new(move |_, mut wire| async move {
+            for answer in [chat, response] {
+                wire.next_message().await;
+                wire.send(plain(answer)).await;
+            }
+        })
+        .await;
+        let world = World::of(vec![model(Api::OpenAi, &engine, "gpt-5.6")]);
+        let chat = r#"{"model":"m","messages":[]}"#.to_owned();
+        let response = r#"{"model":"m","input":"Hi"}"#.to_owned();
+        lines(world, &[("/v1/chat/completions", "", chat), ("/v1/responses", "", response)]).await;
+    });
+    let Some(log) = log else { return };
+    let told = ["prompt_tokens", "cached_tokens", "cache_write_tokens", "tier", "cost_nanodollars"];
+    let got: Vec<_> = records(&log).iter().map(|record| told.map(|name| record[name].clone())).collect();
+    // Dollars per million tokens: 4, 0.4 cached, 5 written and 20; half of that at flex.
+    let cost = 10 * 4000 + 30 * 400 + 60 * 5000 + 10 * 20_000;
+    let counted = |tier: Value, cost: i32| [json!(100), json!(30), json!(60), tier, json!(cost)];
+    assert_eq!(got, [counted(Value::Null, cost), counted(json!("flex"), cost / 2)], "{log}");
 }

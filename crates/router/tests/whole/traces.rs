@@ -6,7 +6,7 @@ use router::traces::Traces;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::bed::{ASK, Bed, Engine, header, plain, post, soon, status, until};
+use crate::bed::{ASK, Bed, Engine, STREAM, chunk, header, plain, post, soon, status, until};
 
 pub(crate) const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -67,7 +67,7 @@ async fn a_request_and_its_attempts_are_told_to_the_collector() {
         let body: Value = serde_json::from_str(&body).unwrap();
         let spans = &body["resourceSpans"][0]["scopeSpans"][0]["spans"];
         let (attempt, request) = (&spans[0], &spans[1]);
-        assert_eq!((&attempt["name"], &request["name"]), (&"attempt".into(), &"request".into()), "{body}");
+        assert_eq!((&attempt["name"], &request["name"]), (&"attempt".into(), &"chat m".into()), "{body}");
         assert_eq!(request["parentSpanId"], "00f067aa0ba902b7");
         assert_eq!(attempt["parentSpanId"], request["spanId"]);
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -89,6 +89,22 @@ async fn a_request_and_its_attempts_are_told_to_the_collector() {
         assert!(tried.contains("server.address") && tried.contains("quartermaster.target"), "{tried}");
     }
     assert!(messages.try_recv().is_err() && lost.get() == 0);
+}
+
+#[tokio::test]
+async fn the_span_of_a_stream_tells_of_its_first_token() {
+    let answer = format!("{STREAM}{}{}0\r\n\r\n", chunk("data: {\"choices\":[]}\n\n"), chunk("data: [DONE]\n\n"));
+    let engine = Engine::answering(answer).await;
+    let (collector, mut messages) = collector("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+    let lost = IntCounter::new("lost", "lost").unwrap();
+    let bed = Bed::with(&traces(&collector, 100, &lost), &[engine.address]);
+    let mut client = bed.asking(r#"{"model":"m","stream":true,"messages":[]}"#).await;
+    soon(client.read_to("0\r\n\r\n")).await;
+    let body: Value = serde_json::from_str(&soon(messages.recv()).await.unwrap().1).unwrap();
+    let attributes = body["resourceSpans"][0]["scopeSpans"][0]["spans"][1]["attributes"].as_array().unwrap();
+    let value = |key: &str| attributes.iter().find(|told| told["key"] == key).map(|told| &told["value"]);
+    assert_eq!(value("gen_ai.request.stream").unwrap()["boolValue"], true, "{body}");
+    assert!(value("gen_ai.response.time_to_first_chunk").unwrap()["doubleValue"].as_f64().unwrap() > 0.0, "{body}");
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ use crate::view::{FIELDS, Field};
 
 /// Most memory that a pattern's program may take, in bytes.
 const MOST_PATTERN: usize = 1 << 18;
+/// Most characters of the parser's own words that are told.
+const MOST_SAID: usize = 160;
 /// Headers that hold a secret. Who holds it is `request.caller`.
 const SECRETS: [&str; 5] = ["authorization", "api-key", "cookie", "proxy-authorization", "x-api-key"];
 /// What a rule can call.
@@ -65,9 +67,17 @@ fn unparsed(errors: &ParseErrors) -> BadExpression {
     let first = errors.errors.first();
     let from_one = |number: isize| usize::try_from(number).unwrap_or(0).max(1);
     let (line, column) = first.map_or((1, 1), |error| (from_one(error.pos.0), from_one(error.pos.1)));
-    let problem =
+    let said =
         first.map_or("it is no CEL expression", |error| error.msg.strip_prefix("Syntax error: ").unwrap_or(&error.msg));
-    BadExpression { line, column, problem: problem.to_owned() }
+    let problem = if said.contains("Recursion limit") {
+        "it is nested too deeply here; make several rules of it".to_owned()
+    } else if said.contains("'<EOF>'") {
+        "it ends here, where something must follow".to_owned()
+    } else {
+        // It may repeat all that it could not read.
+        said.chars().take(MOST_SAID).collect()
+    };
+    BadExpression { line, column, problem }
 }
 
 /// A problem at a byte.

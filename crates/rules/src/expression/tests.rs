@@ -102,6 +102,7 @@ fn only_those_who_ask_have_their_day_counted() {
 fn says_what_is_wrong_and_where() {
     let long = "x".repeat(MOST_CHARACTERS + 1);
     let nested = format!("{}true{}", "(".repeat(200), ")".repeat(200));
+    let unended = format!("\"{}", "a".repeat(900));
     let cases = [
         ("", 1, 1, ""),
         ("request.stream &&", 1, 18, ""),
@@ -139,13 +140,16 @@ fn says_what_is_wrong_and_where() {
         ("size(3) == 1", 1, 6, "a number has no size"),
         ("'é' == request.modl", 1, 15, "no field \"modl\""),
         (&long, 1, 1025, "more than 1024 characters"),
-        (&nested, 1, 97, ""),
+        (&nested, 1, 97, "nested too deeply here"),
+        ("request.stream &&", 1, 18, "it ends here"),
+        (&unended, 1, 1, "token recognition error"),
     ];
     for (text, line, column, problem) in cases {
         let error = Expression::compile(text).expect_err(text);
         assert_eq!((error.line, error.column), (line, column), "{text}: {error}");
         assert!(error.problem.contains(problem), "{text}: {error}");
         assert!(!error.problem.is_empty() && !error.problem.contains('\n'), "{text}: {error}");
+        assert!(error.problem.len() < 400 && !error.problem.contains("ParseError"), "{text}: {error}");
     }
 }
 

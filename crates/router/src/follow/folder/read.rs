@@ -87,19 +87,19 @@ impl At<'_> {
 impl Said {
     /// What these files say. Of an object that cannot be read its last state stays, which `before` knows.
     pub(super) fn read(files: &Files, how: &Reading<'_>, before: &Self) -> Self {
-        let mut said = Self::default();
+        let (mut said, mut unclear) = (Self::default(), Vec::new());
         for (file, text) in &files.texts {
-            let unclear = match text {
+            let cannot_be_told = match text {
                 Ok(text) => said.file(file, text, how, before),
                 Err(why) => {
                     said.mistakes.push(Mistake { of: None, said: format!("{file}: {why}"), kept: false });
                     true
                 }
             };
-            if unclear {
-                said.keep_those_of(file, before);
-            }
+            unclear.extend(cannot_be_told.then_some(file));
         }
+        // Last, as what they held may stand in another file by now.
+        unclear.into_iter().for_each(|file| said.keep_those_of(file, before));
         said
     }
 

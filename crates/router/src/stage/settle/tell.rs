@@ -1,5 +1,6 @@
 //! What is told of a request once it has ended: its line in the log, and its span.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use ledger::Money;
@@ -24,15 +25,28 @@ struct Told<'a> {
 impl Record {
     pub(super) fn end_trace(&mut self, status: u16) {
         let Some(trace) = self.trace.take() else { return };
-        let failed = match &self.outcome {
+        // A kind of error, not its words: the status where a target told of it.
+        let failed: Option<Cow<'static, str>> = match &self.outcome {
             Outcome::Answered if status < 500 => None,
-            Outcome::Answered => Some("the engine answered with an error"),
-            Outcome::Left => Some("client_left"),
-            Outcome::Refused(refusal) => Some(refusal.code()),
+            Outcome::Answered => Some(status.to_string().into()),
+            Outcome::Left => Some("client_left".into()),
+            Outcome::Refused(refusal) => Some(refusal.code().into()),
         };
         let mut attributes = self.attributes(status);
-        attributes.extend(failed.map(|why| ("error.type", SpanValue::Text(why.to_owned()))));
-        trace.end(self.started, failed, self.status.map(|status| status.as_u16()), attributes);
+        attributes.extend(failed.as_deref().map(|why| ("error.type", SpanValue::Text(why.to_owned()))));
+        let answered = self.status.map(|status| status.as_u16());
+        // What a client did wrong is no failure of who served it.
+        let mistaken = matches!(self.outcome, Outcome::Refused(_)) && status < 500;
+        let failed = failed.as_deref().filter(|_| !mistaken);
+        trace.end(self.span_name(), self.started, failed, answered, attributes);
+    }
+
+    /// By the conventions: what was done and the model's name. A name that no policy has makes no span of its own.
+    fn span_name(&self) -> Cow<'static, str> {
+        match (self.surface.map(operation), &self.route) {
+            (Some(operation), Some(_)) => format!("{operation} {}", self.model).into(),
+            (operation, _) => operation.unwrap_or("request").into(),
+        }
     }
 
     /// By OpenTelemetry's conventions for generative AI, where these have a name, else by one of ours.
@@ -40,12 +54,13 @@ impl Record {
         let mut all = vec![("http.response.status_code", SpanValue::Number(status.into()))];
         let usage = self.usage.usage();
         let (route, target, decided) = (self.handles(), self.target(), self.decided.as_deref());
+        let answered = target.filter(|_| self.bytes > 0);
         let texts = [
             ("quartermaster.request_id", Some(self.request_id())),
             ("gen_ai.operation.name", self.surface.map(operation)),
             ("gen_ai.provider.name", target.map(provider)),
             ("gen_ai.request.model", Some(self.model.as_str()).filter(|model| !model.is_empty())),
-            ("gen_ai.response.model", target.and_then(|target| target.remote()?.input.model.as_deref())),
+            ("gen_ai.response.model", answered.and_then(|target| target.remote()?.input.model.as_deref())),
             ("gen_ai.conversation.id", self.session.as_deref()),
             ("quartermaster.caller", self.caller.as_deref()),
             ("quartermaster.user", self.user.as_deref()),
@@ -70,6 +85,11 @@ impl Record {
             ("quartermaster.cost.nanodollars", self.cost().map(Money::as_nanos)),
         ];
         all.extend(numbers.into_iter().filter_map(|(name, number)| Some((name, SpanValue::Number(number?)))));
+        if self.stream {
+            all.push(("gen_ai.request.stream", SpanValue::Flag(true)));
+            let first = self.first_token.map(|first| SpanValue::Time(first - self.started));
+            all.extend(first.map(|first| ("gen_ai.response.time_to_first_chunk", first)));
+        }
         all
     }
 
@@ -170,14 +190,27 @@ fn operation(surface: Surface) -> &'static str {
     }
 }
 
+/// What OpenTelemetry calls those who answer at these hosts, by how the names of the hosts end.
+const HOSTS: [(&str, &str); 8] = [
+    (".openai.azure.com", "azure.ai.openai"),
+    ("generativelanguage.googleapis.com", "gcp.gemini"),
+    ("-aiplatform.googleapis.com", "gcp.vertex_ai"),
+    ("api.deepseek.com", "deepseek"),
+    ("api.groq.com", "groq"),
+    ("api.mistral.ai", "mistral_ai"),
+    ("api.perplexity.ai", "perplexity"),
+    ("api.x.ai", "x_ai"),
+];
+
 /// What OpenTelemetry calls those who answer.
 fn provider(target: &Target) -> &'static str {
     let Some(remote) = target.remote() else { return "vllm" };
+    let at_host = || HOSTS.iter().find(|(end, _)| remote.input.host.ends_with(end)).map(|(_, name)| *name);
     match remote.input.api {
         Api::Engine => "vllm",
         Api::Anthropic => "anthropic",
         Api::Bedrock => "aws.bedrock",
         Api::OpenAi if remote.input.api_version.is_some() => "azure.ai.openai",
-        Api::OpenAi | Api::OpenAiCompatible => "openai",
+        Api::OpenAi | Api::OpenAiCompatible => at_host().unwrap_or("openai"),
     }
 }

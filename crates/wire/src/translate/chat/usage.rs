@@ -10,6 +10,7 @@ use crate::unified::Tokens;
 pub(super) struct Usage {
     prompt_tokens: Option<u64>,
     completion_tokens: Option<u64>,
+    total_tokens: Option<u64>,
     prompt_tokens_details: Option<PromptDetails>,
     completion_tokens_details: Option<CompletionDetails>,
 }
@@ -31,13 +32,17 @@ impl Usage {
         let details = self.prompt_tokens_details.as_ref();
         let cache_read = details.and_then(|d| d.cached_tokens).unwrap_or_default();
         let cache_write = details.and_then(|d| d.cache_write_tokens).unwrap_or_default();
+        let (prompt, completion) = (self.prompt_tokens?, self.completion_tokens?);
+        // Gemini and xAI count thoughts in the total only.
+        let thoughts = self.total_tokens.unwrap_or_default().saturating_sub(prompt.saturating_add(completion));
+        let reasoning = self.completion_tokens_details.as_ref().and_then(|d| d.reasoning_tokens);
         Some(Tokens {
-            prompt: self.prompt_tokens?.saturating_sub(cache_read.saturating_add(cache_write)),
+            prompt: prompt.saturating_sub(cache_read.saturating_add(cache_write)),
             cache_read,
             cache_write,
             cache_write_hour: 0,
-            completion: self.completion_tokens?,
-            reasoning: self.completion_tokens_details.as_ref().and_then(|d| d.reasoning_tokens),
+            completion: completion.saturating_add(thoughts),
+            reasoning: reasoning.or_else(|| (thoughts > 0).then_some(thoughts)),
         })
     }
 }

@@ -168,3 +168,13 @@ fn what_is_no_answer() {
         }
     }
 }
+
+#[test]
+fn thoughts_that_only_the_total_has_are_written_tokens() {
+    let mut body = whole(Chat);
+    // As Gemini's compatible endpoint has it.
+    body["usage"] = json!({"prompt_tokens": 30, "completion_tokens": 12, "total_tokens": 142});
+    let got = said(Chat, Messages, &body).unwrap();
+    assert_eq!((&got["usage"]["input_tokens"], &got["usage"]["output_tokens"]), (&json!(30), &json!(112)));
+    assert_eq!(got["usage"]["output_tokens_details"]["thinking_tokens"], 100);
+}
