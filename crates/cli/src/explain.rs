@@ -61,6 +61,8 @@ pub(crate) struct Explanation {
     pub(crate) targets: Vec<Asking>,
     /// Who gets a copy of how many of a hundred such requests.
     pub(crate) mirror: Option<Copies>,
+    /// Who is asked beside the target, where that takes long.
+    pub(crate) hedge: Option<Beside>,
     /// Those of the policy that are not asked.
     pub(crate) others: Vec<Other>,
     /// Of the built-in prices.
@@ -76,6 +78,14 @@ pub(crate) struct Judged {
     pub(crate) when: Option<String>,
     pub(crate) asked: bool,
     pub(crate) holds: Option<bool>,
+}
+
+/// Who is asked beside a target that takes long, and when.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Beside {
+    pub(crate) target: String,
+    pub(crate) after_milliseconds: u128,
 }
 
 /// Copies for a mirror.
@@ -174,6 +184,14 @@ pub(crate) fn explain(mut objects: Objects, asked: &Asked<'_>) -> Outcome<Explan
     let because = because(policy, named.is_some(), rule, session.is_some());
     let able = Able { asked, model: &model, table: &table, replicas_known: objects.slices.is_some() };
     let targets = able.targets(policy, &order, work);
+    // A target that cannot answer says so at once, and is not slow.
+    let mut can = targets.iter().filter(|target| admitted && target.unable.is_none());
+    let (first, beside) = (can.next(), can.next());
+    let hedge = policy
+        .resilience
+        .hedge_after
+        .zip(beside)
+        .map(|(after, target)| Beside { target: target.name.clone(), after_milliseconds: after.as_millis() });
     let missing = |at: &usize| !order.contains(at);
     let why = match (named, rule.and_then(|rule| policy.rules.name(rule))) {
         (Some(_), _) => "the request names another target".to_owned(),
@@ -204,7 +222,8 @@ pub(crate) fn explain(mut objects: Objects, asked: &Asked<'_>) -> Outcome<Explan
         complexity: request.complexity().to_string(),
         prompt_tokens: work.prompt,
         answer_tokens: work.output,
-        target: targets.iter().find(|target| admitted && target.unable.is_none()).map(|target| target.name.clone()),
+        target: first.map(|target| target.name.clone()),
+        hedge,
         targets,
         others: others.collect(),
         prices_of: ledger::prices::date(),

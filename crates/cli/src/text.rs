@@ -57,6 +57,10 @@ fn write(text: &mut String, e: &Explanation) -> std::fmt::Result {
         let to = &mirror.to;
         writeln!(text, "mirror      {}: {}, a copy of {} in a hundred requests", to.name, to.what, mirror.percent)?;
     }
+    if let Some(hedge) = &e.hedge {
+        let (beside, after) = (&hedge.target, hedge.after_milliseconds);
+        writeln!(text, "hedge       {beside} is asked, too, where no answer has begun after {after} ms")?;
+    }
     for other in &e.others {
         writeln!(text, "not asked   {}: {}; {}", other.name, other.what, other.why)?;
     }

@@ -8,6 +8,9 @@ const SLICE_MILLIS: u64 = 1000;
 /// Retries that the window always has room for: ten a second. When a replica dies, all that it had in hand fails at once, and
 /// a router that was quiet before must be able to try all of that again.
 const FLOOR: u64 = 100;
+/// Attempts beside one that has not failed for which the window always has room: one a second. Nothing is lost without them, so
+/// that a target which becomes slow must not cost a quiet router's others twice the load.
+const FLOOR_BESIDE: u64 = 10;
 
 /// Counts requests and retries of the last ten seconds, and says whether one more retry fits: at most so many for a hundred
 /// requests, and a hundred in any case.
@@ -33,10 +36,22 @@ impl RetryBudget {
     /// Takes one retry out of the budget of this many for a hundred requests; `false` when there is none.
     #[must_use]
     pub fn take(&mut self, now: Moment, percent: u64) -> bool {
+        self.take_within(now, FLOOR, percent, 100)
+    }
+
+    /// The same for an attempt beside one that has not failed: it may have half of the budget, so that the other half is left
+    /// for requests that fail, and its floor is ten.
+    #[must_use]
+    pub fn take_beside(&mut self, now: Moment, percent: u64) -> bool {
+        self.take_within(now, FLOOR_BESIDE, percent, 200)
+    }
+
+    /// Takes one where those of the window are fewer than `floor`, or than `part` of so many requests.
+    fn take_within(&mut self, now: Moment, floor: u64, part: u64, of: u64) -> bool {
         let newest = number(now);
         let live = self.slices.iter().filter(|slice| slice.number + SLICES as u64 > newest);
         let (requests, retries) = live.fold((0, 0), |(q, t), slice| (q + slice.requests, t + slice.retries));
-        if retries >= FLOOR.max(requests.saturating_mul(percent) / 100) {
+        if retries >= floor.max(requests.saturating_mul(part) / of) {
             return false;
         }
         self.slice(now).retries += 1;
@@ -81,6 +96,23 @@ mod tests {
         (0..2000).for_each(|_| budget.offered(Moment(0)));
         assert_eq!(taken(&mut budget, 0), 200);
         assert!(budget.take(Moment(0), 11), "a larger part has room for more");
+    }
+
+    #[test]
+    fn those_beside_others_have_half_and_leave_the_rest() {
+        let mut budget = RetryBudget::default();
+        let beside = |budget: &mut RetryBudget| (0..1000).take_while(|_| budget.take_beside(Moment(0), 10)).count();
+        let after = |budget: &mut RetryBudget| (0..1000).take_while(|_| budget.take(Moment(0), 10)).count();
+        assert_eq!((beside(&mut budget), after(&mut budget)), (10, 90), "together they have the floor");
+        assert_eq!(beside(&mut budget), 0);
+
+        let mut budget = RetryBudget::default();
+        (0..4000).for_each(|_| budget.offered(Moment(0)));
+        assert_eq!((beside(&mut budget), after(&mut budget)), (200, 200), "together they have a tenth");
+
+        let mut budget = RetryBudget::default();
+        (0..4000).for_each(|_| budget.offered(Moment(0)));
+        assert_eq!((after(&mut budget), beside(&mut budget)), (400, 0), "what failed comes first");
     }
 
     proptest! {

@@ -29,6 +29,7 @@ mod clock;
 mod connection;
 mod date;
 mod fetch;
+mod figures;
 mod lag;
 mod load;
 mod respond;

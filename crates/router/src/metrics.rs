@@ -1,7 +1,6 @@
 //! What the router counts. Labels come from closed sets: surfaces, codes, and the policies and pools that exist.
 
 mod failures;
-mod figures;
 mod rules;
 
 use std::cell::RefCell;
@@ -15,9 +14,7 @@ use prometheus::{
 use router_core::{Policy, Target, To};
 
 use self::failures::FailureMetrics;
-use self::figures::TableFigures;
 use self::rules::RuleMetrics;
-use crate::live::Shared;
 use crate::surface::Surface;
 
 /// Upper bounds in seconds, from an answer out of a cache to one of many minutes.
@@ -32,7 +29,7 @@ pub struct Metrics {
     /// Serves what is counted here.
     pub registry: Registry,
     #[cfg_attr(not(test), expect(dead_code, reason = "a test holds the documentation to it"))]
-    kept: Arc<[Desc]>,
+    pub(crate) kept: Arc<[Desc]>,
     requests: IntCounterVec,
     refusals: IntCounterVec,
     seconds: HistogramVec,
@@ -195,15 +192,6 @@ impl Metrics {
         })
     }
 
-    /// Adds the figures that are read off the routing table when somebody asks, rather than counted.
-    ///
-    /// # Errors
-    ///
-    /// When called twice for one registry.
-    pub fn observe(&self, live: &Shared) -> Result<(), prometheus::Error> {
-        self.registry.register(Box::new(TableFigures::new(live)?))
-    }
-
     /// Handles for one target of a policy.
     pub(crate) fn route(&self, policy: &Policy, target: &Target) -> RouteHandles {
         let pool = match &target.to {
@@ -352,53 +340,4 @@ fn kept<C: Collector + Clone + 'static>(keeper: &Keeper, metric: C) -> Result<C,
     keeper.registry.register(Box::new(metric.clone()))?;
     keeper.kept.borrow_mut().extend(metric.desc().into_iter().cloned());
     Ok(metric)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::live::Live;
-
-    /// Every metric as a row of docs/metrics.md: its name, what its labels are, and its help.
-    fn rows() -> Vec<String> {
-        let metrics = Metrics::new().unwrap();
-        let live = Live::unknown().shared();
-        let figures = TableFigures::new(&live).unwrap();
-        let all = metrics.kept.iter().cloned().chain(figures.desc().into_iter().cloned());
-        let mut rows: Vec<String> = all
-            .map(|desc| format!("| `{}` | {} | {} |", desc.fq_name, desc.variable_labels.join(", "), desc.help))
-            .collect();
-        rows.sort();
-        rows
-    }
-
-    /// `UPDATE_GOLDEN=1 cargo test -p router metrics` writes the table anew.
-    #[test]
-    fn every_metric_is_documented() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
-        let text = std::fs::read_to_string(path).unwrap();
-        let start = "| metric | labels | meaning |\n| --- | --- | --- |\n";
-        let (before, rest) = text.split_once(start).expect("the table of the router");
-        let table = rest.split("\n\n").next().unwrap().trim_end();
-        let want = rows().join("\n");
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(path, format!("{before}{start}{want}{}", &rest[table.len()..])).unwrap();
-        } else {
-            assert_eq!(table, want, "stale, UPDATE_GOLDEN=1 rewrites it");
-        }
-    }
-
-    #[test]
-    fn every_name_is_used_once() {
-        let metrics = Metrics::new().unwrap();
-        let live = Live::unknown().shared();
-        metrics.observe(&live).unwrap();
-        metrics.count_own(None, 404);
-        let text = prometheus::TextEncoder::new().encode_to_string(&metrics.registry.gather()).unwrap();
-        assert!(
-            text.contains(r#"quartermaster_router_requests_total{code="404",policy="",pool="",surface="unknown"} 1"#),
-            "{text}"
-        );
-        assert!(metrics.observe(&live).is_err());
-    }
 }

@@ -93,6 +93,11 @@ impl Worker {
         may
     }
 
+    /// The same for an attempt beside one that is only slow, of which there may be fewer.
+    pub(crate) fn may_hedge(&self, percent: u64) -> bool {
+        self.retries.borrow_mut().take_beside(clock::now(), percent)
+    }
+
     /// Now, as the `Date` header has it.
     pub(crate) fn date(&self) -> [u8; date::LENGTH] {
         self.date.now()

@@ -73,7 +73,7 @@ pub struct Retries {
     #[schemars(range(min = 0, max = 5))]
     pub attempts: i32,
     /// Most further attempts for a hundred requests that a router has had in the last ten seconds; a hundred in ten seconds
-    /// always may.
+    /// always may. Attempts beside a target that is only slow (`hedge`) may have half of it, or ten in ten seconds.
     #[serde(default = "budget_percent")]
     #[schemars(range(min = 0, max = 100))]
     pub budget_percent: i32,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ledger::Money;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts};
 use wire::usage::Usage;
 
@@ -16,6 +17,7 @@ pub(crate) struct RuleMetrics {
     mirrors: IntCounterVec,
     mirrored_tokens: IntCounterVec,
     hedges: IntCounterVec,
+    hedged_cost: IntCounterVec,
     classifications: IntCounterVec,
     classification_seconds: HistogramVec,
     /// Other routers that told their counts when they were asked last.
@@ -32,6 +34,8 @@ impl RuleMetrics {
             IntCounterVec::new(Opts::new("mirrored_tokens_total", help), &["policy", "pool", "kind"])?;
         let help = "Requests whose first target was slow, by what came of asking a second one: won, lost, failed, left, or refused by the budget of retries.";
         let hedges = IntCounterVec::new(Opts::new("hedges_total", help), &["policy", "pool", "outcome"])?;
+        let help = "What attempts that were cancelled for a faster one were expected to cost, in billionths of a dollar; their targets may charge less.";
+        let hedged_cost = IntCounterVec::new(Opts::new("hedged_nanodollars_total", help), &["policy", "pool"])?;
         let help = "Requests that a classifier was asked about, by what it said: said, or why the points decided.";
         let classifications = IntCounterVec::new(Opts::new("classifications_total", help), &["policy", "outcome"])?;
         let help = "Time that requests waited for their classifier.";
@@ -43,6 +47,7 @@ impl RuleMetrics {
             mirrors: kept(keeper, mirrors)?,
             mirrored_tokens: kept(keeper, mirrored_tokens)?,
             hedges: kept(keeper, hedges)?,
+            hedged_cost: kept(keeper, hedged_cost)?,
             classifications: kept(keeper, classifications)?,
             classification_seconds: kept(keeper, classification_seconds)?,
             peers: kept(keeper, peers)?,
@@ -66,6 +71,12 @@ impl RuleMetrics {
     /// Counts what came of asking this target beside a slow one.
     pub(crate) fn count_hedge(&self, route: &RouteHandles, outcome: &'static str) {
         self.hedges.with_label_values(&[route.policy.as_str(), &route.pool, outcome]).inc();
+    }
+
+    /// Counts what an attempt was expected to cost that was cancelled at this target.
+    pub(crate) fn count_hedged_cost(&self, route: &RouteHandles, cost: Money) {
+        let cost = u64::try_from(cost.as_nanos()).unwrap_or(0);
+        self.hedged_cost.with_label_values(&[route.policy.as_str(), &route.pool]).inc_by(cost);
     }
 
     /// Counts a question to the classifier of a policy.

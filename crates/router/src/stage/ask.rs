@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use percent_encoding::percent_decode_str;
-use router_core::Refusal;
+use router_core::{Policy, Refusal, session_key};
 use rules::Outline;
 use wire::multipart;
 use wire::openai::{Splice, scan, splice};
@@ -184,6 +184,24 @@ impl Ask {
     pub(crate) fn feature(&self) -> Option<&str> {
         let by_header = self.parts.headers.get(FEATURE).and_then(|value| value.to_str().ok());
         by_header.or(self.feature.as_deref()).filter(|feature| !feature.is_empty())
+    }
+
+    /// What the requests of one session share: the header that the policy names, else what the body says: the session, else
+    /// the user.
+    pub(crate) fn session_key(&self, policy: &Policy) -> Option<u64> {
+        let by_body = self.wants.session.as_deref().map(str::as_bytes);
+        let name = self.session_header(policy).or(by_body)?;
+        (!name.is_empty()).then(|| session_key(name))
+    }
+
+    /// The name of the session that the request belongs to, if it says one.
+    pub(crate) fn session_name(&self, policy: &Policy) -> Option<&[u8]> {
+        let by_body = self.wants.session.as_deref().filter(|name| self.user.as_deref() != Some(name));
+        self.session_header(policy).or(by_body.map(str::as_bytes)).filter(|name| !name.is_empty())
+    }
+
+    fn session_header(&self, policy: &Policy) -> Option<&[u8]> {
+        self.parts.headers.get(policy.session_header.as_ref()?).map(HeaderValue::as_bytes)
     }
 
     /// Whether the stream's count of tokens was asked for by the router alone.

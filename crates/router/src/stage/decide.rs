@@ -1,47 +1,18 @@
 //! Before a target is asked: what the policy's rules say of the request.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderValue;
 use ledger::Money;
-use router_core::{Circumstances, Costs, Course, Policy, Refusal, Work, session_key};
+use router_core::{Circumstances, Costs, Course, Policy, Refusal, Work};
 use rules::{Request, Today};
 
 use super::ask::Ask;
 use super::classify::classify;
+use super::decided::{Decided, TARGET};
 use super::settle::Record;
 use crate::clock;
 use crate::live::Live;
 use crate::surface::Surface;
 use crate::worker::Worker;
-
-/// Header by which a client names its target.
-const TARGET: HeaderName = HeaderName::from_static("x-quartermaster-target");
-const RULE: HeaderName = HeaderName::from_static("x-quartermaster-rule");
-const COMPLEXITY: HeaderName = HeaderName::from_static("x-quartermaster-complexity");
-
-/// Headers by which the router tells clients what was decided.
-pub(super) const OURS: [HeaderName; 3] = [TARGET, RULE, COMPLEXITY];
-
-/// What the rules said, for the answer's headers and the log.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Decided {
-    /// The rule that decided; `None` where none did.
-    pub(crate) rule: Option<Box<str>>,
-    /// How hard the request is, with the points, if a rule asked.
-    pub(crate) complexity: Option<String>,
-}
-
-impl Decided {
-    /// Tells the client, who may not know what a target is but can tell others.
-    pub(crate) fn tell(&self, target: Option<&str>, headers: &mut HeaderMap) {
-        let all = [(RULE, self.rule.as_deref()), (COMPLEXITY, self.complexity.as_deref()), (TARGET, target)];
-        for (name, value) in all {
-            // Names of rules and targets, and words for points, always make a header.
-            if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
-                headers.insert(name, value);
-            }
-        }
-    }
-}
 
 /// What each target is expected to charge for a request.
 #[derive(Debug)]
@@ -103,7 +74,7 @@ pub(crate) async fn decide(
         read: rules::Read::default(),
     };
     let costs = Expected { policy, work };
-    let by = Circumstances { session: session(policy, ask), luck: rand::random(), costs: &costs };
+    let by = Circumstances { session: ask.session_key(policy), luck: rand::random(), costs: &costs };
     let mut decision = policy.rules.decide(&request, &by);
     // The points cost little, so what they say is at hand when the classifier says nothing.
     if let (Some(classifier), Some(points)) = (&policy.classifier, request.complexity_if_judged().cloned()) {
@@ -134,23 +105,6 @@ fn named(policy: &Policy, name: &HeaderValue) -> Result<usize, Refusal> {
         let names: Vec<&str> = policy.targets.iter().map(|target| &*target.name).collect();
         Refusal::WrongTarget { targets: Some(names.join(", ")) }
     })
-}
-
-/// What the requests of one session share, by the policy's header, else by their body: the session, else the user.
-fn session(policy: &Policy, ask: &Ask) -> Option<u64> {
-    let of_body = || ask.wants.session.as_deref().map(str::as_bytes);
-    let name = in_header(policy, ask).or_else(of_body)?;
-    (!name.is_empty()).then(|| session_key(name))
-}
-
-/// The name of the session that a request belongs to, if it says one.
-pub(super) fn session_name<'a>(policy: &Policy, ask: &'a Ask) -> Option<&'a [u8]> {
-    let of_body = || ask.wants.session.as_deref().filter(|name| ask.user.as_deref() != Some(name)).map(str::as_bytes);
-    in_header(policy, ask).or_else(of_body).filter(|name| !name.is_empty())
-}
-
-fn in_header<'a>(policy: &Policy, ask: &'a Ask) -> Option<&'a [u8]> {
-    ask.parts.headers.get(policy.session_header.as_ref()?).map(HeaderValue::as_bytes)
 }
 
 /// The hour of the day, so many seconds after 1970 began.

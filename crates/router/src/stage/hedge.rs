@@ -1,10 +1,11 @@
-//! Two targets at once: where the first takes long to begin its answer, the next one is asked, too. Whoever begins first gives the
-//! answer; the other one's connection is closed at once, which ends its work.
+//! Two targets at once: where one takes long to begin its answer, the next one is asked, too. Whoever begins first gives the
+//! answer; the other one's connection is closed at once, which ends its work. That the second does not take the request is no answer
+//! while the first may still give one.
 
 use std::time::Duration;
 
 use futures::future::{Either, select};
-use router_core::{Choice, Course};
+use router_core::{Choice, Course, Work};
 use tokio::time::timeout;
 
 use super::settle::{Hedge, Record};
@@ -34,7 +35,7 @@ pub(super) async fn hedged(
             Some(second) => second,
             None => return (first, one.await),
         };
-        if !way.worker.may_retry(table.policies()[first.policy].resilience.budget_percent) {
+        if !way.worker.may_hedge(table.policies()[first.policy].resilience.budget_percent) {
             hedge.set(Hedge::Refused(second.target));
             return (first, one.await);
         }
@@ -46,9 +47,13 @@ pub(super) async fn hedged(
         // Whichever is not waited for ends here.
         match select(one, two).await {
             Either::Left((failed, two)) if failure(&failed).is_some() => (Some(failed), two.await, true),
-            Either::Right((failed, one)) if failure(&failed).is_some() => (Some(failed), one.await, false),
             Either::Left((outcome, _)) => (None, outcome, false),
-            Either::Right((outcome, _)) => (None, outcome, true),
+            Either::Right((outcome, _)) if answers(&outcome) => (None, outcome, true),
+            Either::Right((earlier, one)) => match one.await {
+                // What the second says of the request is what the client would hear if it had been asked after the first.
+                failed if failure(&failed).is_some() && failure(&earlier).is_none() => (Some(failed), earlier, true),
+                outcome => (Some(earlier), outcome, false),
+            },
         }
     };
     let well = failure(&outcome).is_none();
@@ -57,14 +62,25 @@ pub(super) async fn hedged(
         (false, None) => Hedge::Lost(second.target),
         _ => Hedge::Failed(second.target),
     });
+    let work = Work::estimate(way.ask.wants.prompt_bytes, way.ask.wants.most_tokens);
     let (this, other) = if by_second { (second, first) } else { (first, second) };
     if by_second {
-        record.goes_by(beside, earlier.as_ref().and_then(failure));
+        record.goes_by(beside, earlier.as_ref().and_then(failure), work);
     } else {
-        record.joined(beside);
+        record.joined(beside, earlier.as_ref().map(status), work);
     }
     if let Some(earlier) = earlier {
         *failed = Some((other, earlier));
     }
     (this, outcome)
+}
+
+/// Whether the client is better off with this than with what another target may still say.
+fn answers(outcome: &Outcome) -> bool {
+    outcome.as_ref().is_ok_and(|reply| reply.failed.is_none() && reply.head.status.as_u16() < 400)
+}
+
+/// The status of what was answered, if anything was.
+fn status(outcome: &Outcome) -> Option<u16> {
+    outcome.as_ref().ok().map(|reply| reply.head.status.as_u16())
 }

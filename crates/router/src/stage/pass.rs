@@ -36,12 +36,12 @@ pub(crate) async fn pass(
     }
     worker.retries.borrow_mut().offered(clock::now());
     let way = Way { worker, live, surface, ask, limits: &limits };
-    let mut hedge = policy.resilience.hedge_after;
+    let hedge = policy.resilience.hedge_after;
     let mut failed: Option<(Choice, Outcome)> = None;
     while let Some(first) = course.next(table) {
         record.passed_over(course.passed_over());
         record.chosen(live, first);
-        let (choice, outcome) = match hedge.take().filter(|_| course.goes_on(table)) {
+        let (choice, outcome) = match hedge.filter(|_| !record.hedged() && course.goes_on(table)) {
             None => (first, way.tried(first, !course.goes_on(table), record).await),
             Some(after) => Box::pin(hedged(&way, first, after, &mut course, &mut failed, record)).await,
         };

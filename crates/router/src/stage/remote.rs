@@ -13,7 +13,7 @@ use wire::http1::Head;
 use wire::translate::{Failure, Shape, own_thoughts};
 
 use super::ask::{Ask, Sent};
-use super::decide::OURS;
+use super::decided::OURS;
 use super::framed::Framed;
 use super::limits::Limits;
 use super::outgoing::{passes, request_head};
@@ -196,6 +196,10 @@ async fn attempt(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: 
         };
         let outcome = match passage {
             Ok(passage) => {
+                if let Passage::Whole(_) = passage {
+                    // Nothing of it is to come, so nobody else will say how it ended.
+                    judge(worker, record, &mut attempt, Verdict::Well);
+                }
                 attempt.answers();
                 Ok(reply(head, conn, attempt, asked, passage, None))
             }
@@ -215,9 +219,8 @@ async fn attempt(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: 
             Some(if why == Pause::Money { Duration::MAX } else { rest })
         }
     };
-    if fault.verdict() != Verdict::Well {
-        judge(worker, record, &mut attempt, fault.verdict());
-    }
+    // An error that is the client's own shows that the target is well, as an answer does.
+    judge(worker, record, &mut attempt, fault.verdict());
     let shows_key = there.key.is_some_and(|key| body.is_some_and(|body| key.is_in(body)));
     let outcome = match (body, shows_key) {
         (Some(body), false) if !matches!(fault, Fault::Credentials | Fault::Elsewhere) => {

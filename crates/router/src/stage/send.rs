@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, header};
-use router_core::{Attempt, Choice, Endpoint, Policy, Reason, Refusal, Upstream, Verdict, Want, Work, session_key};
+use router_core::{Attempt, Choice, Endpoint, Policy, Reason, Refusal, Upstream, Verdict, Want, Work};
 use tokio::time::Instant;
 use wire::Dialect;
 use wire::http1::{Head, RequestHead, write_head};
@@ -68,7 +68,7 @@ pub(crate) async fn send(
     let body = ask.body_for(&pool.served_model);
     let mut want = Want {
         work: Work::estimate(ask.wants.prompt_bytes, ask.wants.most_tokens),
-        session: session(policy, ask),
+        session: ask.session_key(policy),
         now: clock::now(),
         slow_start: worker.settings.slow_start,
         luck: rand::random(),
@@ -176,13 +176,6 @@ pub(crate) fn judge(worker: &Worker, record: &Record, attempt: &mut Attempt, ver
             Upstream::Target(target) => tracing::warn!(host = %endpoint, target, ?verdict, "target left alone"),
         }
     }
-}
-
-/// The session that the request belongs to, if its policy keeps sessions together and it names one.
-fn session(policy: &Policy, ask: &Ask) -> Option<u64> {
-    let by_header = ask.parts.headers.get(policy.session_header.as_ref()?).map(HeaderValue::as_bytes);
-    let name = by_header.or_else(|| ask.wants.session.as_deref().map(str::as_bytes))?;
-    (!name.is_empty()).then(|| session_key(name))
 }
 
 /// One request to one endpoint: over a kept connection if there is one, and over a new one if the engine turns out to

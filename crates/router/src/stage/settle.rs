@@ -20,8 +20,7 @@ use self::attempts::Attempts;
 use self::cost::ToldTier;
 pub(crate) use self::hedge::Hedge;
 use super::ask::Ask;
-use super::decide::{Decided, session_name};
-use super::send::{Reply, why};
+use super::decided::Decided;
 use crate::live::Live;
 use crate::load::Admitted;
 use crate::metrics::RouteHandles;
@@ -162,7 +161,7 @@ impl Record {
 
     /// The policy that answers for the request's model.
     pub(crate) fn belongs_to(&mut self, policy: &Policy, ask: &Ask) {
-        self.session = session_name(policy, ask).map(|name| shortened(&String::from_utf8_lossy(name)));
+        self.session = ask.session_name(policy).map(|name| shortened(&String::from_utf8_lossy(name)));
     }
 
     pub(crate) fn chosen(&mut self, live: &Arc<Live>, choice: Choice) {
@@ -214,9 +213,8 @@ impl Record {
     }
 
     /// The chosen target did not answer, for this reason.
-    pub(crate) fn failed(&mut self, reason: Reason, outcome: &Result<Reply, Refusal>) {
-        let (why, status) = why(outcome);
-        self.attempt_failed(if why.is_empty() { reason.name() } else { why }, status);
+    pub(crate) fn failed(&mut self, reason: &'static str, status: Option<u16>) {
+        self.attempt_failed(reason, status);
     }
 
     /// The targets at these places were not asked, as none of their replicas is ready.

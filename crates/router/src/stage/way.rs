@@ -8,7 +8,7 @@ use wire::translate::wants_thread;
 use super::ask::Ask;
 use super::limits::Limits;
 use super::remote;
-use super::send::{Reply, send};
+use super::send::{Reply, send, why};
 use super::settle::Record;
 use crate::live::Live;
 use crate::surface::Surface;
@@ -56,7 +56,8 @@ impl Way<'_> {
     pub(super) async fn tried(&self, choice: Choice, last: bool, record: &mut Record) -> Outcome {
         let outcome = self.to(choice, last, record).await;
         if let Some(reason) = failure(&outcome) {
-            record.failed(reason, &outcome);
+            let (why, status) = why(&outcome);
+            record.failed(if why.is_empty() { reason.name() } else { why }, status);
         }
         outcome
     }

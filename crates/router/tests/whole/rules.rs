@@ -14,7 +14,7 @@ use crate::bed::{Engine, Wire, header, plain, post, soon, status};
 
 /// Pools `a`, `b` and `c`, whose engines answer with their names, and this policy for the model `m`. `c` has no replica.
 pub(crate) struct Bed {
-    workers: Workers,
+    workers: Option<Workers>,
     _live: Shared,
     pub(crate) metrics: Metrics,
     _engines: Vec<Engine>,
@@ -51,17 +51,24 @@ impl Bed {
         let patience = std::time::Duration::from_secs(20);
         let workers = Workers::start("127.0.0.1:0".parse().unwrap(), 1, settings, &live, &metrics, patience).unwrap();
         let engines = engines.into_iter().map(|(_, engine)| engine).collect();
-        Self { workers, _live: live, metrics, _engines: engines }
+        Self { workers: Some(workers), _live: live, metrics, _engines: engines }
     }
 
     pub(crate) async fn ask(&self, headers: &str, body: &str) -> (String, String) {
-        let mut client = Wire::new(soon(TcpStream::connect(self.workers.address())).await.unwrap());
+        let mut client = Wire::new(soon(TcpStream::connect(self.address())).await.unwrap());
         client.send(post("/v1/chat/completions", headers, body)).await;
         client.message().await
     }
 
     pub(crate) fn address(&self) -> std::net::SocketAddr {
-        self.workers.address()
+        self.workers.as_ref().unwrap().address()
+    }
+
+    /// Ends the router, which writes its last lines by that.
+    pub(crate) async fn ended(mut self) {
+        let workers = self.workers.take().unwrap();
+        workers.close();
+        tokio::task::spawn_blocking(move || workers.join()).await.unwrap();
     }
 
     /// The line of this metric, without the router's prefix, if it was counted.
@@ -74,7 +81,9 @@ impl Bed {
 
 impl Drop for Bed {
     fn drop(&mut self) {
-        self.workers.close();
+        if let Some(workers) = &self.workers {
+            workers.close();
+        }
     }
 }
 

@@ -286,6 +286,11 @@ impl Way {
         .await
     }
 
+    /// A request of the client's.
+    pub(crate) fn request(self, stream: bool) -> String {
+        post(self.client.path(), "", &self.client.ask(stream, &json!({})))
+    }
+
     /// Asks, and gives the status, the head and the whole body.
     pub(crate) async fn asked(self, bed: &Bed, stream: bool, more: &Value) -> (u16, String, String) {
         let mut client = bed.client().await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ledger::Money;
 use router_core::{Endpoint, NoDial};
 
 use super::Record;
@@ -20,6 +21,8 @@ pub(super) struct Tried {
     pub(super) reason: &'static str,
     /// How long it took; `None` where nothing was sent.
     pub(super) took: Option<Duration>,
+    /// What one that was cancelled was expected to cost, where that is known and more than nothing.
+    pub(super) expected: Option<Money>,
 }
 
 /// All attempts of one request. One that is answered at once, as nearly all are, costs no memory.
@@ -52,6 +55,6 @@ impl Attempts {
     pub(super) fn fail(&mut self, target: usize, reason: &'static str, status: Option<u16>) {
         let (endpoint, began) = self.under_way.take().unzip();
         let took = began.map(|began| began.elapsed());
-        self.failed.push(Tried { target, endpoint, status, reason, took });
+        self.failed.push(Tried { target, endpoint, status, reason, took, expected: None });
     }
 }

@@ -3,7 +3,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use router_core::{Choice, Reason};
+use ledger::Money;
+use router_core::{Choice, Reason, Work};
 
 use super::attempts::Attempts;
 use super::{Purpose, Record};
@@ -49,6 +50,11 @@ impl Record {
         Rc::clone(self.hedge.get_or_insert_default())
     }
 
+    /// Whether one of its targets was slow already, so that another was asked beside it, or would have been.
+    pub(crate) fn hedged(&self) -> bool {
+        self.hedge_told().is_some()
+    }
+
     /// The record of this request's second way. Dropped, it counts and logs nothing.
     pub(crate) fn of_second_way(&self) -> Self {
         let mut way = self.of_copy();
@@ -57,19 +63,22 @@ impl Record {
         way
     }
 
-    /// The other way ends. If it was cancelled, that is how its attempt ended.
-    pub(crate) fn joined(&mut self, mut other: Self) {
-        other.cancelled();
+    /// The other way ends: by an answer with this status, which the client does not get, or else it was cancelled.
+    pub(crate) fn joined(&mut self, mut other: Self, answered: Option<Option<u16>>, work: Work) {
+        match answered {
+            Some(status) if other.attempts.under_way.is_some() => other.attempt_failed(Reason::Unfit.name(), status),
+            _ => other.cancelled(work),
+        }
         self.retries += other.retries;
         self.attempts.failed.append(&mut other.attempts.failed);
     }
 
     /// The request goes the other way from here on: the chosen target failed for this reason, or was too slow.
-    pub(crate) fn goes_by(&mut self, mut other: Self, failed: Option<Reason>) {
+    pub(crate) fn goes_by(&mut self, mut other: Self, failed: Option<Reason>, work: Work) {
         if let Some(reason) = failed {
             self.fell_back(reason);
         }
-        self.cancelled();
+        self.cancelled(work);
         self.route = other.route.take();
         self.tier = std::mem::take(&mut other.tier);
         self.trace = other.trace.take();
@@ -80,10 +89,19 @@ impl Record {
         (self.attempts.under_way, self.attempts.last) = (under_way, last.or_else(|| self.attempts.last.take()));
     }
 
-    /// The attempt under way, if there is one, was cancelled.
-    fn cancelled(&mut self) {
-        if self.attempts.under_way.is_some() {
-            self.attempt_failed(CANCELLED, None);
+    /// The attempt under way, if there is one, was cancelled. What it used nobody tells: of that, there is an estimate.
+    fn cancelled(&mut self, work: Work) {
+        if self.attempts.under_way.is_none() {
+            return;
+        }
+        let expected = self.target().and_then(|target| target.price.expected(work));
+        let expected = expected.filter(|cost| *cost > Money::ZERO);
+        self.attempt_failed(CANCELLED, None);
+        if let (Some(cost), Some(tried)) = (expected, self.attempts.failed.last_mut()) {
+            tried.expected = Some(cost);
+            if let Some(route) = self.handles() {
+                self.worker.metrics.rules.count_hedged_cost(route, cost);
+            }
         }
     }
 

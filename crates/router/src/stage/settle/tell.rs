@@ -20,6 +20,7 @@ struct Told<'a> {
     status: Option<u16>,
     reason: Option<&'static str>,
     took: Option<Duration>,
+    expected: Option<Money>,
 }
 
 impl Record {
@@ -122,6 +123,7 @@ impl Record {
             line.number("status", attempt.status);
             line.text("reason", attempt.reason);
             line.millis("ms", attempt.took);
+            line.number("expected_nanodollars", attempt.expected.map(Money::as_nanos));
         });
         line.text("hedge", self.hedge_told());
         if self.purpose == Purpose::Mirror {
@@ -156,7 +158,8 @@ impl Record {
         let last = self.attempts.under_way.as_ref().filter(|_| several).and_then(|(endpoint, began)| {
             let target = &*self.target()?.name;
             let took = Some(Instant::now() - *began);
-            Some(Told { target, endpoint: Some(&endpoint.authority), status: Some(status), reason: None, took })
+            let (endpoint, status, reason) = (Some(&*endpoint.authority), Some(status), None);
+            Some(Told { target, endpoint, status, reason, took, expected: None })
         });
         failed.filter_map(|tried| self.told(tried)).chain(last)
     }
@@ -169,6 +172,7 @@ impl Record {
             status: tried.status,
             reason: Some(tried.reason),
             took: tried.took,
+            expected: tried.expected,
         })
     }
 

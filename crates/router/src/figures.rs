@@ -9,10 +9,11 @@ use router_core::{Endpoint, Moment, Standing};
 
 use crate::clock;
 use crate::live::{Live, Shared};
+use crate::metrics::Metrics;
 
 /// Gauges that are the table's own state. Reading them at each scrape costs requests nothing, and a pool that is gone
 /// leaves no figure behind.
-pub(super) struct TableFigures {
+struct TableFigures {
     live: Shared,
     in_flight: IntGaugeVec,
     tokens: IntGaugeVec,
@@ -24,7 +25,7 @@ pub(super) struct TableFigures {
 }
 
 impl TableFigures {
-    pub(super) fn new(live: &Shared) -> Result<Self, prometheus::Error> {
+    fn new(live: &Shared) -> Result<Self, prometheus::Error> {
         let help = "Requests under way at the replicas of a pool.";
         let in_flight = IntGaugeVec::new(Opts::new("in_flight", help), &["pool"])?;
         let help = "Tokens under way at the replicas of a pool, as estimated: prompts, and what is left of answers.";
@@ -91,6 +92,17 @@ impl TableFigures {
     }
 }
 
+impl Metrics {
+    /// Adds the figures that are read off the routing table when somebody asks, rather than counted.
+    ///
+    /// # Errors
+    ///
+    /// When called twice for one registry.
+    pub fn observe(&self, live: &Shared) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(TableFigures::new(live)?))
+    }
+}
+
 impl Collector for TableFigures {
     fn desc(&self) -> Vec<&Desc> {
         self.all().into_iter().flat_map(Collector::desc).collect()
@@ -117,5 +129,53 @@ impl Collector for TableFigures {
         self.collect_targets(&live, now);
         self.collect_today(&live);
         self.all().into_iter().flat_map(Collector::collect).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every metric as a row of docs/metrics.md: its name, what its labels are, and its help.
+    fn rows() -> Vec<String> {
+        let metrics = Metrics::new().unwrap();
+        let live = Live::unknown().shared();
+        let figures = TableFigures::new(&live).unwrap();
+        let all = metrics.kept.iter().cloned().chain(figures.desc().into_iter().cloned());
+        let mut rows: Vec<String> = all
+            .map(|desc| format!("| `{}` | {} | {} |", desc.fq_name, desc.variable_labels.join(", "), desc.help))
+            .collect();
+        rows.sort();
+        rows
+    }
+
+    /// `UPDATE_GOLDEN=1 cargo test -p router figures` writes the table anew.
+    #[test]
+    fn every_metric_is_documented() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let start = "| metric | labels | meaning |\n| --- | --- | --- |\n";
+        let (before, rest) = text.split_once(start).expect("the table of the router");
+        let table = rest.split("\n\n").next().unwrap().trim_end();
+        let want = rows().join("\n");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(path, format!("{before}{start}{want}{}", &rest[table.len()..])).unwrap();
+        } else {
+            assert_eq!(table, want, "stale, UPDATE_GOLDEN=1 rewrites it");
+        }
+    }
+
+    #[test]
+    fn every_name_is_used_once() {
+        let metrics = Metrics::new().unwrap();
+        let live = Live::unknown().shared();
+        metrics.observe(&live).unwrap();
+        metrics.count_own(None, 404);
+        let text = prometheus::TextEncoder::new().encode_to_string(&metrics.registry.gather()).unwrap();
+        assert!(
+            text.contains(r#"quartermaster_router_requests_total{code="404",policy="",pool="",surface="unknown"} 1"#),
+            "{text}"
+        );
+        assert!(metrics.observe(&live).is_err());
     }
 }
