@@ -128,8 +128,10 @@ pub fn retry_after(headers: &HeaderMap, now: Duration) -> Option<Duration> {
     if let Some(number) = number(after) {
         return Some(seconds(number));
     }
-    let date = httpdate::parse_http_date(after).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some(date.saturating_sub(now).min(MOST))
+    let date = httpdate::parse_http_date(after).ok();
+    let date = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok());
+    // What is no time at all says as much as nothing.
+    date.map_or_else(|| reset(headers, now), |date| Some(date.saturating_sub(now).min(MOST)))
 }
 
 /// The limits of which providers tell what remains and when they are reset: OpenAI's as a time such as `6m0s`, Anthropic's as a
@@ -253,7 +255,7 @@ mod tests {
         type Case = (&'static [(&'static str, &'static str)], Option<u64>);
         // Sat, 21 Nov 2026 22:00:00 GMT.
         let now = Duration::from_secs(1_795_298_400);
-        let cases: [Case; 19] = [
+        let cases: [Case; 20] = [
             (&[], None),
             (&[("retry-after", "0")], Some(0)),
             (&[("retry-after", "7")], Some(7_000)),
@@ -277,6 +279,10 @@ mod tests {
                     ("anthropic-ratelimit-tokens-reset", "2026-11-21T22:00:30Z"),
                 ],
                 Some(30_000),
+            ),
+            (
+                &[("retry-after", "-1"), ("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "9s")],
+                Some(9_000),
             ),
             (
                 &[("retry-after", "2"), ("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "9s")],

@@ -336,12 +336,14 @@ fn the_log_line_has_both() {
         .iter()
         .map(|record| json!([record["hedge"], record["target"], record["status"], attempts(record)]))
         .collect();
+    // Of a prompt of 32 bytes and an answer of 512 tokens, at 15 and 60 cents per million.
+    let cost = 8 * 150 + 512 * 600;
     let want = [
         json!(["won", "far-1", 200, [
-            {"target": "far-0", "reason": "cancelled"}, {"target": "far-1", "status": 200},
+            {"target": "far-0", "reason": "cancelled", "expected_nanodollars": cost}, {"target": "far-1", "status": 200},
         ]]),
         json!(["lost", "far-0", 200, [
-            {"target": "far-1", "reason": "cancelled"}, {"target": "far-0", "status": 200},
+            {"target": "far-1", "reason": "cancelled", "expected_nanodollars": cost}, {"target": "far-0", "status": 200},
         ]]),
         json!(["failed", "far-2", 200, [
             {"target": "far-0", "status": 500, "reason": "ServerError"},
