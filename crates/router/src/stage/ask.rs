@@ -197,7 +197,7 @@ impl Ask {
     /// The name of the session that the request belongs to, if it says one.
     pub(crate) fn session_name(&self, policy: &Policy) -> Option<&[u8]> {
         let by_body = self.wants.session.as_deref().filter(|name| self.user.as_deref() != Some(name));
-        self.session_header(policy).or(by_body.map(str::as_bytes)).filter(|name| !name.is_empty())
+        self.session_header(policy).or_else(|| by_body.map(str::as_bytes)).filter(|name| !name.is_empty())
     }
 
     fn session_header(&self, policy: &Policy) -> Option<&[u8]> {
