@@ -178,7 +178,7 @@ async fn whatever_shows_that_a_target_is_well_ends_a_row_of_failures() {
     for (api, path, good) in [
         (Api::OpenAi, "/v1/chat/completions", plain(chat)),
         (Api::Anthropic, "/v1/chat/completions", plain(message)),
-        (Api::OpenAi, "/v1/messages", plain(chat)),
+        (Api::OpenAiCompatible, "/v1/messages", plain(chat)),
         (Api::Anthropic, "/v1/messages", answer("400 Bad", "", wrong)),
         (Api::Anthropic, "/v1/chat/completions", answer("400 Bad", "", wrong)),
         (Api::OpenAi, "/v1/chat/completions", answer("404 Gone", "", "<html>")),
