@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use k8s_openapi::jiff::Timestamp;
 use router_core::{Choice, Keys, Table, Target, Volume};
 use wire::openai::{ListedModel, model_entry, model_list};
 
@@ -108,7 +109,9 @@ impl Live {
     /// The answer of `GET /v1/models` for a caller who may use these policies.
     pub(crate) fn models(&self, may: &[bool]) -> Vec<u8> {
         let of = |at: usize| may.get(at).copied().unwrap_or(false);
-        let listed = self.table.models_of(of).into_iter().map(|(id, created)| ListedModel { id, created });
+        let dated: Vec<_> =
+            self.table.models_of(of).into_iter().map(|(id, created)| (id, created, date(created))).collect();
+        let listed = dated.iter().map(|(id, created, at)| ListedModel { id, created: *created, created_at: at });
         model_list(listed, OWNER)
     }
 
@@ -117,7 +120,7 @@ impl Live {
     pub(crate) fn model(&self, id: &str) -> Option<Vec<u8>> {
         let listed = self.table.models().into_iter().find(|(name, _)| *name == id);
         let created = listed.map(|(_, created)| created).or_else(|| self.table.policy_for(id).map(|_| 0))?;
-        Some(model_entry(ListedModel { id, created }, OWNER))
+        Some(model_entry(ListedModel { id, created, created_at: &date(created) }, OWNER))
     }
 
     /// Makes this the first view of a new [`Shared`].
@@ -125,4 +128,9 @@ impl Live {
     pub fn shared(self) -> Shared {
         Arc::new(ArcSwap::from_pointee(self))
     }
+}
+
+/// By RFC 3339, of seconds since 1970.
+fn date(seconds: i64) -> String {
+    Timestamp::from_second(seconds).unwrap_or_default().to_string()
 }

@@ -7,7 +7,7 @@ use router_core::Refusal;
 
 use crate::live::Live;
 use crate::stage::authenticate::{Standing, authenticate};
-use crate::stage::settle::{REQUEST_ID, Record};
+use crate::stage::settle::Record;
 use crate::stage::stream::Body;
 use crate::worker::Worker;
 
@@ -48,7 +48,7 @@ pub(crate) fn methods(allow: &'static str, mut record: Record) -> Response<Body>
     let mut response = Response::new(Body::Whole(Bytes::new()));
     *response.status_mut() = StatusCode::NO_CONTENT;
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
-    response.headers_mut().insert(REQUEST_ID, record.request_id_header());
+    record.identify(response.headers_mut());
     response
 }
 
@@ -78,6 +78,6 @@ fn json(status: StatusCode, body: Bytes, record: &Record) -> Response<Body> {
     *response.status_mut() = status;
     record.tell_decision(response.headers_mut());
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
-    response.headers_mut().insert(REQUEST_ID, record.request_id_header());
+    record.identify(response.headers_mut());
     response
 }

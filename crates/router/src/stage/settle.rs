@@ -310,8 +310,13 @@ impl Record {
     }
 
     /// The id as a header.
-    pub(crate) fn request_id_header(&self) -> HeaderValue {
-        self.request_id.clone()
+    /// Puts the request's id among an answer's headers: in ours, and for clients of messages in the one that they read, unless
+    /// the provider's own id stands there.
+    pub(crate) fn identify(&self, headers: &mut HeaderMap) {
+        headers.insert(REQUEST_ID, self.request_id.clone());
+        if self.dialect() == Dialect::Anthropic {
+            headers.entry("request-id").or_insert_with(|| self.request_id.clone());
+        }
     }
 
     /// The chosen target, as far as clients may know.

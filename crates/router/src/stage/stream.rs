@@ -23,7 +23,7 @@ use wire::vllm::{AbortReader, error_event_span, gave_up};
 use super::framed::Framed;
 use super::limits::Limits;
 use super::send::{Passage, Reply, judge};
-use super::settle::{REQUEST_ID, Record};
+use super::settle::Record;
 use crate::upstream::{Conn, MOST_WAITED_FOR, is_events};
 use crate::worker::Worker;
 
@@ -90,7 +90,7 @@ pub(crate) fn stream(worker: &Rc<Worker>, reply: Reply, mut record: Record) -> R
     let Reply { head, conn, attempt, limits, passage, .. } = reply;
     record.answers_with(head.status);
     let mut headers = head.headers;
-    headers.insert(REQUEST_ID, record.request_id_header());
+    record.identify(&mut headers);
     record.tell_decision(&mut headers);
     let now = Instant::now();
     let (strict, translator, framed) = match passage {

@@ -106,6 +106,7 @@ async fn each_surface_refuses_in_its_own_shape() {
         let (head, body) = client.message().await;
         assert_eq!(status(&head), 404, "{path}");
         assert_eq!(header(&head, "x-request-id"), Some("mine"), "{path}");
+        assert_eq!(header(&head, "request-id"), anthropic.then_some("mine"), "{path}");
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         if anthropic {
             let shape = (&body["type"], &body["error"]["type"], &body["request_id"]);
@@ -233,12 +234,17 @@ async fn one_model_is_told_and_methods_behave() {
     let bed = Bed::new(&[]);
     let mut client = bed.client().await;
     let cases = [
-        ("GET", "/v1/models/m", 200, r#"{"id":"m","object":"model","created":1700000000,"owned_by":"quartermaster"}"#),
+        (
+            "GET",
+            "/v1/models/m",
+            200,
+            r#"{"id":"m","object":"model","created":1700000000,"owned_by":"quartermaster","type":"model","display_name":"m","created_at":"2023-11-14T22:13:20Z"}"#,
+        ),
         (
             "GET",
             "/v1/models/any%2Dx/y",
             200,
-            r#"{"id":"any-x/y","object":"model","created":0,"owned_by":"quartermaster"}"#,
+            r#"{"id":"any-x/y","object":"model","created":0,"owned_by":"quartermaster","type":"model","display_name":"any-x/y","created_at":"1970-01-01T00:00:00Z"}"#,
         ),
         ("OPTIONS", "/v1/messages", 204, ""),
     ];

@@ -1,4 +1,5 @@
-//! The answers of `GET /v1/models` and `GET /v1/models/{id}`.
+//! The answers of `GET /v1/models` and `GET /v1/models/{id}`. OpenAI's and Anthropic's SDKs ask at the same path, so each finds
+//! its own fields.
 
 use serde::Serialize;
 
@@ -9,12 +10,17 @@ pub struct ListedModel<'a> {
     pub id: &'a str,
     /// When it was offered first, in seconds since 1970.
     pub created: i64,
+    /// The same by RFC 3339.
+    pub created_at: &'a str,
 }
 
 #[derive(Serialize)]
 struct List<'a> {
     object: &'static str,
     data: Vec<Entry<'a>>,
+    first_id: Option<&'a str>,
+    last_id: Option<&'a str>,
+    has_more: bool,
 }
 
 #[derive(Serialize)]
@@ -23,12 +29,17 @@ struct Entry<'a> {
     object: &'static str,
     created: i64,
     owned_by: &'a str,
+    r#type: &'static str,
+    display_name: &'a str,
+    created_at: &'a str,
 }
 
 /// The list as JSON. `owner` stands in every entry, because what lies behind a name is nobody's business but ours.
 #[must_use]
 pub fn model_list<'a>(models: impl IntoIterator<Item = ListedModel<'a>>, owner: &'a str) -> Vec<u8> {
-    let list = List { object: "list", data: models.into_iter().map(|model| entry(model, owner)).collect() };
+    let data: Vec<_> = models.into_iter().map(|model| entry(model, owner)).collect();
+    let (first_id, last_id) = (data.first().map(|model| model.id), data.last().map(|model| model.id));
+    let list = List { object: "list", data, first_id, last_id, has_more: false };
     // Text and numbers always serialize, so the fallback is never seen.
     serde_json::to_vec(&list).unwrap_or_default()
 }
@@ -40,7 +51,8 @@ pub fn model_entry(model: ListedModel<'_>, owner: &str) -> Vec<u8> {
 }
 
 fn entry<'a>(model: ListedModel<'a>, owner: &'a str) -> Entry<'a> {
-    Entry { id: model.id, object: "model", created: model.created, owned_by: owner }
+    let ListedModel { id, created, created_at } = model;
+    Entry { id, object: "model", created, owned_by: owner, r#type: "model", display_name: id, created_at }
 }
 
 #[cfg(test)]
@@ -49,11 +61,17 @@ mod tests {
 
     #[test]
     fn has_the_shape_that_clients_read() {
-        let models = [ListedModel { id: "a", created: 5 }, ListedModel { id: "b\"", created: 0 }];
-        let want = r#"{"object":"list","data":[{"id":"a","object":"model","created":5,"owned_by":"o"},{"id":"b\"","object":"model","created":0,"owned_by":"o"}]}"#;
+        let models = [
+            ListedModel { id: "a", created: 5, created_at: "1970-01-01T00:00:05Z" },
+            ListedModel { id: "b\"", created: 0, created_at: "1970-01-01T00:00:00Z" },
+        ];
+        let a = r#"{"id":"a","object":"model","created":5,"owned_by":"o","type":"model","display_name":"a","created_at":"1970-01-01T00:00:05Z"}"#;
+        let b = r#"{"id":"b\"","object":"model","created":0,"owned_by":"o","type":"model","display_name":"b\"","created_at":"1970-01-01T00:00:00Z"}"#;
+        let want = format!(r#"{{"object":"list","data":[{a},{b}],"first_id":"a","last_id":"b\"","has_more":false}}"#);
         assert_eq!(String::from_utf8(model_list(models, "o")).unwrap(), want);
+        let none = r#"{"object":"list","data":[],"first_id":null,"last_id":null,"has_more":false}"#;
+        assert_eq!(String::from_utf8(model_list([], "o")).unwrap(), none);
         let [first, _] = models;
-        let want = r#"{"id":"a","object":"model","created":5,"owned_by":"o"}"#;
-        assert_eq!(String::from_utf8(model_entry(first, "o")).unwrap(), want);
+        assert_eq!(String::from_utf8(model_entry(first, "o")).unwrap(), a);
     }
 }
