@@ -174,12 +174,7 @@ pub(crate) fn explain(mut objects: Objects, asked: &Asked<'_>) -> Outcome<Explan
         (None, None) => (0..policy.targets.len()).collect(),
     };
     let until = if named.is_some() { None } else { Some(rule.unwrap_or(usize::MAX)) };
-    let judged = |(at, rule): (usize, &router_core::RuleInput)| {
-        let asked = until.is_some_and(|until| at <= until);
-        let holds = if asked { policy.rules.holds(at, &request) } else { None };
-        Judged { name: rule.name.clone(), when: rule.when.clone(), asked, holds }
-    };
-    let rules: Vec<Judged> = policy.rules.source().iter().enumerate().map(judged).collect();
+    let rules = judged(policy, until, &request);
     let (access, admitted) = access(policy, asked.caller);
     let because = because(policy, named.is_some(), rule, session.is_some());
     let able = Able { asked, model: &model, table: &table, replicas_known: objects.slices.is_some() };
@@ -230,6 +225,17 @@ pub(crate) fn explain(mut objects: Objects, asked: &Asked<'_>) -> Outcome<Explan
         notes: objects.notes,
         model,
     })
+}
+
+/// What each rule says, up to and with the one that decides.
+fn judged(policy: &Policy, until: Option<usize>, request: &Request<'_>) -> Vec<Judged> {
+    let rules = policy.rules.source().iter().enumerate();
+    let judge = rules.map(|(at, rule)| {
+        let asked = until.is_some_and(|until| at <= until);
+        let holds = if asked { policy.rules.holds(at, request) } else { None };
+        Judged { name: rule.name.clone(), when: rule.when.clone(), asked, holds }
+    });
+    judge.collect()
 }
 
 /// The model that the request asks for, where its surface has it.

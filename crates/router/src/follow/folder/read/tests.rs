@@ -176,10 +176,10 @@ fn what_cannot_be_read_stays_as_it_was() {
 #[test]
 fn an_object_may_move_out_of_a_file_that_broke() {
     let before = read(&[("a.yaml", POLICY)]);
-    let moved = POLICY.replace("models: [m]", "models: [n]");
+    let moved = POLICY.replace("models: [m]", "models: [other]");
     let said = read_as(&[("a.yaml", "models: ["), ("b.yaml", &moved)], &before, "default", false);
     assert_eq!(said.policies.len(), 1);
-    assert_eq!(said.policies[0].0.as_ref().unwrap().spec.models, ["n"]);
+    assert_eq!(said.policies[0].0.as_ref().unwrap().spec.models, ["other"]);
     let [told] = &mistakes(&said)[..] else { panic!("{:?}", mistakes(&said)) };
     assert!(told.starts_with("a.yaml:"), "{told}");
 }
