@@ -40,7 +40,9 @@ pub use pick::{Want, session_key};
 pub use price::Price;
 pub use reach::{Allowed, BadAllowed, Reach};
 pub use refusal::{BadTls, Idle, NoDial, Overload, Refusal, Upstream};
-pub use remote::{Api, Aws, Fit, Operation, Pause, Remote, RemoteInput, Rest, SecretKey, Unreached, is_claude};
+pub use remote::{
+    Api, Aws, Fit, Operation, Pause, Remote, RemoteInput, Rest, SecretKey, Unreached, is_claude, lacks_path,
+};
 pub use resilience::{Reason, Resilience};
 pub use retry::RetryBudget;
 pub use rules::{BadRule, Circumstances, Costs, Decision, HowInput, MirrorInput, RuleInput, Rules};

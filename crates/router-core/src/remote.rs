@@ -1,7 +1,7 @@
 //! A target that is no pool: the API of a provider, or a Service with engines that others run.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use api::AWS_KEYS;
@@ -205,6 +205,8 @@ pub struct Remote {
     pub rest: Arc<Rest>,
     /// Why it cannot be connected to, if so.
     pub unreached: Arc<Unreached>,
+    /// It was found to have chat completions and no responses.
+    pub chat_only: Arc<AtomicBool>,
 }
 
 impl Remote {
@@ -222,8 +224,38 @@ impl Remote {
             same.map_or_else(|| Arc::new(Endpoint::named(&input.authority, now)), |b| Arc::clone(&b.endpoint));
         let shared = others.iter().find(|(other, _)| input.shares_key_with(other)).map(|(_, rest)| Arc::clone(rest));
         let unreached = same.map(|before| Arc::clone(&before.unreached)).unwrap_or_default();
-        Self { rest: shared.unwrap_or_default(), endpoint, unreached, input }
+        let chat_only = same.map(|before| Arc::clone(&before.chat_only)).unwrap_or_default();
+        Self { rest: shared.unwrap_or_default(), endpoint, unreached, chat_only, input }
     }
+
+    /// As [`RemoteInput::fit`], by what was found out since.
+    #[must_use]
+    pub fn fit(&self, operation: Operation) -> Fit {
+        match self.input.fit(operation) {
+            fit if fit.asks_responses(operation) && self.chat_only.load(Ordering::Relaxed) => {
+                Fit::Translated(Shape::Chat)
+            }
+            fit => fit,
+        }
+    }
+}
+
+impl Fit {
+    /// Whether the target's responses are asked.
+    #[must_use]
+    pub fn asks_responses(self, operation: Operation) -> bool {
+        self == Self::Translated(Shape::Responses) || (self == Self::Same && operation == Operation::Responses)
+    }
+}
+
+/// Whether this is the error of a server that does not have what was asked for at all, rather than one about the model or the
+/// request, which have codes.
+#[must_use]
+pub fn lacks_path(status: u16, body: &[u8]) -> bool {
+    let code = || {
+        serde_json::from_slice::<serde_json::Value>(body).ok()?.get("error")?.get("code")?.as_str().map(str::to_owned)
+    };
+    matches!(status, 404 | 405 | 501) && code().is_none_or(|code| code == "unknown_url")
 }
 
 /// Whether Bedrock has this model from Anthropic, as far as its id says: `anthropic.claude-…`, with the letters of an

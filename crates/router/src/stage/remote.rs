@@ -1,11 +1,12 @@
 //! A target that is no pool: the request goes to it, with its key, and its answer is read up to the first token.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use router_core::{
     Api, Attempt, Fault, Fit, NoDial, Operation, Pause, Policy, Reason, Refusal, Remote, Standing, Verdict, Work,
-    retry_after,
+    lacks_path, retry_after,
 };
 use tokio::time::{Instant, timeout_at};
 use wire::Dialect;
@@ -57,6 +58,12 @@ pub(super) struct There<'a> {
 }
 
 impl There<'_> {
+    /// Whether it is OpenAI's responses that the target is asked for.
+    fn asks_responses(&self, asked: &Asked<'_>) -> bool {
+        let fit = self.back.as_ref().map_or(Fit::Same, |back| Fit::Translated(back.from));
+        asked.target.input.api == Api::OpenAi && fit.asks_responses(asked.surface.operation())
+    }
+
     /// The dialect that the target answers in.
     fn dialect(&self, asked: &Asked<'_>) -> Dialect {
         let own = || asked.surface.target_dialect().unwrap_or_else(|| Surface::dialect_at(asked.ask.parts.uri.path()));
@@ -69,12 +76,32 @@ struct Tried {
     outcome: Result<Reply, Refusal>,
     /// What the provider said about coming again.
     after: Option<Duration>,
+    /// It was asked for a response, and does not know what that is.
+    lacks_responses: bool,
 }
 
-/// Sends to the target; where no other is left, several times if that can help.
+/// Sends to the target; where no other is left, several times if that can help. One that turns out to have no responses is asked for
+/// chat completions.
 pub(crate) async fn send(worker: &Worker, asked: &Asked<'_>, record: &mut Record) -> Result<Reply, Refusal> {
-    let upstream = || record.upstream();
-    let (body, back) = match asked.target.input.fit(asked.surface.operation()) {
+    let there = prepare(asked, asked.target.fit(asked.surface.operation()), record)?;
+    let first = rounds(worker, asked, &there, record).await;
+    if !first.lacks_responses {
+        return first.outcome;
+    }
+    let Ok(there) = prepare(asked, Fit::Translated(Shape::Chat), record) else { return first.outcome };
+    let (_, status) = why(&first.outcome);
+    drop(first);
+    record.retried("no_responses", status);
+    let second = rounds(worker, asked, &there, record).await;
+    if second.outcome.as_ref().is_ok_and(|reply| reply.head.status.is_success()) {
+        asked.target.chat_only.store(true, Ordering::Relaxed);
+    }
+    second.outcome
+}
+
+/// What is sent, in the shape that the target takes.
+fn prepare<'a>(asked: &Asked<'a>, fit: Fit, record: &Record) -> Result<There<'a>, Refusal> {
+    let (body, back) = match fit {
         Fit::Same => (as_it_came(asked), None),
         Fit::Translated(shape) => {
             let (changed, back) = Back::prepare(asked, shape, record)?;
@@ -86,20 +113,24 @@ pub(crate) async fn send(worker: &Worker, asked: &Asked<'_>, record: &mut Record
         }
         Fit::Unfit => {
             let what = format!("answer {}", asked.surface.label());
-            return Err(Refusal::Unfit { upstream: upstream(), field: None, what });
+            return Err(Refusal::Unfit { upstream: record.upstream(), field: None, what });
         }
     };
-    let key = asked.key.map_err(|_| Refusal::Credentials { upstream: upstream(), refused: false })?;
-    let there = There { body, back, key };
+    let key = asked.key.map_err(|_| Refusal::Credentials { upstream: record.upstream(), refused: false })?;
+    Ok(There { body, back, key })
+}
+
+/// Attempts until one gives something, or another cannot help.
+async fn rounds(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: &mut Record) -> Tried {
     let mut tries = 0;
     loop {
-        let tried = attempt(worker, asked, &there, record).await;
+        let tried = attempt(worker, asked, there, record).await;
         let pause = pause(&tried, tries, rand::random());
         let again = asked.last
             && tries < asked.limits.attempts
             && pause.is_some_and(|pause| Instant::now() + pause < asked.limits.until)
             && worker.may_retry(asked.policy.resilience.budget_percent);
-        let (Some(pause), true) = (pause, again) else { return tried.outcome };
+        let (Some(pause), true) = (pause, again) else { return tried };
         let (reason, status) = why(&tried.outcome);
         drop(tried);
         tries += 1;
@@ -142,7 +173,7 @@ fn pause(tried: &Tried, tries: usize, luck: f64) -> Option<Duration> {
 /// One attempt, and what it says of the target and its key.
 async fn attempt(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: &mut Record) -> Tried {
     let (target, now) = (asked.target, clock::now());
-    let refused = |refusal| Tried { outcome: Err(refusal), after: None };
+    let refused = |refusal| Tried { outcome: Err(refusal), after: None, lacks_responses: false };
     if let Some((left, why)) = target.rest.left(now) {
         let (upstream, seconds) = (record.upstream(), whole_seconds(left));
         return refused(Refusal::UpstreamLimited { upstream, seconds, money: why == Pause::Money });
@@ -208,7 +239,7 @@ async fn attempt(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: 
                 Err(refusal)
             }
         };
-        return Tried { outcome, after };
+        return Tried { outcome, after, lacks_responses: false };
     };
     let after = match fault.pause() {
         None => after,
@@ -219,6 +250,8 @@ async fn attempt(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: 
             Some(if why == Pause::Money { Duration::MAX } else { rest })
         }
     };
+    let lacks_responses =
+        there.asks_responses(asked) && body.is_some_and(|body| lacks_path(head.status.as_u16(), body));
     // An error that is the client's own shows that the target is well, as an answer does.
     judge(worker, record, &mut attempt, fault.verdict());
     let shows_key = there.key.is_some_and(|key| body.is_some_and(|body| key.is_in(body)));
@@ -233,7 +266,7 @@ async fn attempt(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: 
         }
         _ => Err(told(fault, after, shows_key, record)),
     };
-    Tried { outcome, after }
+    Tried { outcome, after, lacks_responses }
 }
 
 /// Why what came with a status of success is no answer to what was asked.
@@ -424,7 +457,7 @@ mod tests {
     fn a_certificate_that_does_not_verify_is_not_tried_again() {
         let tried = |why| {
             let upstream = router_core::Upstream::Target("t".to_owned());
-            Tried { outcome: Err(Refusal::Undialed { upstream, why }), after: None }
+            Tried { outcome: Err(Refusal::Undialed { upstream, why }), after: None, lacks_responses: false }
         };
         for why in NoDial::ALL {
             let again = matches!(why, NoDial::Name | NoDial::Late | NoDial::Refused) || why.word() == "tls_broken";
@@ -434,7 +467,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_obey() {
-        let tried = |outcome, after| Tried { outcome: Err(outcome), after };
+        let tried = |outcome, after| Tried { outcome: Err(outcome), after, lacks_responses: false };
         let broke = || Refusal::UpstreamBroke { upstream: router_core::Upstream::Target("t".to_owned()) };
         let millis = |tried: &Tried, tries, luck| pause(tried, tries, luck).map(|pause| pause.as_millis());
         for (tries, after, luck, want) in [

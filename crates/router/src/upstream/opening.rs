@@ -89,6 +89,10 @@ impl Conn {
         // Framing has its part of the bytes.
         let (body, whole) = self.peek(head.framing, 2 * most)?;
         let spoken = events && engine_opening(dialect, &body) != StreamOpening::Nothing;
+        if events && whole && !spoken && head.status.is_success() {
+            // A stream that ends without a word was cut, whatever its framing says.
+            return Err(AskError::Closed);
+        }
         let enough = whole || body.len() >= most || spoken;
         Ok(enough.then(|| judge(head.status, events, dialect, &body)))
     }

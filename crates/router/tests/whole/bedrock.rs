@@ -8,14 +8,13 @@ use provider_sim::serve::serve;
 use provider_sim::settings::Settings as SimSettings;
 use router::live::Live;
 use router::secrets::{Held, Key, KeyFault, Secrets};
-use router::settings::Settings;
 use router_core::{Api, Aws, RemoteInput, SecretKey, Table};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::bed::{Bed, Engine, STREAM, chunk, plain, soon, until};
+use crate::bed::{Bed, Engine, STREAM, calm, chunk, plain, soon, until};
 use crate::remote::{World, far};
 
 pub(crate) const CLAUDE: &str = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0";
@@ -147,7 +146,7 @@ fn bed(sim: &Sim, model: &str) -> Bed {
 }
 
 fn bed_of(remotes: Vec<RemoteInput>) -> Bed {
-    World::of(remotes).bed_with(Settings::default(), &keys(SECRET))
+    World::of(remotes).bed_with(calm(), &keys(SECRET))
 }
 
 /// Long enough that a stream can be cut after its first token and before its end.
@@ -356,7 +355,7 @@ async fn an_exception_before_the_first_token_can_be_stood_in_for() {
             let secrets = keys(SECRET);
             let mut world = World::of(remotes);
             world.remotes[1].secret = None;
-            let got = asked(&world.bed_with(Settings::default(), &secrets), "chat", true).await;
+            let got = asked(&world.bed_with(calm(), &secrets), "chat", true).await;
             assert_eq!((got.status, said(&got).as_str()), (200, "other"), "{cause} {after}");
         }
     }
@@ -402,7 +401,7 @@ async fn a_stream_that_stalls_is_ended() {
     for surface in ["chat", "messages", "converse"] {
         let mut world = World::of(vec![bedrock(sim.at, CLAUDE, true)]);
         world.resilience.idle = Some(Duration::from_millis(100));
-        let bed = world.bed_with(Settings::default(), &keys(SECRET));
+        let bed = world.bed_with(calm(), &keys(SECRET));
         let got = asked(&bed, surface, true).await;
         assert!(got.status == 200 && got.text().contains("sent nothing for"), "{surface}: {}", got.text());
     }
@@ -413,7 +412,7 @@ async fn a_stream_that_stalls_is_ended() {
 #[tokio::test]
 async fn what_is_signed_wrongly_is_a_trouble_with_credentials() {
     let (sim, late) = (Sim::start().await, Sim::started(Duration::from_secs(3600)).await);
-    let wrong = World::of(vec![bedrock(sim.at, CLAUDE, true)]).bed_with(Settings::default(), &keys("canary-wrong"));
+    let wrong = World::of(vec![bedrock(sim.at, CLAUDE, true)]).bed_with(calm(), &keys("canary-wrong"));
     for bed in [wrong, bed(&late, CLAUDE)] {
         for surface in ["chat", "messages", "converse"] {
             let got = asked(&bed, surface, false).await;
@@ -429,7 +428,7 @@ async fn what_is_signed_wrongly_is_a_trouble_with_credentials() {
 async fn a_new_access_key_is_used_from_the_next_request_on() {
     let sim = Sim::start().await;
     let world = World::of(vec![bedrock(sim.at, NOVA, true)]);
-    let bed = world.bed_with(Settings::default(), &keys("old"));
+    let bed = world.bed_with(calm(), &keys("old"));
     assert_eq!(asked(&bed, "chat", false).await.status, 502);
     let live = world.live(&Table::default(), &bed.metrics, &keys(SECRET));
     bed.live.store(std::sync::Arc::new(live));

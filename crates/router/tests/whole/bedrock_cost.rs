@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use telemetry::log::{LogFormat, flush, init};
 
 use crate::alone::alone;
-use crate::bed::Engine;
+use crate::bed::{Engine, calm};
 use crate::bedrock::{CLAUDE, SECRET, Sim, bedrock, call, keys};
 use crate::record::{self, records};
 use crate::remote::{World, answer, far};
@@ -31,7 +31,7 @@ async fn lines(model: &str, asked: &[(&str, &str, Value)]) {
     let (reach, at) = (Reach::new(vec!["127.0.0.1".parse().unwrap()]), sim.at);
     let outbound = Outbound::new(reach, Vec::new()).unwrap();
     let outbound = outbound.resolved_by(Arc::new(move |_, _| Box::pin(async move { Ok(vec![at]) })));
-    let settings = Settings { outbound, ..Settings::default() };
+    let settings = Settings { outbound, ..calm() };
     let listen = "127.0.0.1:0".parse().unwrap();
     let workers = Workers::start(listen, 1, &settings, &live, &metrics, Duration::from_secs(5)).unwrap();
     for (path, headers, body) in asked {

@@ -6,7 +6,7 @@ use router::outbound::{Outbound, Resolver};
 use router::settings::Settings;
 use router_core::{Api, Reach, RemoteInput, Table};
 
-use crate::bed::{ASK, Engine, header, plain, status};
+use crate::bed::{ASK, Engine, calm, header, plain, status};
 use crate::remote::{KEY, World, answer, ask, far, keys, showing};
 
 /// What an address was judged by for a provider says nothing of a Service, nor the other way round: else a policy of any namespace
@@ -21,7 +21,7 @@ async fn a_kept_connection_serves_only_what_it_was_judged_for() {
     // A provider may be there by its name; a Service may not be at an address of this machine.
     let resolver: Resolver = Arc::new(move |_, _| Box::pin(async move { Ok(vec![here]) }));
     let outbound = Outbound::new(Reach::new(vec![host.parse().unwrap()]), Vec::new()).unwrap().resolved_by(resolver);
-    let bed = World::of(vec![provider]).bed_as(&Settings { outbound, ..Settings::default() }, &keys(KEY));
+    let bed = World::of(vec![provider]).bed_as(&Settings { outbound, ..calm() }, &keys(KEY));
     for _ in 0..2 {
         let (head, body) = ask(&bed, ASK).await;
         assert_eq!((status(&head), engine.connections()), (200, 1), "{body}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use router::settings::Settings;
 use tokio::sync::mpsc;
 
-use crate::bed::{ASK, Bed, Engine, STREAM, chunk, plain, post, soon, status, until};
+use crate::bed::{ASK, Bed, Engine, STREAM, calm, chunk, plain, post, soon, status, until};
 
 const EVENTS: [&str; 3] = ["data: {\"a\":1}\n\n", "data: {\"b\":2}\n\n", "data: [DONE]\n\n"];
 
@@ -149,7 +149,7 @@ async fn bytes_after_an_answer_are_never_another_s() {
 #[tokio::test]
 async fn a_silent_engine_is_given_up() {
     let timeout = Duration::from_millis(200);
-    let settings = Settings { first_byte_timeout: timeout, silence_timeout: timeout, ..Settings::default() };
+    let settings = Settings { first_byte_timeout: timeout, silence_timeout: timeout, ..calm() };
     let (gone, mut left) = mpsc::unbounded_channel();
     let engine = Engine::new(move |number, mut wire| {
         let gone = gone.clone();
@@ -184,7 +184,7 @@ async fn a_silent_engine_is_given_up() {
 
 #[tokio::test]
 async fn a_stream_outlives_the_allowed_silence_while_it_speaks() {
-    let settings = Settings { silence_timeout: Duration::from_millis(300), ..Settings::default() };
+    let settings = Settings { silence_timeout: Duration::from_millis(300), ..calm() };
     let engine = Engine::new(move |_, mut wire| async move {
         wire.message().await;
         wire.send(STREAM).await;
@@ -313,7 +313,7 @@ async fn a_length_that_is_too_long_ends_in_a_deadline_and_no_complete_answer() {
     let settings = Settings {
         first_byte_timeout: Duration::from_millis(200),
         silence_timeout: Duration::from_millis(200),
-        ..Settings::default()
+        ..calm()
     };
     for (length, whole) in [(7, true), (90_000, false)] {
         let engine = once(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\nshort")).await;

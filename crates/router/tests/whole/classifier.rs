@@ -2,12 +2,11 @@
 
 use std::future::pending;
 
-use router::settings::Settings;
 use router::volume::Volumes;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::bed::{Engine, Wire, header, plain, soon, status};
+use crate::bed::{Engine, Wire, calm, header, plain, soon, status};
 use crate::rules::{Bed, ask, spec};
 
 /// Hard requests go to `b`, batches to `a` without a look, and `c` has the classifier.
@@ -24,7 +23,7 @@ async fn bed(classifier: Option<Engine>) -> Bed {
     let mut engines =
         vec![("a", Engine::answering(plain("\"a\"")).await), ("b", Engine::answering(plain("\"b\"")).await)];
     engines.extend(classifier.map(|engine| ("c", engine)));
-    Bed::with(&classified(), &Settings::default(), engines, &Volumes::default())
+    Bed::with(&classified(), &calm(), engines, &Volumes::default())
 }
 
 fn saying(word: &str) -> String {

@@ -7,7 +7,7 @@ use router::settings::Settings;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
-use crate::bed::{ASK, Bed, Engine, STREAM, Wire, chat, chunk, header, plain, soon, status, until};
+use crate::bed::{ASK, Bed, Engine, STREAM, Wire, calm, chat, chunk, header, plain, soon, status, until};
 
 const MODELS: &str = "GET /v1/models HTTP/1.1\r\nhost: router\r\n\r\n";
 
@@ -62,7 +62,7 @@ async fn a_request_may_come_byte_by_byte() {
 #[tokio::test]
 async fn a_client_that_waits_for_a_word_gets_it_only_if_its_body_is_wanted() {
     let engine = echo().await;
-    let bed = Bed::with(&Settings { max_body: 1000, ..Settings::default() }, &[engine.address]);
+    let bed = Bed::with(&Settings { max_body: 1000, ..calm() }, &[engine.address]);
     let head = |length: usize, path: &str| {
         format!("POST {path} HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n")
     };
@@ -190,7 +190,7 @@ async fn what_can_be_read_in_two_ways_is_refused_and_the_connection_closed() {
 #[tokio::test]
 async fn each_deadline_has_its_name() {
     let short = Duration::from_millis(150);
-    let long = Settings::default();
+    let long = calm();
     let head = "POST /v1/completions HTTP/1.1\r\nhost: router\r\ncontent-length: 10\r\n\r\n";
     let cases = [
         (Settings { opening_timeout: short, ..long.clone() }, String::new(), "opening_timeout", 0),
@@ -233,7 +233,7 @@ async fn a_client_that_takes_nothing_is_given_up_and_holds_up_its_engine_until_t
         }
     })
     .await;
-    let settings = Settings { write_timeout: Duration::from_millis(500), ..Settings::default() };
+    let settings = Settings { write_timeout: Duration::from_millis(500), ..calm() };
     let bed = Bed::with(&settings, &[engine.address]);
     let client = bed.asking(ASK).await;
     let total = soon(written.recv()).await.unwrap();
@@ -260,7 +260,7 @@ async fn one_request_too_many_is_refused_before_its_body_is_read() {
         }
     })
     .await;
-    let bed = Bed::with(&Settings { max_in_flight: 1, ..Settings::default() }, &[engine.address]);
+    let bed = Bed::with(&Settings { max_in_flight: 1, ..calm() }, &[engine.address]);
     let mut first = bed.asking(ASK).await;
     soon(came.notified()).await;
     let mut second = bed.client().await;
@@ -277,7 +277,7 @@ async fn one_request_too_many_is_refused_before_its_body_is_read() {
 #[tokio::test]
 async fn bodies_together_have_a_limit() {
     let engine = echo().await;
-    let bed = Bed::with(&Settings { max_held_bytes: 100_000, ..Settings::default() }, &[engine.address]);
+    let bed = Bed::with(&Settings { max_held_bytes: 100_000, ..calm() }, &[engine.address]);
     let head = "POST /v1/completions HTTP/1.1\r\nhost: router\r\ncontent-length: 90000\r\n\r\n";
     let mut slow: Vec<Wire> = Vec::new();
     for _ in 0..3 {
@@ -311,7 +311,7 @@ async fn half_a_head_a_half_body_or_a_slow_reader_does_not_hold_up_the_end() {
         .shared();
     let listen = "127.0.0.1:0".parse().unwrap();
     let drain = Duration::from_millis(300);
-    let workers = router::workers::Workers::start(listen, 1, &Settings::default(), &live, &metrics, drain).unwrap();
+    let workers = router::workers::Workers::start(listen, 1, &calm(), &live, &metrics, drain).unwrap();
     let mut clients = Vec::new();
     let asking = chat(ASK);
     for sent in [&asking, "", "POST /v1", "POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc"] {
@@ -332,7 +332,7 @@ async fn half_a_head_a_half_body_or_a_slow_reader_does_not_hold_up_the_end() {
 async fn a_worker_that_is_behind_refuses_a_share_at_once() {
     let engine = Engine::answering(plain("{}")).await;
     // Any lag is too much, so the share that is refused grows with each look.
-    let bed = Bed::with(&Settings { max_lag: Duration::from_nanos(1), ..Settings::default() }, &[engine.address]);
+    let bed = Bed::with(&Settings { max_lag: Duration::from_nanos(1), ..calm() }, &[engine.address]);
     let mut client = bed.client().await;
     let (mut answered, mut refused) = (0, 0);
     let refusal = soon(async {

@@ -6,12 +6,11 @@ use std::time::Duration;
 use prometheus::TextEncoder;
 use router::live::Live;
 use router::metrics::Metrics;
-use router::settings::Settings;
 use router::workers::Workers;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::bed::{ASK, Bed, Engine, STREAM, Wire, chat, chunk, header, soon, status, table, until};
+use crate::bed::{ASK, Bed, Engine, STREAM, Wire, calm, chat, chunk, header, soon, status, table, until};
 
 /// An engine that sends half of a stream, and the rest when it is told to.
 async fn halfway(go: &Arc<Notify>) -> Engine {
@@ -71,7 +70,7 @@ async fn the_drain_timeout_ends_what_does_not_end() {
     let live = Live::new(table(&[engine.address], &router_core::Table::default()), &metrics).shared();
     let listen = "127.0.0.1:0".parse().unwrap();
     let drain = Duration::from_millis(200);
-    let workers = Workers::start(listen, 2, &Settings::default(), &live, &metrics, drain).unwrap();
+    let workers = Workers::start(listen, 2, &calm(), &live, &metrics, drain).unwrap();
     let mut client = Wire::new(TcpStream::connect(workers.address()).await.unwrap());
     client.send(chat(ASK)).await;
     client.read_to("data: a\n\n\r\n").await;
@@ -88,7 +87,7 @@ async fn workers_share_one_port() {
     let metrics = Metrics::new().unwrap();
     let live = Live::new(table(&[], &router_core::Table::default()), &metrics).shared();
     let listen = "127.0.0.1:0".parse().unwrap();
-    let workers = Workers::start(listen, 3, &Settings::default(), &live, &metrics, Duration::ZERO).unwrap();
+    let workers = Workers::start(listen, 3, &calm(), &live, &metrics, Duration::ZERO).unwrap();
     for _ in 0..50 {
         let mut client = Wire::new(TcpStream::connect(workers.address()).await.unwrap());
         client.send("GET /v1/models HTTP/1.1\r\nhost: router\r\nconnection: close\r\n\r\n").await;

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::alone::{alone, beside, files, is_for, memory};
-use crate::bed::{ASK, Bed, Engine, STREAM, chat, chunk, soon, status, until};
+use crate::bed::{ASK, Bed, Engine, STREAM, calm, chat, chunk, soon, status, until};
 
 const CROWD: &str = "crowd::the_clients";
 /// Where they are to go.
@@ -52,7 +52,7 @@ fn rc02_ten_thousand_slow_clients_are_ended_by_their_deadlines() {
             header_timeout: DEADLINE,
             body_grace: DEADLINE,
             write_timeout: DEADLINE,
-            ..Settings::default()
+            ..calm()
         };
         let bed = Bed::with(&settings, &[engine.address]);
         assert_eq!(status(&bed.asking(ASK).await.message().await.0), 200);

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::alone::{alone, memory};
-use crate::bed::{ASK, Bed, Engine, STREAM, Wire, chunk, plain, soon, status, until};
+use crate::bed::{ASK, Bed, Engine, STREAM, Wire, calm, chunk, plain, soon, status, until};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What a flood is made of at most.
@@ -69,7 +69,7 @@ fn opening(settings: &[u8]) -> Vec<u8> {
 
 fn settings() -> Settings {
     let short = Duration::from_millis(700);
-    Settings { http2: true, write_timeout: short, ..Settings::default() }
+    Settings { http2: true, write_timeout: short, ..calm() }
 }
 
 /// Writes what `unit` makes until the router ends the connection, or as many as make a flood; how many of them were written

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures::future::{join, join_all};
 use prometheus::IntCounter;
-use router::settings::Settings;
 use router::volume::Volumes;
 use router_core::{Api, Resilience};
 use serde_json::{Value, json};
@@ -14,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::alone::alone;
-use crate::bed::{Engine, STREAM, Wire, chat, chunk, plain, soon, status, until};
+use crate::bed::{Engine, STREAM, Wire, calm, chat, chunk, plain, soon, status, until};
 use crate::record::{attempts, lines, records};
 use crate::remote::{ASK_STREAM, DONE, ROLE, TOKEN, World, far, stream_of};
 use crate::rules::{Bed, ask, spec};
@@ -75,7 +74,7 @@ pub(crate) fn bed(after: Option<u32>, a: Engine, b: Engine) -> Bed {
         spec["hedge"] = json!({"afterMilliseconds": after});
         spec["retries"] = json!({"budgetPercent": 0});
     }
-    Bed::with(&spec, &Settings::default(), vec![("a", a), ("b", b)], &Volumes::default())
+    Bed::with(&spec, &calm(), vec![("a", a), ("b", b)], &Volumes::default())
 }
 
 /// How often a second target had this outcome; the whole requests that this pool answered.

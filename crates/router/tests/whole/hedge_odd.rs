@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Barrier;
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::bed::{ASK, Engine, STREAM, Wire, chunk, plain, soon, status, until};
+use crate::bed::{ASK, Engine, STREAM, Wire, calm, chunk, plain, soon, status, until};
 use crate::hedge::{bed, counted, hedges, nothing_under_way, silent};
 use crate::remote::{ASK_STREAM, DONE, ROLE, TOKEN, World, answer, far, keys, stream_of};
 use crate::rules::{Bed, ask, spec};
@@ -86,9 +86,10 @@ async fn whichever_target_is_slow_first_has_one_beside_it() {
     let (slow, mut gate) = silent(None).await;
     let good = Engine::answering(plain("\"c\"")).await;
     let mut spec = spec(&json!([]));
-    spec["hedge"] = json!({"afterMilliseconds": 20});
+    // So long that the one that fails at once has done so, on a busy machine too.
+    spec["hedge"] = json!({"afterMilliseconds": 1000});
     let engines = vec![("a", failing), ("b", slow), ("c", good)];
-    let bed = Bed::with(&spec, &Settings::default(), engines, &Volumes::default());
+    let bed = Bed::with(&spec, &calm(), engines, &Volumes::default());
     let (head, got) = bed.ask("", &ask("hi")).await;
     assert_eq!((status(&head), got.as_str()), (200, "\"c\""));
     gate.tells("asked").await;
@@ -110,7 +111,7 @@ async fn a_client_that_names_its_target_gets_no_other() {
     spec["hedge"] = json!({"afterMilliseconds": 10});
     spec["allowTargetHeader"] = json!(true);
     let engines = vec![("a", slow.await), ("b", other)];
-    let bed = Bed::with(&spec, &Settings::default(), engines, &Volumes::default());
+    let bed = Bed::with(&spec, &calm(), engines, &Volumes::default());
     let (head, got) = bed.ask("x-quartermaster-target: a\r\n", &ask("hi")).await;
     assert_eq!((status(&head), got.as_str()), (200, "\"a\""));
     assert_eq!(bed.metric("hedges_total"), None);
@@ -125,7 +126,7 @@ async fn a_mirror_gets_one_copy_of_a_request_that_goes_two_ways() {
     ]));
     spec["hedge"] = json!({"afterMilliseconds": 20});
     let engines = vec![("a", slow), ("b", Engine::answering(plain("\"b\"")).await), ("c", copied)];
-    let bed = Bed::with(&spec, &Settings::default(), engines, &Volumes::default());
+    let bed = Bed::with(&spec, &calm(), engines, &Volumes::default());
     assert_eq!(bed.ask("", &ask("hi")).await.1, "\"b\"");
     gate.tells("asked").await;
     soon(copies.recv()).await.unwrap();
@@ -229,7 +230,7 @@ async fn a_stream_of_http2_that_is_reset_ends_both() {
     let ((first, mut one), (second, mut two)) = (silent(None).await, silent(None).await);
     let mut world = World::of(vec![far(Api::OpenAi, first.address), far(Api::OpenAi, second.address)]);
     world.resilience.hedge_after = Some(Duration::from_millis(20));
-    let settings = Settings { http2: true, ..Settings::default() };
+    let settings = Settings { http2: true, ..calm() };
     let bed = world.bed_with(settings, &keys("sk-key"));
     let stream = soon(TcpStream::connect(bed.workers.address())).await.unwrap();
     let (sender, connection) = soon(h2::client::handshake(stream)).await.unwrap();

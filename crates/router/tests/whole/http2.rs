@@ -10,10 +10,10 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::bed::{ASK, Bed, Engine, STREAM, chunk, plain, soon, until};
+use crate::bed::{ASK, Bed, Engine, STREAM, calm, chunk, plain, soon, until};
 
 fn settings() -> Settings {
-    Settings { http2: true, ..Settings::default() }
+    Settings { http2: true, ..calm() }
 }
 
 async fn connect(bed: &Bed) -> (SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {

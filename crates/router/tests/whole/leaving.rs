@@ -4,14 +4,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use router::settings::Settings;
 use router::volume::Volumes;
 use router_core::{Api, Aws, RemoteInput};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::bed::{ASK, Bed, Engine, STREAM, Wire, chat, plain, post, soon, until};
+use crate::bed::{ASK, Bed, Engine, STREAM, Wire, calm, chat, plain, post, soon, until};
 use crate::remote::{World, answer, far, page};
 use crate::rules::{Bed as Ruled, ask, spec};
 use crate::wrong::ways;
@@ -210,8 +209,7 @@ async fn a_client_that_leaves_while_a_classifier_is_asked() {
     // As long as may be: the test would see this deadline counted.
     spec["complexity"] = json!({"pool": {"name": "c"}, "model": "small", "deadlineMilliseconds": 10_000});
     let (a, b) = (Engine::answering(plain("\"a\"")).await, Engine::answering(plain("\"b\"")).await);
-    let bed =
-        Ruled::with(&spec, &Settings::default(), vec![("a", a), ("b", b), ("c", classifier)], &Volumes::default());
+    let bed = Ruled::with(&spec, &calm(), vec![("a", a), ("b", b), ("c", classifier)], &Volumes::default());
     let mut client = Wire::new(soon(TcpStream::connect(bed.address())).await.unwrap());
     client.send(chat(&ask("hi"))).await;
     assert_eq!(soon(told.recv()).await, Some("asked"));

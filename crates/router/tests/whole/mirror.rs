@@ -7,7 +7,7 @@ use router::volume::Volumes;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::bed::{Engine, Wire, header, plain, status, until};
+use crate::bed::{Engine, Wire, calm, header, plain, status, until};
 use crate::rules::{Bed, ask, spec};
 
 fn mirrored(percent: u32) -> Value {
@@ -32,7 +32,7 @@ async fn a_mirror_gets_the_request_and_nobody_its_answer() {
         }
     })
     .await;
-    let bed = bed(mirrored(100), &Settings::default(), mirror).await;
+    let bed = bed(mirrored(100), &calm(), mirror).await;
     let body = ask("hi");
     let (head, answer) = bed.ask("x-request-id: one\r\n", &body).await;
     assert_eq!((status(&head), answer.as_str()), (200, "\"a\""));
@@ -56,7 +56,7 @@ async fn a_mirror_that_hangs_costs_its_clients_nothing() {
         pending::<()>().await;
     })
     .await;
-    let bed = bed(mirrored(100), &Settings::default(), mirror).await;
+    let bed = bed(mirrored(100), &calm(), mirror).await;
     for _ in 0..70 {
         let (head, answer) = bed.ask("", &ask("hi")).await;
         assert_eq!((status(&head), answer.as_str()), (200, "\"a\""));
@@ -81,7 +81,7 @@ async fn a_mirror_ends_at_the_deadline_of_its_policy() {
     .await;
     let mut spec = mirrored(100);
     spec["timeouts"] = json!({"total": "1s"});
-    let bed = bed(spec, &Settings::default(), mirror).await;
+    let bed = bed(spec, &calm(), mirror).await;
     assert_eq!(status(&bed.ask("", &ask("hi")).await.0), 200);
     crate::bed::soon(told.recv()).await.unwrap();
     let late = r#"mirrors_total{outcome="late",policy="ml/route",pool="ml/b"}"#;
@@ -94,21 +94,21 @@ async fn a_mirror_that_fails_or_is_not_wanted_is_only_counted() {
         wire.next_message().await;
     })
     .await;
-    let bed_of_failing = bed(mirrored(100), &Settings::default(), mirror).await;
+    let bed_of_failing = bed(mirrored(100), &calm(), mirror).await;
     assert_eq!(status(&bed_of_failing.ask("", &ask("hi")).await.0), 200);
     let failed = r#"mirrors_total{outcome="failed",policy="ml/route",pool="ml/b"}"#;
     until("it is counted", || bed_of_failing.metric(failed).as_deref() == Some("1")).await;
 
     // There is no room for any copy where half of what may be held is less than a body.
     let body = ask("hi");
-    let settings = Settings { max_held_bytes: 2 * body.len() - 1, ..Settings::default() };
+    let settings = Settings { max_held_bytes: 2 * body.len() - 1, ..calm() };
     let full = bed(mirrored(100), &settings, Engine::answering(plain("{}")).await).await;
     assert_eq!(status(&full.ask("", &body).await.0), 200);
     let dropped = r#"mirrors_total{outcome="dropped",policy="ml/route",pool="ml/b"}"#;
     assert_eq!(full.metric(dropped).as_deref(), Some("1"));
 
     let unwanted = Engine::answering(plain("{}")).await;
-    let bed = bed(mirrored(0), &Settings::default(), unwanted).await;
+    let bed = bed(mirrored(0), &calm(), unwanted).await;
     assert_eq!(status(&bed.ask("", &ask("hi")).await.0), 200);
     assert_eq!(bed.metric("mirrors_total"), None);
 }

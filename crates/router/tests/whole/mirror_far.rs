@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::alone::alone;
-use crate::bed::{Engine, STREAM, Wire, chunk, plain, post, soon, status, until};
+use crate::bed::{Engine, STREAM, Wire, calm, chunk, plain, post, soon, status, until};
 use crate::record::records;
 use crate::remote::{TOKEN, answer};
 use crate::retry::Nobody;
@@ -34,7 +34,7 @@ fn mirrored(mirror: SocketAddr) -> Value {
 
 fn settings() -> Settings {
     let reach = Reach::new(vec!["127.0.0.1".parse().unwrap()]);
-    Settings { outbound: Outbound::new(reach, Vec::new()).unwrap(), ..Settings::default() }
+    Settings { outbound: Outbound::new(reach, Vec::new()).unwrap(), ..calm() }
 }
 
 async fn bed(spec: &Value) -> Bed {

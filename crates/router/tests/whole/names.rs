@@ -11,7 +11,7 @@ use router::settings::Settings;
 use router_core::{Api, Reach, RemoteInput};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::bed::{ASK, Bed, Engine, plain, status};
+use crate::bed::{ASK, Bed, Engine, calm, plain, status};
 use crate::remote::{World, far, keys};
 use crate::retry::Nobody;
 
@@ -31,7 +31,7 @@ where
     let (host, authority) = ("provider.example".to_owned(), "provider.example".to_owned());
     let mut world = World::of(vec![RemoteInput { host, authority, ..any }]);
     world.resilience.connect = Some(connect);
-    world.bed_as(&Settings { outbound, ..Settings::default() }, &keys("sk-canary"))
+    world.bed_as(&Settings { outbound, ..calm() }, &keys("sk-canary"))
 }
 
 async fn ask(bed: &Bed) -> (u16, String) {

@@ -12,7 +12,7 @@ use telemetry::log::{LogFormat, flush, init};
 use tokio::net::TcpStream;
 
 use crate::alone::alone;
-use crate::bed::{Engine, STREAM, Wire, chunk, plain, post, soon, status};
+use crate::bed::{Engine, STREAM, Wire, calm, chunk, plain, post, soon, status};
 use crate::remote::{KEY, World, far, keys};
 
 /// The lines of requests that a router of this world writes for these: path, headers, body.
@@ -21,7 +21,7 @@ pub(crate) async fn lines(world: World, asked: &[(&str, &str, String)]) {
     let metrics = Metrics::new().unwrap();
     let live = world.live(&Table::default(), &metrics, &keys(KEY)).shared();
     let reach = Reach::new(vec!["127.0.0.1".parse().unwrap()]);
-    let settings = Settings { outbound: Outbound::new(reach, Vec::new()).unwrap(), ..Settings::default() };
+    let settings = Settings { outbound: Outbound::new(reach, Vec::new()).unwrap(), ..calm() };
     let listen = "127.0.0.1:0".parse().unwrap();
     let workers = Workers::start(listen, 1, &settings, &live, &metrics, Duration::from_secs(5)).unwrap();
     for (path, headers, body) in asked {

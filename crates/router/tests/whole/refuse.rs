@@ -5,7 +5,7 @@ use std::time::Duration;
 use router::live::Live;
 use router::settings::Settings;
 
-use crate::bed::{ASK, Bed, Engine, Wire, chat, chunk, header, plain, post, status};
+use crate::bed::{ASK, Bed, Engine, Wire, calm, chat, chunk, header, plain, post, status};
 
 fn error(body: &str) -> (String, String, Option<String>) {
     let body: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|e| panic!("{body:?}: {e}"));
@@ -17,7 +17,7 @@ fn error(body: &str) -> (String, String, Option<String>) {
 #[tokio::test]
 async fn a_caller_s_mistakes_have_their_own_answers() {
     let engine = Engine::answering(plain("{}")).await;
-    let settings = Settings { max_body: 1000, ..Settings::default() };
+    let settings = Settings { max_body: 1000, ..calm() };
     let bed = Bed::with(&settings, &[engine.address]);
     let long = format!(r#"{{"model":"m","x":"{}"}}"#, "x".repeat(1000));
     let cases = [
@@ -84,7 +84,7 @@ async fn a_refusal_leaves_the_connection_usable() {
 
 #[tokio::test]
 async fn a_body_that_is_too_large_is_not_read() {
-    let bed = Bed::with(&Settings { max_body: 1000, ..Settings::default() }, &[]);
+    let bed = Bed::with(&Settings { max_body: 1000, ..calm() }, &[]);
     // Announced: refused before a byte of it was sent.
     let mut client = bed.client().await;
     client.send("POST /v1/completions HTTP/1.1\r\nhost: router\r\ncontent-length: 10000000000\r\n\r\n").await;
@@ -99,7 +99,7 @@ async fn a_body_that_is_too_large_is_not_read() {
 
 #[tokio::test]
 async fn a_client_that_writes_first_and_reads_later_still_hears_why() {
-    let bed = Bed::with(&Settings { max_body: 1000, ..Settings::default() }, &[]);
+    let bed = Bed::with(&Settings { max_body: 1000, ..calm() }, &[]);
     let mut client = bed.asking(&"x".repeat(20 << 20)).await;
     assert_eq!(status(&client.message().await.0), 413);
 }
@@ -107,7 +107,7 @@ async fn a_client_that_writes_first_and_reads_later_still_hears_why() {
 #[tokio::test]
 async fn slow_clients_are_closed() {
     let timeout = Duration::from_millis(200);
-    let settings = Settings { header_timeout: timeout, body_timeout: timeout, ..Settings::default() };
+    let settings = Settings { header_timeout: timeout, body_timeout: timeout, ..calm() };
     let bed = Bed::with(&settings, &[]);
     for start in ["", "POST /v1/comp", "POST /v1/completions HTTP/1.1\r\nhost: router\r\nx: "] {
         let mut client = bed.client().await;
@@ -123,7 +123,7 @@ async fn slow_clients_are_closed() {
 #[tokio::test]
 async fn too_many_connections_are_told_so() {
     let engine = Engine::answering(plain("{}")).await;
-    let bed = Bed::with(&Settings { max_connections: 1, ..Settings::default() }, &[engine.address]);
+    let bed = Bed::with(&Settings { max_connections: 1, ..calm() }, &[engine.address]);
     let mut first = bed.asking(ASK).await;
     assert_eq!(status(&first.message().await.0), 200);
     let mut second = bed.client().await;

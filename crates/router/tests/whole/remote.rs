@@ -16,7 +16,7 @@ use router_core::{
     TargetInput,
 };
 
-use crate::bed::{ASK, Bed, Engine, STREAM, Wire, chat, chunk, header, plain, post, soon, status, until};
+use crate::bed::{ASK, Bed, Engine, STREAM, Wire, calm, chat, chunk, header, plain, post, soon, status, until};
 
 /// What no log, answer or metric may hold.
 pub(crate) const KEY: &str = "sk-canary-0123456789";
@@ -98,7 +98,7 @@ impl World {
     }
 
     pub(crate) fn bed(&self) -> Bed {
-        self.bed_with(Settings::default(), &keys(KEY))
+        self.bed_with(calm(), &keys(KEY))
     }
 
     /// A router that may reach this machine.
@@ -297,7 +297,7 @@ async fn nothing_is_sent_without_the_key() {
     let engine = Engine::answering(plain("{}")).await;
     let none = Secrets::new([(secret(), Err(KeyFault::Missing))]);
     for secrets in [none, Secrets::default()] {
-        let bed = World::of(vec![far(Api::OpenAi, engine.address)]).bed_with(Settings::default(), &secrets);
+        let bed = World::of(vec![far(Api::OpenAi, engine.address)]).bed_with(calm(), &secrets);
         let (head, body) = ask(&bed, ASK).await;
         assert_eq!(status(&head), 502);
         assert!(body.contains("upstream_credentials_missing"), "{body}");
@@ -309,7 +309,7 @@ async fn nothing_is_sent_without_the_key() {
     assert_eq!(engine.connections(), 0);
     let held = |host: &str| Held { key: Key::new(KEY.as_bytes()).unwrap(), hosts: vec![host.to_owned()], version: 1 };
     let named = Secrets::new([(secret(), Ok(held("127.0.0.1")))]);
-    assert_eq!(status(&ask(&world.bed_with(Settings::default(), &named), ASK).await.0), 200);
+    assert_eq!(status(&ask(&world.bed_with(calm(), &named), ASK).await.0), 200);
 }
 
 #[tokio::test]
@@ -355,8 +355,7 @@ async fn hidden_addresses_are_not_connected_to() {
             world.remotes[0].secure = secure;
             let live = world.live(&Table::default(), &metrics, &keys(KEY)).shared();
             let listen = "127.0.0.1:0".parse().unwrap();
-            let workers =
-                Workers::start(listen, 1, &Settings::default(), &live, &metrics, Duration::from_secs(20)).unwrap();
+            let workers = Workers::start(listen, 1, &calm(), &live, &metrics, Duration::from_secs(20)).unwrap();
             let bed = Bed { workers, live, metrics: metrics.clone() };
             let (head, body) = ask(&bed, ASK).await;
             assert_eq!(status(&head), 502, "{host}");

@@ -176,3 +176,54 @@ async fn only_anthropic_keeps_conversations() {
         assert_eq!(got.contains(told), !passes, "{got}");
     }
 }
+
+/// Many servers speak as OpenAI does and have no responses.
+#[tokio::test]
+async fn who_has_no_responses_is_asked_for_chat_completions() {
+    let chat = r#"{"id":"c","object":"chat.completion","created":1,"model":"gpt","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}"#;
+    let messages = r#"{"model":"m","max_tokens":50,"messages":[{"role":"user","content":"Hello"}]}"#;
+    let responses = r#"{"model":"m","input":"Hello"}"#;
+    let kept = r#"{"model":"m","input":"Hello","previous_response_id":"resp_1"}"#;
+    let gone = r#"{"error":{"message":"no such model","type":"invalid_request_error","code":"model_not_found"}}"#;
+    for (refusal, body, surface, code, paths) in [
+        (r#"{"detail":"Not Found"}"#, messages, "/v1/messages", 200, "responses chat/completions | chat/completions"),
+        ("404 page not found", responses, "/v1/responses", 200, "responses chat/completions | chat/completions"),
+        // What cannot be told in chat completions has its own answer.
+        ("404 page not found", kept, "/v1/responses", 404, "responses | responses"),
+        (gone, messages, "/v1/messages", 404, "responses | responses"),
+    ] {
+        let (told, mut paths_asked) = tokio::sync::mpsc::unbounded_channel();
+        let engine = Engine::new(move |_, mut wire: Wire| {
+            let told = told.clone();
+            async move {
+                loop {
+                    let (head, _) = wire.message().await;
+                    let path = head.split(' ').nth(1).unwrap().trim_start_matches("/v1/").to_owned();
+                    let answer = if path == "responses" {
+                        format!("HTTP/1.1 404 Not Found\r\ncontent-length: {}\r\n\r\n{refusal}", refusal.len())
+                    } else {
+                        plain(chat)
+                    };
+                    told.send(path).unwrap();
+                    wire.send(answer).await;
+                }
+            }
+        })
+        .await;
+        let bed = World::of(vec![far(Api::OpenAi, engine.address)]).bed();
+        let mut seen = Vec::new();
+        for turn in 0..2 {
+            let mut client = bed.client().await;
+            client.send(post(surface, "", body)).await;
+            let (head, got) = client.message().await;
+            assert_eq!(status(&head), code, "{surface}: {got}");
+            if turn == 1 {
+                seen.push("|".to_owned());
+            }
+            while let Ok(path) = paths_asked.try_recv() {
+                seen.push(path);
+            }
+        }
+        assert_eq!(seen.join(" "), paths, "{refusal}");
+    }
+}

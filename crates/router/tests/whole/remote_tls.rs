@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::bed::{ASK, Bed, Engine, Wire, chat, plain, soon, status, until};
+use crate::bed::{ASK, Bed, Engine, Wire, calm, chat, plain, soon, status, until};
 use crate::remote::{World, far, keys};
 
 /// What no wire may show before TLS is agreed on.
@@ -121,7 +121,7 @@ fn target(address: SocketAddr) -> RemoteInput {
 fn bed(world: &World, authority: &Authority) -> Bed {
     let reach = Reach::new(vec!["localhost".parse().unwrap(), "127.0.0.1".parse().unwrap()]);
     let outbound = Outbound::new(reach, vec![authority.0.clone()]).unwrap();
-    world.bed_as(&Settings { outbound, ..Settings::default() }, &keys(KEY))
+    world.bed_as(&Settings { outbound, ..calm() }, &keys(KEY))
 }
 
 async fn ask(bed: &Bed) -> (u16, String) {

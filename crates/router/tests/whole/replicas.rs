@@ -8,7 +8,7 @@ use router::live::Live;
 use router::settings::Settings;
 use tokio::sync::mpsc;
 
-use crate::bed::{ASK, Bed, Engine, STREAM, chat, chunk, plain, post, serving, soon, status, table, until};
+use crate::bed::{ASK, Bed, Engine, STREAM, calm, chat, chunk, plain, post, serving, soon, status, table, until};
 use crate::retry::Nobody;
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn half_a_dead_pool_makes_no_storm() {
 
 #[tokio::test]
 async fn a_replica_that_recovers_is_found_out_by_one_request() {
-    let mut settings = Settings::default();
+    let mut settings = calm();
     settings.ejection.first = Duration::from_millis(300);
     let (asked, mut log) = mpsc::unbounded_channel();
     let sick = Engine::new(move |number, mut wire| {
@@ -177,7 +177,7 @@ async fn connections_to_a_replica_that_is_gone_are_closed() {
         }
     })
     .await;
-    let settings = Settings { idle_timeout: Duration::from_secs(3600), ..Settings::default() };
+    let settings = Settings { idle_timeout: Duration::from_secs(3600), ..calm() };
     let bed = Bed::with(&settings, &[engine.address]);
     bed.asking(ASK).await.message().await;
     let new = table(&[], &bed.live.load().table);
@@ -271,7 +271,7 @@ async fn a_request_sees_one_configuration() {
 #[tokio::test]
 async fn an_answer_without_end_is_ended() {
     let total_timeout = Duration::from_millis(400);
-    let settings = Settings { total_timeout, ..Settings::default() };
+    let settings = Settings { total_timeout, ..calm() };
     let event = "data: {\"a\":1}\n\n";
     let engine = Engine::new(move |number, mut wire| async move {
         wire.message().await;

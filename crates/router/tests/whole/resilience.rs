@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::bed::{ASK, Bed, Engine, STREAM, Wire, chat, chunk, header, plain, post, soon, status, until};
+use crate::bed::{ASK, Bed, Engine, STREAM, Wire, calm, chat, chunk, header, plain, post, soon, status, until};
 use crate::leaving::Full;
 use crate::remote::{ASK_STREAM, DONE, ROLE, TOKEN, World, answer, ask, far, stream_of};
 
@@ -148,7 +148,7 @@ async fn an_outage_is_not_made_worse_by_trying_again() {
     }
     let addresses: Vec<_> = replicas.iter().map(|replica| replica.address).collect();
     // How busy the machine is besides is not what is looked at here.
-    let settings = || Settings { max_lag: Duration::ZERO, ..Settings::default() };
+    let settings = || Settings { max_lag: Duration::ZERO, ..calm() };
     let provider = provider.bed_with(settings(), &crate::remote::keys("sk-key"));
     for (bed, asked) in [(provider, asked), (Bed::with(&settings(), &addresses), pooled)] {
         let requests = (0..OFFERED / 50).map(|_| async {

@@ -10,7 +10,7 @@ use router_core::{EndpointInput, Moment, PoolInput, Table};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::bed::{Engine, Wire, header, plain, post, soon, status};
+use crate::bed::{Engine, Wire, calm, header, plain, post, soon, status};
 
 /// Pools `a`, `b` and `c`, whose engines answer with their names, and this policy for the model `m`. `c` has no replica.
 pub(crate) struct Bed {
@@ -105,7 +105,7 @@ async fn the_first_rule_that_holds_chooses_the_target() {
         {"name": "eu", "when": "request.region == 'eu' && size(request.tools) > 0", "use": {"cheapest": ["b"]}},
         {"name": "none", "when": "request.hour > 23", "use": {"ordered": ["b"]}},
     ]);
-    let settings = Settings { region: "eu".to_owned(), ..Settings::default() };
+    let settings = Settings { region: "eu".to_owned(), ..calm() };
     let bed = Bed::new(&spec(&rules), &settings).await;
     let tools = json!({"model": "m", "messages": [], "tools": [{"name": "x"}]}).to_string();
     let hard = ask("Design a distributed lock service and prove that it is correct under partitions.");
@@ -137,7 +137,7 @@ async fn the_first_rule_that_holds_chooses_the_target() {
 #[tokio::test]
 async fn a_rule_s_targets_are_the_only_ones() {
     let rules = json!([{"name": "only-c", "use": {"ordered": ["c"]}}]);
-    let bed = Bed::new(&spec(&rules), &Settings::default()).await;
+    let bed = Bed::new(&spec(&rules), &calm()).await;
     let (head, answer) = bed.ask("", &ask("hi")).await;
     assert_eq!(status(&head), 503, "{answer}");
     assert!(answer.contains("ml/c") && !answer.contains("ml/a"), "{answer}");
@@ -146,7 +146,7 @@ async fn a_rule_s_targets_are_the_only_ones() {
 
 #[tokio::test]
 async fn a_policy_without_rules_says_nothing_of_them() {
-    let bed = Bed::new(&spec(&json!([])), &Settings::default()).await;
+    let bed = Bed::new(&spec(&json!([])), &calm()).await;
     let (head, answer) = bed.ask("", &ask("hi")).await;
     assert_eq!((status(&head), answer.as_str()), (200, "\"a\""));
     assert!(!head.contains("x-quartermaster-"), "{head}");
@@ -156,7 +156,7 @@ async fn a_policy_without_rules_says_nothing_of_them() {
 async fn sessions_stay_where_their_share_put_them() {
     let rules =
         json!([{"name": "test", "use": {"weighted": [{"target": "a", "weight": 1}, {"target": "b", "weight": 1}]}}]);
-    let bed = Bed::new(&spec(&rules), &Settings::default()).await;
+    let bed = Bed::new(&spec(&rules), &calm()).await;
     let mut seen = [0, 0];
     for session in 0..24 {
         let body = json!({"model": "m", "user": format!("user-{session}"), "messages": []}).to_string();
@@ -172,7 +172,7 @@ async fn a_request_names_its_target_where_the_policy_lets_it() {
     let rules = json!([{"name": "all", "use": {"ordered": ["a"]}}]);
     let mut allowed = spec(&rules);
     allowed["allowTargetHeader"] = json!(true);
-    let bed = Bed::new(&allowed, &Settings::default()).await;
+    let bed = Bed::new(&allowed, &calm()).await;
     let (head, answer) = bed.ask("x-quartermaster-target: b\r\n", &ask("hi")).await;
     assert_eq!((status(&head), answer.as_str(), header(&head, "x-quartermaster-rule")), (200, "\"b\"", None));
     assert_eq!(header(&head, "x-quartermaster-target"), Some("b"));
@@ -180,7 +180,7 @@ async fn a_request_names_its_target_where_the_policy_lets_it() {
     assert_eq!(status(&head), 400);
     assert!(answer.contains("one of the policy's targets: a, b, c") && answer.contains("wrong_target"), "{answer}");
 
-    let bed = Bed::new(&spec(&rules), &Settings::default()).await;
+    let bed = Bed::new(&spec(&rules), &calm()).await;
     let (head, answer) = bed.ask("x-quartermaster-target: b\r\n", &ask("hi")).await;
     assert_eq!(status(&head), 400);
     assert!(answer.contains("allowTargetHeader"), "{answer}");

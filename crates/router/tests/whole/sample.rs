@@ -11,7 +11,7 @@ use telemetry::log::{LogFormat, flush, init};
 use tokio::net::TcpStream;
 
 use crate::alone::alone;
-use crate::bed::{Wire, soon, status, table};
+use crate::bed::{Wire, calm, soon, status, table};
 
 const GOOD: usize = 2000;
 const BAD: usize = 100;
@@ -22,7 +22,7 @@ fn lines(test: &str, percent: u8) -> Option<(usize, usize)> {
         init(LogFormat::Json, "info").unwrap();
         let metrics = Metrics::new().unwrap();
         let live = Live::new(table(&[], &Table::default()), &metrics).shared();
-        let settings = Settings { request_lines_percent: percent, ..Settings::default() };
+        let settings = Settings { request_lines_percent: percent, ..calm() };
         let listen = "127.0.0.1:0".parse().unwrap();
         let workers = Workers::start(listen, 1, &settings, &live, &metrics, Duration::from_secs(1)).unwrap();
         let mut client = Wire::new(TcpStream::connect(workers.address()).await.unwrap());

@@ -9,7 +9,7 @@ use router::live::Live;
 use router::settings::Settings;
 use tokio::time::Instant;
 
-use crate::bed::{ASK, Bed, Engine, chat, plain, soon, status, table};
+use crate::bed::{ASK, Bed, Engine, calm, chat, plain, soon, status, table};
 
 const QUICK: Duration = Duration::from_millis(20);
 const SLOW: Duration = Duration::from_millis(200);
@@ -67,7 +67,7 @@ fn ejections(bed: &Bed) -> f64 {
 /// Slow is not failed: while answers come in time, nothing is asked twice and nobody is left out.
 #[tokio::test]
 async fn ru10_a_pool_that_is_slow_as_a_whole_gets_no_more_than_is_offered() {
-    let (bed, engines) = pool(&Settings::default(), &[SLOW; 4]).await;
+    let (bed, engines) = pool(&calm(), &[SLOW; 4]).await;
     let told = ask(&bed, 16, 6).await;
     assert!(told.iter().all(|code| *code == 200), "{told:?}");
     assert_eq!(counts(&engines).iter().sum::<usize>(), 96);
@@ -77,7 +77,7 @@ async fn ru10_a_pool_that_is_slow_as_a_whole_gets_no_more_than_is_offered() {
 /// Slower than the router waits: each request is told so, and hardly any goes to a second replica.
 #[tokio::test]
 async fn ru10_a_pool_that_is_too_slow_as_a_whole_gets_no_storm_of_retries() {
-    let settings = Settings { first_byte_timeout: SLOW / 2, ..Settings::default() };
+    let settings = Settings { first_byte_timeout: SLOW / 2, ..calm() };
     let (bed, engines) = pool(&settings, &[Duration::from_secs(30); 4]).await;
     let told = ask(&bed, 16, 6).await;
     assert!(told.iter().all(|code| *code == 504), "{told:?}");
@@ -90,7 +90,7 @@ async fn ru10_a_pool_that_is_too_slow_as_a_whole_gets_no_storm_of_retries() {
 async fn ru10_one_slow_replica_of_eight_gets_fewer_requests() {
     let mut times = [QUICK; 8];
     times[3] = SLOW;
-    let (bed, engines) = pool(&Settings { slow_start: Duration::ZERO, ..Settings::default() }, &times).await;
+    let (bed, engines) = pool(&Settings { slow_start: Duration::ZERO, ..calm() }, &times).await;
     let told = ask(&bed, 16, 30).await;
     assert!(told.iter().all(|code| *code == 200), "{told:?}");
     let counts = counts(&engines);
@@ -103,8 +103,7 @@ async fn ru10_one_slow_replica_of_eight_gets_fewer_requests() {
 async fn ru10_one_replica_of_eight_that_is_too_slow_is_ejected() {
     let mut times = [QUICK; 8];
     times[3] = Duration::from_secs(30);
-    let mut settings =
-        Settings { first_byte_timeout: Duration::from_secs(1), slow_start: Duration::ZERO, ..Settings::default() };
+    let mut settings = Settings { first_byte_timeout: Duration::from_secs(1), slow_start: Duration::ZERO, ..calm() };
     settings.ejection.first = Duration::from_secs(60);
     let (bed, engines) = pool(&settings, &times).await;
     // Until it has failed five times in a row, as each of its requests does.
@@ -150,7 +149,7 @@ async fn ru11_a_replica_that_is_gone_is_asked_nothing() {
         gone.push(left);
     }
     let addresses: Vec<_> = engines.iter().map(|engine| engine.address).collect();
-    let bed = Bed::with(&Settings { max_lag: Duration::ZERO, ..Settings::default() }, &addresses[..2]);
+    let bed = Bed::with(&Settings { max_lag: Duration::ZERO, ..calm() }, &addresses[..2]);
     let (rounds, stop) = (24, std::cell::Cell::new(false));
     let changing = async {
         for round in 0..rounds {

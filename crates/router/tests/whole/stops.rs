@@ -192,29 +192,40 @@ async fn a_stream_that_only_stops_is_no_whole_stream() {
     const REASON: &str =
         "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n";
     let (chat, messages, responses) = ("/v1/chat/completions", "/v1/messages", "/v1/responses");
-    let cases: [(&str, &str, Vec<&str>, bool); 10] = [
-        (chat, "chat_completions", vec![ROLE, WORD, DONE], true),
-        (chat, "chat_completions", vec![ROLE, FINISH], true),
+    const BROKE: &str = "upstream_broke";
+    const CUT: &str = "upstream_cut";
+    let cases: [(&str, &str, Vec<&str>, Option<&str>); 10] = [
+        (chat, "chat_completions", vec![ROLE, WORD, DONE], None),
+        (chat, "chat_completions", vec![ROLE, FINISH], None),
         (
             chat,
             "chat_completions",
             vec![ROLE, FINISH, "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\n\n"],
-            true,
+            None,
         ),
-        (chat, "chat_completions", vec![ROLE, WORD], false),
+        (chat, "chat_completions", vec![ROLE, WORD], Some(CUT)),
         // An event that is not ended belongs to no whole stream.
-        (chat, "chat_completions", vec![ROLE, "data: {\"choi"], false),
-        (messages, "messages", vec![DELTA, REASON, STOP], true),
-        (messages, "messages", vec![DELTA, REASON], false),
-        (responses, "responses", vec![CREATED, WROTE, COMPLETED], true),
-        (responses, "responses", vec![CREATED, WROTE], false),
-        (responses, "responses", vec![CREATED], false),
+        (chat, "chat_completions", vec![ROLE, "data: {\"choi"], Some(BROKE)),
+        (messages, "messages", vec![DELTA, REASON, STOP], None),
+        (messages, "messages", vec![DELTA, REASON], Some(CUT)),
+        (responses, "responses", vec![CREATED, WROTE, COMPLETED], None),
+        (responses, "responses", vec![CREATED, WROTE], Some(CUT)),
+        (responses, "responses", vec![CREATED], Some(BROKE)),
     ];
-    for (path, surface, events, whole) in cases {
+    for (path, surface, events, fault) in cases {
         let (got, bed) = relayed(path, &events).await;
-        assert_eq!(!got.contains("\"upstream_cut\"") && !got.contains("event: error"), whole, "{path}: {got}");
-        assert!((failures(&bed, surface, "upstream_cut") - f64::from(u8::from(!whole))).abs() < 1e-9, "{path}: {got}");
-        if !whole && path == responses {
+        // Of a stream that has said nothing the client sees nothing.
+        assert_eq!(got.contains("\"upstream_broke\""), fault == Some(BROKE), "{path}: {got}");
+        assert_eq!(
+            got.contains("\"upstream_cut\"") || got.contains("event: error"),
+            fault == Some(CUT),
+            "{path}: {got}"
+        );
+        for reason in [CUT, BROKE] {
+            let counted = f64::from(u8::from(fault == Some(reason)));
+            assert!((failures(&bed, surface, reason) - counted).abs() < 1e-9, "{path}: {got}");
+        }
+        if fault == Some(CUT) && path == responses {
             let next = format!("\"sequence_number\":{}}}", events.len());
             assert!(got.trim_end().ends_with(&next), "it counts on: {got}");
         }

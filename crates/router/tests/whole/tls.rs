@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::bed::{ASK, Bed, Engine, STREAM, chat, chunk, plain, soon, until};
+use crate::bed::{ASK, Bed, Engine, STREAM, calm, chat, chunk, plain, soon, until};
 
 /// A folder with a certificate and its key, removed when dropped.
 struct Pair {
@@ -46,7 +46,7 @@ impl Pair {
     }
 
     fn settings(&self, http2: bool) -> Settings {
-        Settings { tls: Some(Tls::read(&self.files, http2).unwrap()), http2, ..Settings::default() }
+        Settings { tls: Some(Tls::read(&self.files, http2).unwrap()), http2, ..calm() }
     }
 }
 

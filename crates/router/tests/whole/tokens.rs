@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::bed::{Bed, Engine, Wire, guarded, header, plain, post, soon, status};
+use crate::bed::{Bed, Engine, Wire, calm, guarded, header, plain, post, soon, status};
 
 const AUDIENCE: &str = "quartermaster";
 const ASK: &str = r#"{"model":"m","max_tokens":1,"messages":[]}"#;
@@ -125,7 +125,7 @@ impl Asking {
         let engine = Engine::answering(plain("{}")).await;
         let (reviews, questions) = Reviews::new(AUDIENCE);
         let task = tokio::spawn(reviews.clone().answer(server.client(), questions));
-        let settings = Settings { reviews: Some(reviews), ..Settings::default() };
+        let settings = Settings { reviews: Some(reviews), ..calm() };
         let bed = Bed::with(&settings, &[engine.address]);
         let table = guarded(&[engine.address], access, &Table::default());
         let mut keys = Keys::default();

@@ -6,7 +6,7 @@ use router::traces::Traces;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::bed::{ASK, Bed, Engine, STREAM, chunk, header, plain, post, soon, status, until};
+use crate::bed::{ASK, Bed, Engine, STREAM, calm, chunk, header, plain, post, soon, status, until};
 
 pub(crate) const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -28,7 +28,7 @@ pub(crate) fn traces(collector: &Engine, percent: u8, lost: &IntCounter) -> Sett
     let at = format!("http://{}", collector.address).parse().unwrap();
     let (traces, export) = Traces::to(at, percent, lost.clone());
     tokio::spawn(export);
-    Settings { traces: Some(traces), ..Settings::default() }
+    Settings { traces: Some(traces), ..calm() }
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn a_collector_that_refuses_or_hangs_holds_nobody_up() {
     // One that nobody empties: what does not fit is counted, and requests go on.
     let lost = IntCounter::new("lost", "lost").unwrap();
     let (traces, export) = Traces::to("http://10.255.255.1:4318".parse().unwrap(), 100, lost.clone());
-    let bed = Bed::with(&Settings { traces: Some(traces), ..Settings::default() }, &[engine.address]);
+    let bed = Bed::with(&Settings { traces: Some(traces), ..calm() }, &[engine.address]);
     let mut client = bed.client().await;
     for _ in 0..2100 {
         client.send(crate::bed::chat(ASK)).await;

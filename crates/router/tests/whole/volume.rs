@@ -7,14 +7,13 @@ use std::time::{Duration, SystemTime};
 use prometheus::Registry;
 use router::metrics::Metrics;
 use router::peers::{Exchange, PAGE};
-use router::settings::Settings;
 use router::volume::Volumes;
 use serde_json::json;
 use telemetry::admin::{self, Readiness};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::bed::{Engine, plain, until};
+use crate::bed::{Engine, calm, plain, until};
 use crate::rules::{Bed, ask, spec};
 
 /// A router of several, with the page that it tells the others on.
@@ -35,7 +34,7 @@ impl Router {
         let answer =
             |name: &str| plain(&json!({"by": name, "usage": {"prompt_tokens": 7, "completion_tokens": 3}}).to_string());
         let engines = vec![("a", Engine::answering(answer("a")).await), ("b", Engine::answering(answer("b")).await)];
-        let bed = Bed::with(&spec(&rules), &Settings::default(), engines, &volumes);
+        let bed = Bed::with(&spec(&rules), &calm(), engines, &volumes);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (at, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let told = volumes.clone();
