@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use router::settings::Settings;
 use tokio::io::AsyncWriteExt;
 
 use crate::bed::{Bed, Engine, STREAM, Wire, calm, chat, chunk, header, status};
@@ -99,7 +97,7 @@ async fn ru04_no_answer_has_a_byte_of_another() {
     let count = Arc::new(AtomicUsize::new(0));
     let engines = [engine(Arc::clone(&count)).await, engine(Arc::clone(&count)).await];
     // However busy the machine is: nothing is to be refused for that.
-    let settings = Settings { max_lag: Duration::ZERO, ..calm() };
+    let settings = calm();
     let bed = Bed::with(&settings, &[engines[0].address, engines[1].address]);
     let each = (0..CLIENTS).map(|place| converse(&bed, place * pairs, pairs / CLIENTS));
     let all = futures::future::join_all(each).await;

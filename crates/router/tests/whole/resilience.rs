@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
-use router::settings::Settings;
 use router_core::{Api, RemoteInput, Resilience};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::bed::{ASK, Bed, Engine, STREAM, Wire, calm, chat, chunk, header, plain, post, soon, status, until};
+use crate::bed::{ASK, Bed, Engine, STREAM, Wire, chat, chunk, header, plain, post, soon, status, until};
 use crate::leaving::Full;
 use crate::remote::{ASK_STREAM, DONE, ROLE, TOKEN, World, answer, ask, far, stream_of};
 
@@ -147,10 +146,8 @@ async fn an_outage_is_not_made_worse_by_trying_again() {
         replicas.push(dying.await);
     }
     let addresses: Vec<_> = replicas.iter().map(|replica| replica.address).collect();
-    // How busy the machine is besides is not what is looked at here.
-    let settings = || Settings { max_lag: Duration::ZERO, ..calm() };
-    let provider = provider.bed_with(settings(), &crate::remote::keys("sk-key"));
-    for (bed, asked) in [(provider, asked), (Bed::with(&settings(), &addresses), pooled)] {
+    for (bed, asked) in [(provider.bed(), asked), (Bed::new(&addresses), pooled)] {
+        let begun = Instant::now();
         let requests = (0..OFFERED / 50).map(|_| async {
             let mut client = bed.client().await;
             for _ in 0..50 {
@@ -160,10 +157,12 @@ async fn an_outage_is_not_made_worse_by_trying_again() {
         });
         join_all(requests).await;
         let attempts = asked.load(Ordering::SeqCst);
-        assert!((OFFERED..=OFFERED + OFFERED / 10).contains(&attempts), "{attempts} attempts of {OFFERED} requests");
+        // So many in ten seconds, however long a busy machine takes.
+        let spans = 1 + usize::try_from(begun.elapsed().as_secs() / 10).unwrap();
+        let most = OFFERED + spans * OFFERED / 10;
+        assert!((OFFERED..=most).contains(&attempts), "{attempts} attempts of {OFFERED} requests, at most {most}");
         let refused = bed.figure("quartermaster_router_retries_refused_total ");
         assert!(refused > 0.0);
-        eprintln!("SEEN {attempts} attempts of {OFFERED} requests, {refused} refused");
     }
 }
 

@@ -149,7 +149,7 @@ async fn ru11_a_replica_that_is_gone_is_asked_nothing() {
         gone.push(left);
     }
     let addresses: Vec<_> = engines.iter().map(|engine| engine.address).collect();
-    let bed = Bed::with(&Settings { max_lag: Duration::ZERO, ..calm() }, &addresses[..2]);
+    let bed = Bed::new(&addresses[..2]);
     let (rounds, stop) = (24, std::cell::Cell::new(false));
     let changing = async {
         for round in 0..rounds {
