@@ -1,6 +1,7 @@
 //! The steps of a request, in order. Each takes what the one before it gave.
 
 pub(crate) mod ask;
+mod asked;
 pub(crate) mod authenticate;
 pub(crate) mod body;
 mod classify;

@@ -3,14 +3,17 @@
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use router_core::sigv4::{ToSign, sign, step};
-use router_core::{Api, Operation, Refusal};
+use router_core::{Api, Fit, Operation, Refusal};
+use wire::Dialect;
 use wire::http1::{BareHead, RequestHead, write_bare_head, write_head};
 
-use super::remote::{Asked, There};
+use super::ask::Sent;
+use super::asked::Asked;
 use super::settle::Record;
 use super::translated::Back;
 use crate::clock;
 use crate::secrets::Credentials;
+use crate::surface::Surface;
 
 /// Version of Anthropic's API that is asked for where the client does not say.
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
@@ -18,6 +21,28 @@ const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("quartermaster/", env!("CARGO_PKG_VERSION")));
 /// What the headers begin with by which clients of Bedrock ask for guardrails, traces and tiers, and which tell of tokens.
 const BEDROCK: &str = "x-amzn-bedrock-";
+
+/// What is sent, and what it takes to understand the answer.
+pub(super) struct There<'a> {
+    pub(super) body: Sent<'a>,
+    /// Where client and target speak different shapes.
+    pub(super) back: Option<Back>,
+    pub(super) key: Option<&'a Credentials>,
+}
+
+impl There<'_> {
+    /// Whether it is OpenAI's responses that the target is asked for.
+    pub(super) fn asks_responses(&self, asked: &Asked<'_>) -> bool {
+        let fit = self.back.as_ref().map_or(Fit::Same, |back| Fit::Translated(back.from));
+        asked.target.input.api == Api::OpenAi && fit.asks_responses(asked.surface.operation())
+    }
+
+    /// The dialect that the target answers in.
+    pub(super) fn dialect(&self, asked: &Asked<'_>) -> Dialect {
+        let own = || asked.surface.target_dialect().unwrap_or_else(|| Surface::dialect_at(asked.ask.parts.uri.path()));
+        self.back.as_ref().map_or_else(own, |back| back.from.dialect())
+    }
+}
 
 /// The head of the request, and as much of its body as had to be changed.
 pub(super) fn request_head(asked: &Asked<'_>, there: &There<'_>, record: &Record) -> Result<BytesMut, Refusal> {

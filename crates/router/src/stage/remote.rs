@@ -5,24 +5,23 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use router_core::{
-    Api, Attempt, Fault, Fit, NoDial, Operation, Pause, Policy, Reason, Refusal, Remote, Standing, Verdict, Work,
-    lacks_path, retry_after,
+    Api, Attempt, Fault, Fit, NoDial, Operation, Pause, Reason, Refusal, Remote, Standing, Verdict, Work, lacks_path,
+    retry_after,
 };
 use tokio::time::{Instant, timeout_at};
 use wire::Dialect;
 use wire::http1::Head;
 use wire::translate::{Failure, Shape, own_thoughts};
 
-use super::ask::{Ask, Sent};
+use super::ask::Sent;
+use super::asked::Asked;
 use super::decided::OURS;
 use super::framed::Framed;
-use super::limits::Limits;
-use super::outgoing::{passes, request_head};
+use super::outgoing::{There, passes, request_head};
 use super::send::{Passage, Reply, judge, refusal, why};
 use super::settle::Record;
 use super::translated::Back;
 use crate::clock;
-use crate::secrets::{Credentials, KeyFault};
 use crate::surface::Surface;
 use crate::upstream::{
     AskError, Begun, Conn, DialError, EXCEPTION, HOST_REST, Hoped, dial, home, is_encoded, is_events, is_frames,
@@ -35,41 +34,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// A provider that asks for more time than this is not waited for; the client is told when to come again.
 const MOST_PATIENCE: Duration = Duration::from_secs(5);
-
-/// What a target is asked, and how.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked<'a> {
-    pub(crate) ask: &'a Ask,
-    pub(crate) surface: Surface,
-    pub(crate) limits: &'a Limits,
-    pub(crate) policy: &'a Policy,
-    pub(crate) target: &'a Remote,
-    pub(crate) key: Result<Option<&'a Credentials>, KeyFault>,
-    /// No other target is left.
-    pub(crate) last: bool,
-}
-
-/// What is sent, and what it takes to understand the answer.
-pub(super) struct There<'a> {
-    pub(super) body: Sent<'a>,
-    /// Where client and target speak different shapes.
-    pub(super) back: Option<Back>,
-    pub(super) key: Option<&'a Credentials>,
-}
-
-impl There<'_> {
-    /// Whether it is OpenAI's responses that the target is asked for.
-    fn asks_responses(&self, asked: &Asked<'_>) -> bool {
-        let fit = self.back.as_ref().map_or(Fit::Same, |back| Fit::Translated(back.from));
-        asked.target.input.api == Api::OpenAi && fit.asks_responses(asked.surface.operation())
-    }
-
-    /// The dialect that the target answers in.
-    fn dialect(&self, asked: &Asked<'_>) -> Dialect {
-        let own = || asked.surface.target_dialect().unwrap_or_else(|| Surface::dialect_at(asked.ask.parts.uri.path()));
-        self.back.as_ref().map_or_else(own, |back| back.from.dialect())
-    }
-}
 
 /// How one attempt ended.
 struct Tried {

@@ -6,9 +6,9 @@ use tokio::time::timeout_at;
 use wire::http1::Head;
 use wire::translate::{self, BadAnswer, Echo, Failure, Shape, Stream};
 
+use super::asked::Asked;
 use super::framed::Framed;
 use super::limits::Limits;
-use super::remote::Asked;
 use super::send::{Passage, refusal};
 use super::settle::Record;
 use crate::clock;

@@ -6,6 +6,7 @@ use router_core::{Api, Choice, Reason, Refusal};
 use wire::translate::wants_thread;
 
 use super::ask::Ask;
+use super::asked::Asked;
 use super::limits::Limits;
 use super::remote;
 use super::send::{Reply, send, why};
@@ -46,7 +47,7 @@ impl Way<'_> {
                 Err(Refusal::Unfit { upstream: record.upstream(), field: None, what })
             }
             Some(target) => {
-                let asked = remote::Asked { ask, surface, limits, policy, target, key: live.key(choice), last };
+                let asked = Asked { ask, surface, limits, policy, target, key: live.key(choice), last };
                 Box::pin(remote::send(worker, &asked, record)).await
             }
         }
