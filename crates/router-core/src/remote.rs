@@ -353,6 +353,38 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_path_that_is_not_there_is_told_from_a_model_that_is_not() {
+        let cases: [(u16, &str, bool); 9] = [
+            (404, r#"{"detail":"Not Found"}"#, true),
+            (404, "404 page not found", true),
+            (405, "", true),
+            (501, "{}", true),
+            (404, r#"{"error":{"message":"Unknown request URL","code":"unknown_url"}}"#, true),
+            (404, r#"{"error":{"message":"no such model","code":null}}"#, true),
+            (404, r#"{"error":{"message":"no such model","code":"model_not_found"}}"#, false),
+            (400, r#"{"detail":"Not Found"}"#, false),
+            (500, "", false),
+        ];
+        for (status, body, lacks) in cases {
+            assert_eq!(lacks_path(status, body.as_bytes()), lacks, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn a_target_that_has_chat_completions_only_is_remembered() {
+        let far = Remote::new(remote("far", None), None, &[], Moment(0));
+        assert_eq!(far.fit(Operation::Responses), Fit::Same);
+        far.chat_only.store(true, Ordering::Relaxed);
+        let chat = Fit::Translated(Shape::Chat);
+        assert_eq!((far.fit(Operation::Responses), far.fit(Operation::Messages)), (chat, chat));
+        assert_eq!(far.fit(Operation::Chat), Fit::Same);
+        let same = Remote::new(remote("far", None), Some(&far), &[], Moment(1));
+        assert_eq!(same.fit(Operation::Messages), chat);
+        let other = Remote::new(remote("other", None), Some(&far), &[], Moment(1));
+        assert_ne!(other.fit(Operation::Messages), chat);
+    }
+
+    #[test]
     fn each_api_has_its_operations() {
         use Operation as O;
         let all = [
