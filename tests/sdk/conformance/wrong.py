@@ -31,7 +31,7 @@ IN_A_STREAM = [
     ("truncate,after=1", 502, openai.InternalServerError, anthropic.InternalServerError),
 ]
 # After the first token: an exception in the middle of the loop.
-AFTER_A_TOKEN = ["error-event=server,after=6", "truncate,after=6", "close=900", "reset=900"]
+AFTER_A_TOKEN = ["error-event=server,after=6", "truncate,after=6", "close=4000", "reset=4000"]
 
 
 def chat(place: Place, **options) -> Callable[..., object]:

@@ -23,6 +23,9 @@ pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
         },
         all => (None, all),
     };
+    if rest.is_empty() {
+        return Err(way.cannot(Field::Messages, "the target wants a message beside the system's"));
+    }
     let mut out = Vec::with_capacity(way.room);
     write::object(&mut out, |o| {
         o.text("model", way.target.model);

@@ -26,6 +26,7 @@ fn responses_are_asked_and_chat_completions_for_what_they_cannot_say() {
         ),
         (json!({"stop_sequences": ["###"]}), Chat),
         (json!({"max_tokens": 1}), Chat),
+        (json!({"messages": []}), Chat),
     ] {
         let (shape, there) = request_at(Messages, Responses, &asks(&more), &TARGET).unwrap();
         let body: Value = serde_json::from_slice(&there.body).unwrap();
