@@ -9,7 +9,7 @@ use fault::bed::{Bed, Trouble};
 use fault::wait_for;
 
 use crate::kill::Reference;
-use crate::life::{LOOK, Life, POOLS, QUIET, SETTLED, Step, counts};
+use crate::life::{LOOK, Life, QUIET, SETTLED, Step, counts};
 use crate::runner::{Runner, Verdict};
 
 pub(crate) const RESTART: &str = "stale-restart";
@@ -65,7 +65,7 @@ async fn back(
     let moments: BTreeSet<u64> = revisions.iter().map(|revision| number(revision)).filter(|it| *it > 0).collect();
     for moment in moments.into_iter().skip(first).step_by(every) {
         let pods = life.pods().await?;
-        let (mark, now) = (proxy.mark(), life.now().await?);
+        let (mark, before) = (proxy.mark(), life.namespace.contents(&life.bed.kinds).await?);
         life.operator.stop();
         let past = Match { query: Some(("fieldSelector".to_owned(), false)), ..Match::verbs(&[Verb::List]) };
         proxy.add(Rule::all(past, Fault::Stale { revision: moment.to_string() }));
@@ -97,8 +97,9 @@ async fn back(
             .calls(mark)
             .iter()
             .filter(|call| call.ask.mutates() && !call.ask.is_event() && call.ask.subresource.is_empty())
-            // A write that changes nothing gets the version that was there before.
-            .filter(|call| call.code.is_some_and(|code| code < 300) && number(&call.revision) > now)
+            // A write that changes nothing is answered with what was there before, but for the status, which may change.
+            .filter(|call| call.code.is_some_and(|code| code < 300) && call.content != 0)
+            .filter(|call| before.get(&(call.ask.resource.clone(), call.ask.name.clone())) != Some(&call.content))
             .map(|call| call.ask.text())
             .collect();
         if !stray.is_empty() {
@@ -167,14 +168,6 @@ async fn held(bed: Bed, reference: &Reference, resource: String, lasts: Duration
 /// A revision as a number; 0 for none.
 fn number(revision: &str) -> u64 {
     revision.parse().unwrap_or_default()
-}
-
-impl Life {
-    /// The cluster's revision of now.
-    async fn now(&self) -> Result<u64, Trouble> {
-        let all = self.namespace.get(POOLS, "inferencepools").await?.unwrap_or_default();
-        Ok(number(&revision(&all)))
-    }
 }
 
 fn revision(object: &serde_json::Value) -> String {

@@ -9,10 +9,8 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use crate::bed::Namespace;
+use crate::content::{OPERATOR, content};
 use crate::server::{Failure, Server};
-
-/// The operator's field manager: its entries of `managedFields` are compared, nobody else's are.
-const OPERATOR: &str = "quartermaster-operator";
 
 /// Kinds that are not compared.
 const UNSEEN: [(&str, &str); 4] = [
@@ -108,6 +106,20 @@ impl Namespace {
             }
         }
         Ok(all)
+    }
+
+    /// What each object of these kinds holds, by plural and name, as [`content`] tells.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn contents(&self, kinds: &[Kind]) -> Result<BTreeMap<(String, String), u64>, Failure> {
+        let answers = futures::future::try_join_all(kinds.iter().map(|kind| self.get(&kind.api, &kind.plural))).await?;
+        let of_kind = |(kind, found): (&Kind, Option<Value>)| {
+            let key = |object: &Value| (kind.plural.clone(), text(&object["metadata"]["name"]));
+            let items = list(&found.unwrap_or_default()["items"]);
+            items.iter().map(|object| (key(object), content(object))).collect::<Vec<_>>()
+        };
+        Ok(kinds.iter().zip(answers).flat_map(of_kind).collect())
     }
 }
 

@@ -1,10 +1,12 @@
 //! What happens to pools when the way between operator and API server breaks: a proxy that breaks it by rule
-//! ([`apifault`]), a bed to run operators in behind it ([`bed`]), and what the end states are compared by ([`dump`]).
+//! ([`apifault`]), a bed to run operators in behind it ([`bed`]), and what objects and end states are compared by
+//! ([`content`], [`dump`]).
 //!
 //! The proofs are in `scenarios/`; `cargo xtask test --only fault` runs them on a cluster of their own.
 
 pub mod apifault;
 pub mod bed;
+pub mod content;
 pub mod dump;
 pub mod server;
 

@@ -6,6 +6,8 @@ use http::Method;
 use http::request::Parts;
 use serde_json::Value;
 
+use crate::content::{content, hash};
+
 /// What is done with a resource, in the words of RBAC. A server-side apply is a [`Verb::Patch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the words are Kubernetes' own")]
@@ -55,6 +57,8 @@ pub struct Call {
     pub uid: String,
     /// Resource version of the object in the API server's answer.
     pub revision: String,
+    /// What the object in the API server's answer holds, as [`content`] tells; 0 without one.
+    pub content: u64,
     /// Hash of the request's body.
     pub body: u64,
     /// UID that the request insists on: of the object it sends, or of the preconditions of a delete.
@@ -161,6 +165,7 @@ impl Call {
             code: None,
             uid: String::new(),
             revision: String::new(),
+            content: 0,
             body: hash(body),
             insists: insists.unwrap_or_default().to_owned(),
             fault: None,
@@ -178,6 +183,9 @@ impl Call {
         let object: Value = serde_json::from_slice(body).unwrap_or_default();
         let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
         (self.uid, self.revision) = (text("/metadata/uid"), text("/metadata/resourceVersion"));
+        if !self.uid.is_empty() {
+            self.content = content(&object);
+        }
     }
 
     /// Whether it made an object.
@@ -191,11 +199,6 @@ impl Call {
     pub fn deleted(&self) -> bool {
         matches!(self.ask.verb, Verb::Delete | Verb::DeleteCollection) && self.code.is_some_and(|code| code < 300)
     }
-}
-
-/// FNV-1a: enough to tell equal bodies from different ones, and the same in every run.
-fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
