@@ -186,6 +186,17 @@ impl Surface {
         matches!(self, Self::ChatCompletions | Self::Completions | Self::Responses | Self::Messages | Self::Converse)
     }
 
+    /// The member of a plain answer that clients read without asking whether it is there.
+    pub(crate) fn holds(self) -> Option<&'static str> {
+        match self {
+            Self::ChatCompletions | Self::Completions => Some("choices"),
+            Self::Responses | Self::Converse => Some("output"),
+            Self::Messages => Some("content"),
+            Self::Embeddings => Some("data"),
+            _ => None,
+        }
+    }
+
     /// Whether a stream tells the count of its tokens only to those who ask for it in `stream_options`.
     pub(crate) fn counts_on_request(self) -> bool {
         matches!(self, Self::ChatCompletions | Self::Completions)

@@ -6,7 +6,7 @@ mod models;
 pub mod outline;
 mod scan;
 
-pub use answer::is_broken;
+pub use answer::flaw;
 pub use error::ErrorBody;
 pub use models::{ListedModel, model_entry, model_list};
 pub use scan::{Fields, Model, ScanError, ScanProblem, Splice, StreamOptions, scan, splice};

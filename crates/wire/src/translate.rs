@@ -6,6 +6,7 @@
 //! docs/routes.md.
 
 mod chat;
+mod choice;
 mod converse;
 mod data_url;
 mod events;
@@ -30,6 +31,7 @@ use crate::unified::{Answer, Reasoning, Request, Role};
 pub use self::failure::{Class, Failure};
 pub use self::invoke::invoke;
 pub use self::messages::own::{own_thoughts, wants_thread};
+pub use self::responses::own::{Reader, own_reasoning};
 pub use self::stream::{End, Stream};
 pub use crate::unified::Tokens;
 
@@ -362,9 +364,17 @@ pub(crate) const ANTHROPIC_SEAL: &str = "anthropic:";
 /// Before thoughts that only Anthropic can read, in the same place.
 pub(crate) const ANTHROPIC_SEALED: &str = "anthropic-redacted:";
 
-/// Whether a seal is not Anthropic's own.
+/// Whether a seal says by its beginning that it is neither Anthropic's nor OpenAI's own where it stands.
 pub(crate) fn is_foreign(seal: &str) -> bool {
     [OPENAI_SEAL, EXTRA_SEAL, PLAIN_SEAL].iter().any(|other| seal.starts_with(other))
+}
+
+/// Whether a seal can be Anthropic's own. In its place vLLM puts a random UUID (version 4, 32 digits without dashes); what
+/// Anthropic writes is much longer.
+pub(crate) fn is_anthropics(seal: &str) -> bool {
+    let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    let uuid = seal.len() == 32 && seal.as_bytes()[12] == b'4' && seal.bytes().all(digit);
+    !(seal.is_empty() || uuid || is_foreign(seal))
 }
 
 /// Translates a request's body.

@@ -139,6 +139,16 @@ def responses_plain_and_streamed(place: Place) -> None:
 
 
 @check("real-engine")
+def goes_on_after_thoughts_that_another_target_sealed(place: Place) -> None:
+    """A conversation that OpenAI or Anthropic began falls back to the pool, whose engine refuses every seal."""
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "gAAA"}
+    answered = {"type": "message", "role": "assistant", "content": "Hi."}
+    talk = user("Hello") + [thought, thought | {"summary": []}, answered] + user("And now?")
+    answer = client(place).responses.create(model=place.chat_model, input=talk, max_output_tokens=12)
+    assert answer.output_text
+
+
+@check("real-engine")
 def messages_plain_streamed_and_counted(place: Place) -> None:
     body = {"model": place.claude, "max_tokens": 12, "extra_body": {"temperature": 0}, "system": "Be kind.", "messages": user("Hello")}
     made = anthropic_messages.client(place)

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use percent_encoding::percent_decode_str;
-use router_core::{Policy, Refusal, session_key};
+use router_core::{Api, Policy, Refusal, session_key};
 use rules::Outline;
 use wire::multipart;
 use wire::openai::{Splice, scan, splice};
+use wire::translate::{Reader, own_reasoning, own_thoughts};
 
 use crate::surface::{Form, Surface};
 
@@ -167,7 +168,7 @@ impl Ask {
 
     /// The body for engines that know the model as `served`. Only the model's name and the wish for a count of tokens are
     /// ever changed.
-    pub(crate) fn body_for(&self, served: &str) -> Sent<'_> {
+    fn body_for(&self, served: &str) -> Sent<'_> {
         let renamed = match self.form {
             _ if served == self.model => None,
             Form::Json => Some(Splice::model(self.model_span.clone(), served)),
@@ -178,6 +179,18 @@ impl Ask {
         splices.sort_by_key(|splice| splice.span.start);
         let (changed, rest) = splice(&self.body, &splices);
         Sent { changed, rest }
+    }
+
+    /// The body for a target that takes the surface as it is: as [`Self::body_for`], without those thoughts of earlier turns
+    /// that it would refuse because another target had them.
+    pub(crate) fn body_as_it_came(&self, surface: Surface, api: Api, model: &str) -> Sent<'_> {
+        let own = match (api, surface) {
+            (Api::Anthropic, _) => own_thoughts(&self.body, model),
+            (Api::OpenAi, Surface::Responses) => own_reasoning(&self.body, model, Reader::OpenAi),
+            (Api::Engine, Surface::Responses) => own_reasoning(&self.body, model, Reader::Engine),
+            _ => None,
+        };
+        own.map_or_else(|| self.body_for(model), |changed| Sent { changed, rest: &[] })
     }
 
     /// The part of the application that asks: by the header, else by the body's `metadata.feature`.

@@ -11,7 +11,7 @@ use router_core::{
 use tokio::time::{Instant, timeout_at};
 use wire::Dialect;
 use wire::http1::Head;
-use wire::translate::{Failure, Shape, own_thoughts};
+use wire::translate::{Failure, Shape};
 
 use super::ask::Sent;
 use super::asked::Asked;
@@ -103,12 +103,10 @@ async fn rounds(worker: &Worker, asked: &Asked<'_>, there: &There<'_>, record: &
     }
 }
 
-/// The client's own body under the target's name for the model. Anthropic would refuse it for thoughts that another target had.
+/// The client's own body under the target's name for the model.
 fn as_it_came<'a>(asked: &Asked<'a>) -> Sent<'a> {
     let (ask, input) = (asked.ask, &asked.target.input);
-    let model = input.model.as_deref().unwrap_or(&ask.model);
-    let own = if input.api == Api::Anthropic { own_thoughts(&ask.body, model) } else { None };
-    own.map_or_else(|| ask.body_for(model), |changed| Sent { changed, rest: &[] })
+    ask.body_as_it_came(asked.surface, input.api, input.model.as_deref().unwrap_or(&ask.model))
 }
 
 /// How long to wait before the request is sent again; `None` where that cannot help.
@@ -363,6 +361,7 @@ async fn exchange(
         streams: asked.ask.stream && asked.surface.generates(),
         // What is translated is read as a whole anyway.
         json: there.back.is_none() && asked.surface.operation() != Operation::Audio,
+        holds: asked.surface.holds(),
     };
     if let Some(conn) = worker.kept.take(&home(&asked.target.input), HOST_REST) {
         match on(conn, &head, body.rest, hoped, first).await {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, header};
-use router_core::{Attempt, Choice, Endpoint, Policy, Reason, Refusal, Upstream, Verdict, Want, Work};
+use router_core::{Api, Attempt, Choice, Endpoint, Policy, Reason, Refusal, Upstream, Verdict, Want, Work};
 use tokio::time::Instant;
 use wire::Dialect;
 use wire::http1::{Head, RequestHead, write_head};
@@ -18,6 +18,7 @@ use super::limits::Limits;
 use super::settle::Record;
 use crate::clock;
 use crate::live::Live;
+use crate::surface::Surface;
 use crate::upstream::{Answer, AskError, Conn, Home, Opening};
 use crate::worker::Worker;
 
@@ -56,7 +57,7 @@ pub(crate) async fn send(
     worker: &Worker,
     live: &Live,
     choice: Choice,
-    ask: &Ask,
+    (surface, ask): (Surface, &Ask),
     limits: &Limits,
     record: &mut Record,
 ) -> Result<Reply, Refusal> {
@@ -65,7 +66,7 @@ pub(crate) async fn send(
     let Some(pool) = choice.pool.map(|at| &table.pools()[at]) else {
         return Err(Refusal::Unreachable { upstream: record.upstream() });
     };
-    let body = ask.body_for(&pool.served_model);
+    let body = ask.body_as_it_came(surface, Api::Engine, &pool.served_model);
     let mut want = Want {
         work: Work::estimate(ask.wants.prompt_bytes, ask.wants.most_tokens),
         session: ask.session_key(policy),

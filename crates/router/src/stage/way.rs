@@ -41,7 +41,9 @@ impl Way<'_> {
             return Err(Refusal::Unfit { upstream: record.upstream(), field: Some("thread".to_owned()), what });
         }
         match remote {
-            None if surface.operation().is_for_engines() => send(worker, live, choice, ask, limits, record).await,
+            None if surface.operation().is_for_engines() => {
+                send(worker, live, choice, (surface, ask), limits, record).await
+            }
             None => {
                 let what = format!("answer {}, which only targets at Bedrock do", surface.label());
                 Err(Refusal::Unfit { upstream: record.upstream(), field: None, what })

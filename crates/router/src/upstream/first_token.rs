@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use wire::Dialect;
 use wire::frames::{FramesOpening, Holds, opening};
 use wire::http1::{Framing, Head};
-use wire::openai::is_broken;
+use wire::openai::flaw;
 use wire::sse::{StreamOpening, stream_opening};
 use wire::translate::Failure;
 use wire::vllm::is_error;
@@ -56,6 +56,8 @@ pub(crate) struct Hoped {
     pub(crate) streams: bool,
     /// A plain answer is a JSON object.
     pub(crate) json: bool,
+    /// And has this member.
+    pub(crate) holds: Option<&'static str>,
 }
 
 impl Conn {
@@ -146,10 +148,9 @@ fn plain(body: &[u8], head: &Head, hoped: Hoped) -> Begun {
         return Begun::Failed(Bytes::copy_from_slice(body));
     }
     // Vectors may come as bytes, and say so.
-    if hoped.json && (is_json(&head.headers) || is_text(&head.headers)) && is_broken(body) {
-        return Begun::Not("it is no whole JSON object");
-    }
-    Begun::Well
+    let readable = hoped.json && (is_json(&head.headers) || is_text(&head.headers));
+    let flaw = if readable { flaw(body, hoped.holds) } else { None };
+    flaw.map_or(Begun::Well, Begun::Not)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -206,6 +206,9 @@ impl Wire {
     }
 }
 
+/// The least that counts as a chat completion.
+pub(crate) const ANSWER: &str = r#"{"choices":[{}]}"#;
+
 /// A plain answer of an engine.
 pub(crate) fn plain(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len())

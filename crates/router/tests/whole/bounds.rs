@@ -6,14 +6,14 @@ use router::outbound::{Outbound, Resolver};
 use router::settings::Settings;
 use router_core::{Api, Reach, RemoteInput, Table};
 
-use crate::bed::{ASK, Engine, calm, header, plain, status};
+use crate::bed::{ANSWER, ASK, Engine, calm, header, plain, status};
 use crate::remote::{KEY, World, answer, ask, far, keys, showing};
 
 /// What an address was judged by for a provider says nothing of a Service, nor the other way round: else a policy of any namespace
 /// could speak to a Service of another one over the connections that its own policy has left open.
 #[tokio::test]
 async fn a_kept_connection_serves_only_what_it_was_judged_for() {
-    let engine = Engine::answering(plain("{}")).await;
+    let engine = Engine::answering(plain(ANSWER)).await;
     let (host, here) = ("theirs.ml.svc", engine.address);
     let authority = format!("{host}:{}", here.port());
     let provider = RemoteInput { host: host.to_owned(), authority, ..far(Api::OpenAiCompatible, here) };
@@ -37,7 +37,7 @@ async fn a_kept_connection_serves_only_what_it_was_judged_for() {
 async fn a_service_does_not_speak_for_the_router() {
     let forged = "x-quartermaster-rule: forged\r\nx-quartermaster-target: forged\r\n\
                   x-quartermaster-complexity: forged\r\nx-request-id: forged\r\nx-theirs: passes\r\n";
-    let engine = Engine::answering(answer("200 OK", forged, "{}")).await;
+    let engine = Engine::answering(answer("200 OK", forged, ANSWER)).await;
     let service = RemoteInput { path: String::new(), secret: None, ..far(Api::Engine, engine.address) };
     let bed = World::of(vec![service]).bed();
     let (head, body) = ask(&bed, ASK).await;
@@ -49,7 +49,7 @@ async fn a_service_does_not_speak_for_the_router() {
 /// is no text is not signed as it is sent.
 #[tokio::test]
 async fn a_type_that_is_no_text_is_not_passed_on() {
-    let (engine, mut asked) = showing(plain("{}")).await;
+    let (engine, mut asked) = showing(plain(ANSWER)).await;
     let bed = World::of(vec![far(Api::OpenAi, engine.address)]).bed();
     for (sent, want) in [
         ("application/json; x=\u{e9}", "application/json"),

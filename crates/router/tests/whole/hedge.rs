@@ -297,7 +297,7 @@ fn the_log_line_has_both() {
                     assert_eq!(wire.next_message().await, None);
                     return;
                 }
-                for answer in [plain("{\"choices\":[]}"), failed.to_owned()] {
+                for answer in [plain("{\"choices\":[{}]}"), failed.to_owned()] {
                     wire.next_message().await;
                     soon(wait.acquire()).await.unwrap().forget();
                     wire.send(answer).await;
@@ -311,7 +311,7 @@ fn the_log_line_has_both() {
             async move {
                 if number == 0 {
                     wire.next_message().await;
-                    wire.send(plain("{\"choices\":[]}")).await;
+                    wire.send(plain("{\"choices\":[{}]}")).await;
                     asked(&mut wire, &tells).await;
                     assert_eq!(wire.next_message().await, None);
                     return;
@@ -321,7 +321,7 @@ fn the_log_line_has_both() {
             }
         })
         .await;
-        let third = Engine::answering(plain("{\"choices\":[]}")).await;
+        let third = Engine::answering(plain("{\"choices\":[{}]}")).await;
         let remotes = [&first, &second, &third].map(|engine| far(Api::OpenAi, engine.address));
         let hedge_after = Some(Duration::from_millis(20));
         let resilience = Resilience { attempts: 0, hedge_after, ..Resilience::default() };

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Barrier;
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::bed::{ASK, Engine, STREAM, Wire, calm, chunk, plain, soon, status, until};
+use crate::bed::{ANSWER, ASK, Engine, STREAM, Wire, calm, chunk, plain, soon, status, until};
 use crate::hedge::{bed, counted, hedges, nothing_under_way, silent};
 use crate::remote::{ASK_STREAM, DONE, ROLE, TOKEN, World, answer, far, keys, stream_of};
 use crate::rules::{Bed, ask, spec};
@@ -120,7 +120,7 @@ async fn a_client_that_names_its_target_gets_no_other() {
 #[tokio::test]
 async fn a_mirror_gets_one_copy_of_a_request_that_goes_two_ways() {
     let (slow, mut gate) = silent(None).await;
-    let (copied, mut copies) = telling(plain("{}")).await;
+    let (copied, mut copies) = telling(plain(ANSWER)).await;
     let mut spec = spec(&json!([
         {"name": "all", "use": {"ordered": ["a", "b"]}, "mirror": {"target": "c", "percent": 100}},
     ]));

@@ -11,7 +11,7 @@ use router::settings::Settings;
 use router_core::{Api, Reach, RemoteInput};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::bed::{ASK, Bed, Engine, calm, plain, status};
+use crate::bed::{ANSWER, ASK, Bed, Engine, calm, plain, status};
 use crate::remote::{World, far, keys};
 use crate::retry::Nobody;
 
@@ -66,7 +66,7 @@ async fn a_name_that_is_slow_has_the_time_of_a_connection() {
 async fn a_name_that_changes_to_a_hidden_address_is_not_followed() {
     let engine = Engine::new(|_, mut wire| async move {
         wire.asked().await;
-        wire.send(plain("{}")).await;
+        wire.send(plain(ANSWER)).await;
     })
     .await;
     let good = engine.address;
@@ -107,7 +107,7 @@ async fn hole() -> (TcpListener, Vec<TcpStream>) {
 /// 5.18, and happy eyeballs: addresses that are dead or silent cost a moment, not the request.
 #[tokio::test]
 async fn an_address_that_is_dead_is_passed_over() {
-    let engine = Engine::answering(plain("{}")).await;
+    let engine = Engine::answering(plain(ANSWER)).await;
     let (nobody, (listener, _filling)) = (Nobody::new(), hole().await);
     let (good, refusing, silent) = (engine.address, nobody.address(), listener.local_addr().unwrap());
     let dead: SocketAddr = "[::1]:1".parse().unwrap();
@@ -133,7 +133,7 @@ async fn a_kept_connection_that_died_is_no_failure() {
     for reset in [false, true] {
         let engine = Engine::new(move |_, mut wire| async move {
             wire.asked().await;
-            wire.send(plain("{}")).await;
+            wire.send(plain(ANSWER)).await;
             if reset {
                 wire.reset();
             }

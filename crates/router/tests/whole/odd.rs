@@ -162,6 +162,8 @@ async fn what_is_no_answer_is_a_failure() {
                 502,
             ),
             ("two of it", with(json_type, &whole.repeat(2)), 502),
+            ("something else", with(json_type, r#"{"ok":true}"#), 502),
+            ("something else, said to be text", with("content-type: text/plain\r\n", r#"{"ok":true}"#), 502),
             ("an error", with(json_type, &way.target.error("server_error", "x", "their words")), 500),
             (
                 "an error, by OpenRouter",

@@ -67,7 +67,7 @@ fn who_asked_and_what_was_tried() {
         let gone = model(Api::OpenAi, &broken, "gpt-4o-mini");
         let mut gone = RemoteInput { port: 1, ..gone };
         gone.authority = "127.0.0.1:1".to_owned();
-        let well = Engine::answering(plain("{\"choices\":[]}")).await;
+        let well = Engine::answering(plain("{\"choices\":[{}]}")).await;
         let remotes = vec![gone, model(Api::OpenAi, &broken, "gpt-4o-mini"), model(Api::OpenAi, &well, "gpt-4o-mini")];
         let world = World { pool: true, ..World::of(remotes) };
         let body = json!({
@@ -108,10 +108,10 @@ fn what_was_counted_and_what_it_cost() {
             )
         };
         let stream = |tier: &str| format!("{STREAM}{}{}0\r\n\r\n", chunk(&event(tier)), chunk("data: [DONE]\n\n"));
-        let long = r#"{"usage":{"prompt_tokens":300000,"completion_tokens":10}}"#;
+        let long = r#"{"choices":[{}],"usage":{"prompt_tokens":300000,"completion_tokens":10}}"#;
         let answers = [
-            plain(&format!("{{\"choices\":[],\"service_tier\":\"default\",{usage}}}")),
-            plain(&format!("{{\"choices\":[],{usage},\"service_tier\":\"priority\"}}")),
+            plain(&format!("{{\"choices\":[{{}}],\"service_tier\":\"default\",{usage}}}")),
+            plain(&format!("{{\"choices\":[{{}}],{usage},\"service_tier\":\"priority\"}}")),
             stream("priority"),
             plain(long),
         ];
@@ -176,7 +176,7 @@ fn a_cache_that_is_written_costs_what_its_time_costs() {
 #[test]
 fn what_openai_writes_to_its_cache_costs_more() {
     let log = alone("record::what_openai_writes_to_its_cache_costs_more", || async {
-        let chat = r#"{"choices":[],"usage":{"prompt_tokens":100,"completion_tokens":10,"total_tokens":110,"prompt_tokens_details":{"cached_tokens":30,"cache_write_tokens":60}}}"#;
+        let chat = r#"{"choices":[{}],"usage":{"prompt_tokens":100,"completion_tokens":10,"total_tokens":110,"prompt_tokens_details":{"cached_tokens":30,"cache_write_tokens":60}}}"#;
         let response = r#"{"object":"response","status":"completed","output":[],"service_tier":"flex","usage":{"input_tokens":100,"input_tokens_details":{"cached_tokens":30,"cache_write_tokens":60},"output_tokens":10,"total_tokens":110}}"#;
         let engine = Engine::new(move |_, mut wire| async move {
             for answer in [chat, response] {

@@ -142,11 +142,34 @@ async fn thoughts_of_another_target_are_kept_from_anthropic() {
             r#"{{"model":"{model}","max_tokens":50,"odd":1.0,"messages":[{{"role":"assistant","content":[{thought}{{"type":"text","text":"a"}}]}}]}}"#
         )
     };
-    for (seal, kept) in [("openai:rs_1:enc", ""), ("", ""), ("Eq0=", &*thought("Eq0="))] {
+    let vllm = "7bc08f0e1c2f4d0fb5c0a5dd2e6c1a9b";
+    for (seal, kept) in [("openai:rs_1:enc", ""), ("", ""), (vllm, ""), ("Eq0=", &*thought("Eq0="))] {
         let mut client = bed.client().await;
         client.send(post("/v1/messages", "", &body(&thought(seal), "m"))).await;
         assert_eq!(status(&client.message().await.0), 200);
         assert_eq!(asked.recv().await.unwrap().1, body(kept, "gpt-4o-mini"), "{seal}");
+    }
+}
+
+/// The same for responses: OpenAI refuses what it did not seal, and an engine whatever is sealed.
+#[tokio::test]
+async fn thoughts_of_another_target_are_kept_from_openai_and_from_engines() {
+    let own = r#"{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"gAAA"},"#;
+    let claude = r#"{"type":"reasoning","id":"rs_2_0","summary":[],"encrypted_content":"anthropic:Eq0="},"#;
+    let engine = r#"{"type":"reasoning","id":"rs_3","summary":[],"content":[{"type":"reasoning_text","text":"hm"}]},"#;
+    let body = |thoughts: &str, model: &str| {
+        format!(r#"{{"model":"{model}","odd":1.0,"input":[{thoughts}{{"role":"user","content":"a"}}]}}"#)
+    };
+    for (api, kept) in [(Api::OpenAi, own), (Api::Engine, engine)] {
+        let (server, mut asked) = showing(plain(r#"{"object":"response","output":[]}"#)).await;
+        let bed = World::of(vec![far(api, server.address)]).bed();
+        for thoughts in [[own, claude, engine].concat(), kept.to_owned()] {
+            let mut client = bed.client().await;
+            client.send(post("/v1/responses", "", &body(&thoughts, "m"))).await;
+            let (head, got) = client.message().await;
+            assert_eq!(status(&head), 200, "{got}");
+            assert_eq!(asked.recv().await.unwrap().1, body(kept, "gpt-4o-mini"), "{api:?}");
+        }
     }
 }
 

@@ -98,7 +98,7 @@ impl Provider {
                         if seen.ends_with(b"}") {
                             seen.clear();
                             count.fetch_add(1, Ordering::SeqCst);
-                            stream.write_all(plain("{\"secret\":true}").as_bytes()).await.unwrap();
+                            stream.write_all(plain("{\"secret\":true,\"choices\":[{}]}").as_bytes()).await.unwrap();
                         }
                     }
                 });

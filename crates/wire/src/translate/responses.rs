@@ -1,6 +1,7 @@
 //! OpenAI's responses.
 
 pub(crate) mod answer;
+pub(crate) mod own;
 pub(crate) mod request;
 pub(crate) mod request_out;
 pub(crate) mod stream;

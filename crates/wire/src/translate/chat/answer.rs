@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::request_out::call;
+use super::said::{Piece, Said};
 use super::usage::{self, Usage};
 use crate::translate::json::arguments;
 use crate::translate::write::{self, Object};
@@ -13,22 +14,25 @@ use crate::unified::{Answer, Content, Stop};
 #[derive(Deserialize)]
 struct Body<'a> {
     model: Option<String>,
-    choices: Option<Vec<Choice>>,
+    #[serde(borrow)]
+    choices: Option<Vec<Choice<'a>>>,
     usage: Option<Usage>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Choice {
-    message: Option<Message>,
+struct Choice<'a> {
+    #[serde(borrow)]
+    message: Option<Message<'a>>,
     finish_reason: Option<String>,
     stop_reason: Option<serde_json::Value>,
 }
 
 #[derive(Default, Deserialize)]
-struct Message {
-    content: Option<String>,
+struct Message<'a> {
+    #[serde(borrow)]
+    content: Option<Said<'a>>,
     refusal: Option<String>,
     reasoning_content: Option<String>,
     reasoning: Option<String>,
@@ -101,7 +105,15 @@ pub(crate) fn read(body: &[u8], request_id: &str) -> Result<Answer, BadAnswer> {
     } else if let Some(text) = filled(message.reasoning) {
         content.push(Content::Reasoning { text, signature: None });
     }
-    content.extend(filled(message.content).map(Content::Text));
+    if let Some(said) = message.content {
+        said.each(|piece| {
+            content.push(match piece {
+                Piece::Thought(text) => Content::Reasoning { text: text.into_owned(), signature: None },
+                Piece::Text(text) => Content::Text(text.into_owned()),
+            });
+            Ok::<(), BadAnswer>(())
+        })?;
+    }
     content.extend(filled(message.refusal).map(Content::Refusal));
     for (at, tool_call) in message.tool_calls.unwrap_or_default().into_iter().enumerate() {
         let function = tool_call.function.ok_or_else(shape)?;

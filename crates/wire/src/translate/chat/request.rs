@@ -2,6 +2,7 @@
 
 use serde_json::value::RawValue;
 
+use crate::translate::choice::{Choice, unknown};
 use crate::translate::json::{Object, Read, arguments, cannot, invalid, is_text, json, list, text};
 use crate::translate::{Way, data_url};
 use crate::unified::{Block, Content, Format, Keep, Message, Reasoning, Request, Role, Tool, ToolChoice};
@@ -12,7 +13,7 @@ pub(crate) fn read(body: &[u8], way: &mut Way<'_>) -> Read<Request> {
     let mut request = Request {
         messages: o.need("messages", |raw| list(raw, |item| message(item, way)))?,
         tools: o.with("tools", |raw| list(raw, tool))?.unwrap_or_default(),
-        tool_choice: o.with("tool_choice", tool_choice)?,
+        tool_choice: None,
         parallel_tools: o.flag("parallel_tool_calls")?,
         format: o.with("response_format", format)?.flatten(),
         max_tokens: None,
@@ -32,6 +33,8 @@ pub(crate) fn read(body: &[u8], way: &mut Way<'_>) -> Read<Request> {
         stream: o.flag("stream")?.unwrap_or_default(),
         include_usage: false,
     };
+    let choice = o.with("tool_choice", tool_choice)?.map(|choice| choice.of(&mut request.tools));
+    request.tool_choice = choice.transpose().map_err(|why| why.within("tool_choice"))?;
     let (older, newer) = (o.count("max_tokens")?, o.count("max_completion_tokens")?);
     request.max_tokens = newer.or(older);
     request.include_usage = o.with("stream_options", stream_options)?.unwrap_or_default();
@@ -228,23 +231,19 @@ fn tool(raw: &RawValue) -> Read<Tool> {
     Ok(tool)
 }
 
-fn tool_choice(raw: &RawValue) -> Read<ToolChoice> {
+fn tool_choice(raw: &RawValue) -> Read<Choice> {
     if is_text(raw) {
-        return match text(raw)?.as_str() {
-            "auto" => Ok(ToolChoice::Auto),
-            "none" => Ok(ToolChoice::None),
-            "required" => Ok(ToolChoice::Any),
-            _ => Err(invalid("expected auto, none, required or an object")),
-        };
+        return Choice::word(raw);
     }
+    let name = |o: &mut Object<'_>| o.need("function", |raw| Object::read(raw)?.need("name", text));
     let mut o = Object::read(raw)?;
-    let kind = o.need("type", text)?;
-    if kind != "function" {
-        return Err(cannot("only the choice of one function is translated").within("type"));
-    }
-    let name = o.need("function", |raw| Object::read(raw)?.need("name", text))?;
+    let choice = match o.need("type", text)?.as_str() {
+        "function" => ToolChoice::Named(name(&mut o)?).into(),
+        "allowed_tools" => o.need("allowed_tools", |raw| Choice::among(&mut Object::read(raw)?, name))?,
+        _ => return Err(unknown()),
+    };
     o.end()?;
-    Ok(ToolChoice::Named(name))
+    Ok(choice)
 }
 
 fn format(raw: &RawValue) -> Read<Option<Format>> {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::answer::{extra_seal, made_id, stop};
+use super::said::{Piece, Said, Text, filled};
 use super::usage::Usage;
 use crate::translate::told::{Emit, Problem};
 use crate::translate::{Failure, PLAIN_SEAL, Shape};
@@ -37,7 +38,7 @@ struct Choice<'a> {
 #[derive(Deserialize)]
 struct Delta<'a> {
     #[serde(borrow)]
-    content: Option<Text<'a>>,
+    content: Option<Said<'a>>,
     #[serde(borrow)]
     refusal: Option<Text<'a>>,
     #[serde(borrow)]
@@ -65,15 +66,6 @@ struct Function<'a> {
     name: Option<Text<'a>>,
     #[serde(borrow)]
     arguments: Option<Text<'a>>,
-}
-
-/// A text that is borrowed where it has no escapes.
-#[derive(Deserialize)]
-pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
-
-/// A text that says something.
-pub(crate) fn filled(text: Option<Text<'_>>) -> Option<Cow<'_, str>> {
-    text.map(|t| t.0).filter(|t| !t.is_empty())
 }
 
 #[derive(Debug, Default)]
@@ -132,9 +124,14 @@ impl Reader {
             } else if let Some(text) = filled(delta.reasoning) {
                 emit(Event::Reasoning(text))?;
             }
-            if let Some(text) = filled(delta.content) {
-                self.thought(emit)?;
-                emit(Event::Text(text))?;
+            if let Some(said) = delta.content {
+                said.each(|piece| match piece {
+                    Piece::Thought(text) => emit(Event::Reasoning(text)),
+                    Piece::Text(text) => {
+                        self.thought(emit)?;
+                        emit(Event::Text(text))
+                    }
+                })?;
             }
             if let Some(text) = filled(delta.refusal) {
                 self.thought(emit)?;

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::answer::{Usage, stop};
-use crate::translate::chat::stream::Text;
+use crate::translate::chat::said::Text;
 use crate::translate::told::{Emit, Problem};
 use crate::translate::{Failure, Shape};
 use crate::unified::Event;

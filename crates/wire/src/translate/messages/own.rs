@@ -4,7 +4,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::translate::is_foreign;
+use crate::translate::is_anthropics;
 use crate::translate::json::{Object, text};
 use crate::translate::write::{self, List};
 
@@ -50,7 +50,7 @@ fn may_hold_others(body: &[u8]) -> bool {
         let Some(value) = value.strip_prefix(b"\"") else { return false };
         // None of the prefixes is longer, and none has an escape in it.
         let start = &value[..value.len().min(32)];
-        start.starts_with(b"\"") || is_foreign(&String::from_utf8_lossy(start))
+        start.starts_with(b"\"") || !is_anthropics(&String::from_utf8_lossy(start))
     })
 }
 
@@ -99,7 +99,7 @@ fn is_others_thought(block: &RawValue) -> bool {
     let Ok(mut object) = Object::read(block) else { return false };
     let mut member = |name| object.take(name).ok().flatten().and_then(|raw| text(raw).ok());
     let thought = member("type").as_deref() == Some("thinking");
-    thought && member("signature").is_none_or(|seal| seal.is_empty() || is_foreign(&seal))
+    thought && !member("signature").is_some_and(|seal| is_anthropics(&seal))
 }
 
 /// Whether the last message brings results of tools and the one before has lost its first thoughts.
@@ -143,7 +143,8 @@ mod tests {
     #[test]
     fn thoughts_of_others_are_left_out() {
         let thought = |seal: &str| json!({"type": "thinking", "thinking": "hm", "signature": seal}).to_string();
-        for seal in ["", "openai:rs_1:enc", "plain:reasoning_content", "extra:{\"google\":{}}"] {
+        let vllm = "7bc08f0e1c2f4d0fb5c0a5dd2e6c1a9b";
+        for seal in ["", "openai:rs_1:enc", "plain:reasoning_content", "extra:{\"google\":{}}", vllm] {
             let body = format!(
                 r#"{{"model": "m", "top": 1.0, "messages": [{{"role":"user","content":"a"}},{{"role":"assistant","x":1e2,"content":[{},{{"type":"text","text":"b\u00e9"}}]}},{{"role":"assistant","content":[{}]}},{{"role":"user", "content":"c"}}]}}"#,
                 thought(seal),

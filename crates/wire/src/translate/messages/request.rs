@@ -94,7 +94,7 @@ fn block(raw: &RawValue, way: &mut Way<'_>) -> Read<Block> {
         "document" => {
             o.give_up(&["citations", "context"], &mut way.given_up)?;
             let name = o.text("title")?;
-            Content::Document { source: o.need("source", source)?, name }
+            o.need("source", |raw| document(raw, name))?
         }
         "tool_use" => {
             // Who called, where it is not the model itself, is of no use to a model that cannot call so.
@@ -119,6 +119,29 @@ fn block(raw: &RawValue, way: &mut Way<'_>) -> Read<Block> {
     };
     o.end()?;
     Ok(Block { content, cache })
+}
+
+/// A document. What is text already needs no file around it, which not every target could read.
+fn document(raw: &RawValue, name: Option<String>) -> Read<Content> {
+    let mut o = Object::read(raw)?;
+    let said = match o.need("type", text)?.as_str() {
+        "text" => {
+            o.only("media_type", &[r#""text/plain""#], "only plain text is text")?;
+            o.need("data", text)?
+        }
+        "content" => o.need("content", |raw| {
+            let part = |raw| {
+                let mut o = Object::read(raw)?;
+                o.only("type", &[r#""text""#], "the target takes only text in such a document")?;
+                o.take("cache_control")?;
+                o.need("text", text)
+            };
+            if is_text(raw) { text(raw) } else { Ok(list(raw, part)?.join("\n\n")) }
+        })?,
+        _ => return Ok(Content::Document { source: source(raw)?, name }),
+    };
+    o.end()?;
+    Ok(Content::Text(name.into_iter().chain([said]).collect::<Vec<_>>().join("\n\n")))
 }
 
 fn source(raw: &RawValue) -> Read<Source> {

@@ -5,7 +5,7 @@ use super::thinking::{Thinking, thinking};
 use super::turns::{Turn, says_something, system_blocks, turns};
 use crate::translate::json::{Read, cannot};
 use crate::translate::write::{self, List, Object};
-use crate::translate::{Field, Way, is_foreign};
+use crate::translate::{Field, Way, is_anthropics};
 use crate::unified::{Block, Content, Format, Keep, Request, Role, Source, Tool, ToolChoice};
 
 pub(crate) fn write(request: &Request, way: &mut Way<'_>) -> Read<Vec<u8>> {
@@ -78,8 +78,8 @@ fn notes(request: &Request, way: &mut Way<'_>) {
     let blocks = || request.messages.iter().flat_map(|m| &m.content);
     way.give_up("detail", blocks().any(|b| matches!(b.content, Content::Image { detail: Some(_), .. })));
     let unsealed = |b: &Block| match &b.content {
-        Content::Reasoning { signature, .. } => signature.as_deref().is_none_or(is_foreign),
-        Content::Sealed(data) => is_foreign(data),
+        Content::Reasoning { signature, .. } => !signature.as_deref().is_some_and(is_anthropics),
+        Content::Sealed(data) => !is_anthropics(data),
         _ => false,
     };
     way.give_up("reasoning_content", blocks().any(unsealed));

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::answer::stop;
 use super::usage::Usage;
-use crate::translate::chat::stream::{Text, filled};
+use crate::translate::chat::said::{Text, filled};
 use crate::translate::told::{Emit, Problem};
 use crate::translate::{Failure, Shape};
 use crate::unified::Event;

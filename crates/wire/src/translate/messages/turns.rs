@@ -1,6 +1,6 @@
 //! The conversation as targets of this shape want it: sides that take turns, and the system apart.
 
-use crate::translate::is_foreign;
+use crate::translate::is_anthropics;
 use crate::unified::{Block, Content, Message, Request, Role};
 
 /// Messages of one side that follow each other. The target wants the sides to take turns, and all results of tools in
@@ -30,8 +30,8 @@ pub(crate) fn turns(request: &Request) -> Vec<Turn<'_>> {
 pub(crate) fn says_something(content: &Content) -> bool {
     match content {
         Content::Text(text) | Content::Refusal(text) => !text.trim().is_empty(),
-        Content::Reasoning { signature, .. } => signature.as_deref().is_some_and(|s| !is_foreign(s)),
-        Content::Sealed(data) => !is_foreign(data),
+        Content::Reasoning { signature, .. } => signature.as_deref().is_some_and(is_anthropics),
+        Content::Sealed(data) => is_anthropics(data),
         Content::Image { .. } | Content::Document { .. } | Content::ToolCall { .. } | Content::ToolResult { .. } => {
             true
         }

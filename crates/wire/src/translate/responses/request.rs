@@ -2,6 +2,7 @@
 
 use serde_json::value::RawValue;
 
+use crate::translate::choice::{Choice, unknown};
 use crate::translate::json::{Object, Read, arguments, cannot, invalid, is_text, json, list, text};
 use crate::translate::{ANTHROPIC_SEAL, ANTHROPIC_SEALED, EXTRA_SEAL, OPENAI_SEAL, Way, data_url, write};
 use crate::unified::{Block, Content, Format, Message, Reasoning, Request, Role, Source, Tool, ToolChoice};
@@ -34,10 +35,12 @@ pub(crate) fn read(body: &[u8], way: &mut Way<'_>) -> Read<(Request, String)> {
     }
     o.need("input", |raw| input(raw, &mut messages, way))?;
     let (verbosity, format) = o.with("text", text_config)?.unwrap_or_default();
+    let mut tools = o.with("tools", |raw| list(raw, tool))?.unwrap_or_default();
+    let choice = o.with("tool_choice", tool_choice)?.map(|choice| choice.of(&mut tools));
     let request = Request {
         messages,
-        tools: o.with("tools", |raw| list(raw, tool))?.unwrap_or_default(),
-        tool_choice: o.with("tool_choice", tool_choice)?,
+        tools,
+        tool_choice: choice.transpose().map_err(|why| why.within("tool_choice"))?,
         parallel_tools: o.flag("parallel_tool_calls")?,
         format,
         max_tokens: o.count("max_output_tokens")?,
@@ -237,22 +240,19 @@ fn tool(raw: &RawValue) -> Read<Tool> {
     Ok(tool)
 }
 
-fn tool_choice(raw: &RawValue) -> Read<ToolChoice> {
+fn tool_choice(raw: &RawValue) -> Read<Choice> {
     if is_text(raw) {
-        return match text(raw)?.as_str() {
-            "auto" => Ok(ToolChoice::Auto),
-            "none" => Ok(ToolChoice::None),
-            "required" => Ok(ToolChoice::Any),
-            _ => Err(invalid("expected auto, none, required or an object")),
-        };
+        return Choice::word(raw);
     }
+    let name = |o: &mut Object<'_>| o.need("name", text);
     let mut o = Object::read(raw)?;
-    if o.need("type", text)? != "function" {
-        return Err(cannot("only the choice of one function is translated").within("type"));
-    }
-    let name = o.need("name", text)?;
+    let choice = match o.need("type", text)?.as_str() {
+        "function" => ToolChoice::Named(name(&mut o)?).into(),
+        "allowed_tools" => Choice::among(&mut o, name)?,
+        _ => return Err(unknown()),
+    };
     o.end()?;
-    Ok(ToolChoice::Named(name))
+    Ok(choice)
 }
 
 fn text_config(raw: &RawValue) -> Read<(Option<String>, Option<Format>)> {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::answer::{Body, Item};
-use crate::translate::chat::stream::Text;
+use crate::translate::chat::said::Text;
 use crate::translate::told::{Emit, Problem};
 use crate::translate::{Failure, Shape};
 use crate::unified::Event;

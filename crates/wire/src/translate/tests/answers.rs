@@ -45,6 +45,19 @@ fn said(from: Shape, to: Shape, body: &Value) -> Result<Value, BadAnswer> {
 }
 
 #[test]
+fn thoughts_among_the_parts_of_a_content_are_thoughts() {
+    let mut body = whole(Chat);
+    let message = &mut body["choices"][0]["message"];
+    message["reasoning_content"] = Value::Null;
+    message["content"] =
+        json!([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "Hi"}]);
+    let got = said(Chat, Messages, &body).unwrap();
+    assert_eq!((&got["content"][0]["thinking"], &got["content"][1]["text"]), (&json!("hm"), &json!("Hi")), "{got}");
+    let got = said(Chat, Responses, &body).unwrap();
+    assert_eq!(got["output"][0]["summary"][0]["text"], "hm", "{got}");
+}
+
+#[test]
 fn every_way_tells_the_same() {
     for (from, to) in WAYS {
         let got = said(from, to, &whole(from)).unwrap();

@@ -299,6 +299,62 @@ fn thinking_leaves_room_and_is_left_where_it_cannot_be() {
 }
 
 #[test]
+fn a_choice_among_some_tools_leaves_the_others_out() {
+    let tools = |names: &[&str], tool: fn(&str) -> Value| names.iter().copied().map(tool).collect::<Value>();
+    let function = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let flat = |name: &str| json!({"type": "function", "name": name});
+    let user = json!([{"role": "user", "content": "Hi"}]);
+    let chat = |mode: &str, among: &[&str]| {
+        json!({"model": "x", "messages": user, "tools": tools(&["f", "g", "h"], function), "tool_choice":
+            {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools(among, function)}}})
+    };
+    let responses = |mode: &str, among: &[&str]| {
+        json!({"model": "x", "input": "Hi", "tools": tools(&["f", "g", "h"], flat),
+            "tool_choice": {"type": "allowed_tools", "mode": mode, "tools": tools(among, flat)}})
+    };
+    for (mode, want) in [("auto", "auto"), ("required", "any")] {
+        for (from, body) in [(Chat, chat(mode, &["h", "f"])), (Responses, responses(mode, &["h", "f"]))] {
+            let got = to(from, Messages, &body);
+            let names: Vec<&str> =
+                got["tools"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
+            assert_eq!((names, &got["tool_choice"]["type"]), (vec!["f", "h"], &json!(want)), "{body}");
+        }
+    }
+    let target = Target { model: "m-1", max_tokens: 4096, compatible: false };
+    for (from, body, field) in [
+        (Chat, chat("auto", &["x"]), "tool_choice.tools"),
+        (Chat, chat("none", &["f"]), "tool_choice.allowed_tools.mode"),
+        (Responses, responses("auto", &[]), "tool_choice.tools"),
+    ] {
+        let why = request(from, Messages, body.to_string().as_bytes(), &target).unwrap_err();
+        assert_eq!(why.field, field, "{body}");
+    }
+}
+
+#[test]
+fn documents_of_text_are_text() {
+    let document = |source: Value| {
+        json!({"model": "x", "max_tokens": 50, "messages": [{"role": "user", "content": [
+            {"type": "document", "title": "Rules", "source": source, "cache_control": {"type": "ephemeral"}},
+            {"type": "text", "text": "Sum up."}]}]})
+    };
+    let part = json!({"type": "text", "text": "One."});
+    for (source, want) in [
+        (json!({"type": "text", "media_type": "text/plain", "data": "One."}), "Rules\n\nOne."),
+        (json!({"type": "content", "content": "One."}), "Rules\n\nOne."),
+        (json!({"type": "content", "content": [part, part]}), "Rules\n\nOne.\n\nOne."),
+    ] {
+        let got = to(Messages, Chat, &document(source.clone()));
+        assert_eq!(got["messages"][0]["content"][0], json!({"type": "text", "text": want}), "{source}");
+        assert_eq!(to(Messages, Responses, &document(source))["input"][0]["content"][0]["text"], want);
+    }
+    let image = json!({"type": "content", "content": [{"type": "image", "source": {}}]});
+    let target = Target { model: "m-1", max_tokens: 4096, compatible: false };
+    let why = request(Messages, Chat, document(image).to_string().as_bytes(), &target).unwrap_err();
+    assert_eq!(why.field, "messages[0].content[0].source.content[0].type");
+}
+
+#[test]
 fn seals_go_only_to_whoever_made_them() {
     let messages = |signature: &str| {
         json!({"model": "x", "max_tokens": 50, "messages": [{"role": "user", "content": "Hi"},

@@ -194,6 +194,19 @@ fn calls_of_servers_with_habits_of_their_own() {
 }
 
 #[test]
+fn thoughts_among_the_parts_of_a_content_are_thoughts() {
+    let thought = |text: &str| json!({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}]});
+    let chunks =
+        [thought("h"), thought("m"), json!({"content": [{"type": "text", "text": "H"}]}), json!({"content": "i"})];
+    let chunks: Vec<Value> = chunks.iter().map(|delta| chat_chunk(delta, None)).collect();
+    let stream = events(false, &chunks) + &events(false, &[chat_chunk(&json!({}), Some("stop"))]) + "data: [DONE]\n\n";
+    for to in [Messages, Responses] {
+        let seen = read(to, &streamed(Chat, to, false, stream.as_bytes()));
+        assert_eq!((seen.thoughts.as_str(), seen.text.as_str(), seen.ended), ("hm", "Hi", true), "{to}");
+    }
+}
+
+#[test]
 fn a_stop_sequence_is_named_where_it_is_known() {
     let mut last = chat_chunk(&json!({"content": "a"}), Some("stop"));
     last["choices"][0]["stop_reason"] = json!("###");
