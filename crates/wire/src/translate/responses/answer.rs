@@ -6,9 +6,7 @@ use serde_json::value::RawValue;
 use super::usage::{self, Usage};
 use crate::translate::json::arguments;
 use crate::translate::write::{self, Object};
-use crate::translate::{
-    ANTHROPIC_SEAL, ANTHROPIC_SEALED, Asked, BadAnswer, Failure, OPENAI_SEAL, PLAIN_SEAL, Shape, is_foreign,
-};
+use crate::translate::{ANTHROPIC_SEAL, ANTHROPIC_SEALED, Asked, BadAnswer, Failure, OPENAI_SEAL, Shape, is_foreign};
 use crate::unified::{Answer, Content, Stop, Tokens};
 
 /// A response, also as the last event of a stream holds it.
@@ -213,9 +211,7 @@ pub(super) fn item(content: &Content, id: &str, status: &str, out: &mut Vec<u8>)
                         });
                     }
                 });
-                // Thoughts that nobody sealed; engines refuse what looks sealed.
-                let sealed = signature.as_deref().filter(|seal| *seal != PLAIN_SEAL);
-                o.text_if("encrypted_content", sealed.map(seal).as_deref());
+                o.text_if("encrypted_content", signature.as_deref().map(seal).as_deref());
             }
             Content::Sealed(data) => {
                 o.text("type", "reasoning");

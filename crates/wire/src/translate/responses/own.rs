@@ -128,6 +128,9 @@ mod tests {
         );
         let redacted =
             r#"{"type":"reasoning","id":"rs_9_0","summary":[],"encrypted_content":"anthropic-redacted:Eq0="}"#;
+        let deepseek = format!(
+            r#"{{"type":"reasoning","id":"rs_9_0","summary":[{summary}],"encrypted_content":"plain:reasoning_content"}}"#
+        );
         let gemini = r#"{"type":"reasoning","id":"rs_9_0","summary":[],"encrypted_content":"extra:{}"}"#;
         let unsealed = format!(r#"{{"type":"reasoning","id":"rs_9_0","summary":[{summary}]}}"#);
         let words = |id: &str| format!(r#"{{"type":"reasoning","id":"{id}","summary":[{summary}]}}"#);
@@ -140,6 +143,7 @@ mod tests {
             (&claude, nothing(), Some(words("rs_9_0"))),
             (redacted, nothing(), nothing()),
             (gemini, nothing(), nothing()),
+            (&deepseek, nothing(), Some(words("rs_9_0"))),
             (&unsealed, nothing(), None),
         ] {
             assert_eq!(left(thought, Reader::OpenAi), openai, "{thought}");

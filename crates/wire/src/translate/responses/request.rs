@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use crate::translate::choice::{Choice, unknown};
 use crate::translate::json::{Object, Read, arguments, cannot, invalid, is_text, json, list, text};
-use crate::translate::{ANTHROPIC_SEAL, ANTHROPIC_SEALED, EXTRA_SEAL, OPENAI_SEAL, Way, data_url, write};
+use crate::translate::{ANTHROPIC_SEAL, ANTHROPIC_SEALED, EXTRA_SEAL, OPENAI_SEAL, PLAIN_SEAL, Way, data_url, write};
 use crate::unified::{Block, Content, Format, Message, Reasoning, Request, Role, Source, Tool, ToolChoice};
 
 /// What a response repeats of its request, and what it says where the request says nothing.
@@ -177,7 +177,7 @@ fn thought(id: &str, o: &mut Object<'_>) -> Read<Content> {
     }
     let signature = sealed.map(|sealed| match sealed.strip_prefix(ANTHROPIC_SEAL) {
         Some(signature) => signature.to_owned(),
-        None if sealed.starts_with(EXTRA_SEAL) => sealed,
+        None if sealed.starts_with(EXTRA_SEAL) || sealed == PLAIN_SEAL => sealed,
         None => format!("{OPENAI_SEAL}{id}:{sealed}"),
     });
     Ok(Content::Reasoning { text, signature })
