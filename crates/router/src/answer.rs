@@ -8,7 +8,7 @@ use router_core::{Overload, Refusal};
 
 use crate::live::Live;
 use crate::respond;
-use crate::stage::authenticate::authenticate;
+use crate::stage::authenticate::{authenticate, turn_away};
 use crate::stage::body::RequestBody;
 use crate::stage::parse::parse;
 use crate::stage::pass;
@@ -57,6 +57,7 @@ async fn pass(
     record: &mut Record,
 ) -> Result<Reply, Refusal> {
     let (parts, body) = request.into_parts();
+    turn_away(worker, live, &parts.headers, body.announced()).await?;
     let (ask, _held) = parse(surface, parts, body, worker).await?;
     record.understood(&ask);
     record.called_by(authenticate(worker, live, &ask.parts.headers, &ask.model).await?);

@@ -30,6 +30,24 @@ pub(crate) async fn authenticate(
     if standing.caller == Caller::Anonymous { Err(standing.refusal()) } else { Ok(standing.caller) }
 }
 
+/// Longest body that is read before it is known who sends it: which policy judges the caller depends on the model in it.
+const READ_OF_ANYBODY: u64 = 64 * 1024;
+
+/// Refuses a caller whom no policy would let in, whatever the model, before more of its body is read than that: the memory for bodies
+/// is one for all.
+pub(crate) async fn turn_away(
+    worker: &Worker,
+    live: &Live,
+    headers: &HeaderMap,
+    announced: Option<u64>,
+) -> Result<(), Refusal> {
+    if announced.is_some_and(|bytes| bytes <= READ_OF_ANYBODY) {
+        return Ok(());
+    }
+    let standing = Standing::of(worker, live, headers).await;
+    if standing.is_nobody() { Err(standing.refusal()) } else { Ok(()) }
+}
+
 /// What a caller may use of all that there is.
 pub(crate) struct Standing {
     /// Whether each policy lets the caller in, by the policies' places in the table.
@@ -67,8 +85,12 @@ impl Standing {
     /// Why the caller gets no list: it shows what is wrong, or shows nothing where that opens nothing.
     pub(crate) fn denied(&self) -> Option<Refusal> {
         let proven = self.caller != Caller::Anonymous;
-        let nothing = !self.may.is_empty() && !self.may.contains(&true);
-        (!proven && (self.meant || nothing)).then(|| self.refusal())
+        (self.is_nobody() || (!proven && self.meant)).then(|| self.refusal())
+    }
+
+    /// Whether the caller proves nothing, where that opens nothing.
+    fn is_nobody(&self) -> bool {
+        self.caller == Caller::Anonymous && !self.may.is_empty() && !self.may.contains(&true)
     }
 
     fn refusal(&self) -> Refusal {

@@ -25,7 +25,7 @@ pub(crate) enum RequestBody<'a> {
 
 impl RequestBody<'_> {
     /// Bytes that it has, if that was said.
-    fn announced(&self) -> Option<u64> {
+    pub(crate) fn announced(&self) -> Option<u64> {
         match self {
             Self::Http1(client) => client.announced(),
             Self::Http2(body) => body.size_hint().exact(),

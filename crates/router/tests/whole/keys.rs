@@ -5,7 +5,7 @@ use std::sync::Arc;
 use router::live::Live;
 use router_core::{Access, KeptKey, Keys, Moment, PolicyInput, Resilience, Table};
 
-use crate::bed::{Bed, Engine, guarded, header, plain, post, status};
+use crate::bed::{Bed, Engine, chunk, guarded, header, plain, post, status};
 
 /// What is kept of the key of [`SECRET`], made with
 /// `printf %s SECRET | openssl dgst -sha256 -mac HMAC -macopt hexkey:SALT`.
@@ -85,6 +85,30 @@ async fn no_key_a_wrong_one_and_an_unknown_name_are_told_the_same() {
         assert!(told.iter().all(|body| *body == told[0]), "{told:?}");
     }
     assert_eq!(engine.connections(), 0, "nothing of it reached an engine");
+}
+
+/// The memory for bodies is one for all, so nobody holds much of it who may use nothing.
+#[tokio::test]
+async fn a_stranger_is_turned_away_before_a_long_body_is_read() {
+    let engine = Engine::answering(plain("{}")).await;
+    let long = format!(r#"{{"model":"m","max_tokens":1,"messages":[],"pad":"{}"}}"#, "x".repeat(100_000));
+    for (access, headers, expected) in [
+        (closed(&[]), String::new(), 401),
+        (closed(&[]), bearer("nobody", SECRET), 401),
+        (closed(&[]), bearer("team-a", SECRET), 200),
+        (Access::anyone(), String::new(), 200),
+    ] {
+        let bed = bed(&engine, &access, true);
+        for framing in [format!("content-length: {}\r\n", long.len()), "transfer-encoding: chunked\r\n".to_owned()] {
+            let mut client = bed.client().await;
+            client.send(format!("POST {CHAT} HTTP/1.1\r\nhost: r\r\n{headers}{framing}\r\n")).await;
+            if expected == 200 {
+                client.send(if framing.starts_with('c') { long.clone() } else { chunk(&long) + "0\r\n\r\n" }).await;
+            }
+            let (head, body) = client.message().await;
+            assert_eq!(status(&head), expected, "{access:?} {headers} {framing}: {body}");
+        }
+    }
 }
 
 #[tokio::test]
