@@ -95,6 +95,11 @@ start_litellm() { # port MODEL=UPSTREAM...: one worker, whose process is $!
         -m litellm.proxy.proxy_cli --config litellm.yaml --host 127.0.0.1 --port "$listen" --num_workers 1 >"$work/litellm.log" 2>&1) &
     started+=($!)
     answers "http://127.0.0.1:$listen/health/liveliness"
+    # Its first answers take it seconds.
+    for pair in "$@"; do
+        answers "http://127.0.0.1:$listen/v1/chat/completions" -H 'content-type: application/json' -H 'authorization: Bearer sk-bench' \
+            -d "{\"model\":\"${pair%%=*}\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"stream\":$([ "${pair%%=*}" = burst ] && echo true || echo false)}"
+    done
 }
 
 cpu() { # nanoseconds of CPU that a process has used, over all its threads
