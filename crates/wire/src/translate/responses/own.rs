@@ -52,10 +52,16 @@ enum Stays {
 
 /// Whether there is something to look for, as far as a look without parsing says.
 fn may_hold_others(body: &[u8], reader: Reader) -> bool {
-    let holds = |word: &[u8]| memchr::memmem::find(body, word).is_some();
+    let behind = |word: &'static [u8]| {
+        memchr::memmem::find_iter(body, word).map(|at| body[at + word.len()..].trim_ascii_start())
+    };
+    // What engines write themselves has `null` as its seal.
+    let sealed =
+        |after: &[u8]| after.strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"\""));
     match reader {
-        Reader::Engine => holds(b"\"encrypted_content\""),
-        Reader::OpenAi => holds(b"\"reasoning\""),
+        Reader::Engine => behind(b"\"encrypted_content\"").any(sealed),
+        // As a key it says how much to think.
+        Reader::OpenAi => behind(b"\"reasoning\"").any(|after| !after.starts_with(b":")),
     }
 }
 
@@ -66,8 +72,10 @@ fn stays(item: &RawValue, reader: Reader) -> Stays {
         return Stays::AsItCame;
     }
     let (id, seal) = (member("id"), member("encrypted_content"));
-    let has = |name| object.peek(name).and_then(|json| serde_json::from_str::<Vec<&RawValue>>(json).ok());
-    let says = |name| has(name).is_some_and(|list| !list.is_empty());
+    let says = |name| {
+        let list = object.peek(name).and_then(|json| serde_json::from_str::<Vec<&RawValue>>(json).ok());
+        list.is_some_and(|list| !list.is_empty())
+    };
     let others = [ANTHROPIC_SEAL, ANTHROPIC_SEALED].iter().any(|other| seal.starts_with(other)) || is_foreign(&seal);
     match reader {
         Reader::Engine if seal.is_empty() => Stays::AsItCame,
